@@ -1,0 +1,104 @@
+#include "lib/collect/dataset.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "lib/base/error.h"
+#include "lib/base/file.h"
+
+namespace eplb {
+namespace {
+
+std::vector<std::int32_t> parse_request(std::string_view line, const std::string& where,
+                                        int vocab_size) {
+    const nlohmann::json request = nlohmann::json::parse(line, nullptr, false);
+    if (request.is_discarded())
+        throw Error(where + "is not JSON; a dataset holds one JSON object per line");
+    if (!request.is_object())
+        throw Error(where + "is no JSON object");
+    if (request.contains("samples") && request.contains("metadata"))
+        throw Error(where + "is a dataset in one document; write it again with "
+                            "prepare_dataset.py --stdout, which gives one request per line");
+    const char* const key = request.contains("input_ids") ? "input_ids" : "logits";
+    if (!request.contains(key) && request.contains("prompt"))
+        throw Error(where + "holds text in \"prompt\" but no \"input_ids\"; turn it into token ids "
+                            "with the model's own tokenizer first");
+    if (!request.contains(key) || !request[key].is_array())
+        throw Error(where + "has no list \"input_ids\"");
+    std::vector<std::int32_t> token_ids;
+    token_ids.reserve(request[key].size());
+    for (const nlohmann::json& value : request[key]) {
+        if (!value.is_number_integer())
+            throw Error(where + "\"" + key + "\" holds " + value.dump() + ", not a token id");
+        // above what a signed integer holds, get() would wrap around
+        if (value.is_number_unsigned() ? value.get<std::uint64_t>() >=
+                                             static_cast<std::uint64_t>(vocab_size)
+                                       : value.get<std::int64_t>() < 0)
+            throw Error(where + "token id " + value.dump() + " is outside the model's vocabulary, [0, " +
+                        std::to_string(vocab_size) + ")");
+        token_ids.push_back(value.get<std::int32_t>());
+    }
+    return token_ids;
+}
+
+}  // namespace
+
+SyntheticTokens::SyntheticTokens(const SyntheticTraffic& traffic, int ep_size, int tokens_per_rank)
+    : traffic_(traffic), ep_size_(ep_size), tokens_per_rank_(tokens_per_rank) {}
+
+IterationTokens SyntheticTokens::next() {
+    IterationTokens tokens;
+    const auto per_rank = static_cast<std::size_t>(tokens_per_rank_);
+    tokens.token_ids.resize(static_cast<std::size_t>(ep_size_) * per_rank);
+    for (int rank = 0; rank < ep_size_; ++rank) {
+        tokens.rank_begin.push_back(rank * tokens_per_rank_);
+        traffic_.make_tokens(iteration_, rank,
+                             std::span(tokens.token_ids)
+                                 .subspan(static_cast<std::size_t>(rank) * per_rank, per_rank));
+    }
+    tokens.rank_begin.push_back(tokens.num_tokens());
+    ++iteration_;
+    return tokens;
+}
+
+std::vector<std::vector<std::int32_t>> read_dataset(const std::string& path, int vocab_size) {
+    LineReader reader(path);
+    std::vector<std::vector<std::int32_t>> requests;
+    while (const std::optional<std::string_view> line = reader.next()) {
+        if (line->find_first_not_of(" \t\r") == std::string_view::npos)
+            continue;
+        const std::string where =
+            reader.name() + ": line " + std::to_string(reader.line_number()) + ": ";
+        requests.push_back(parse_request(*line, where, vocab_size));
+    }
+    if (requests.empty())
+        throw Error(reader.name() + ": holds no request");
+    return requests;
+}
+
+DatasetTokens::DatasetTokens(const std::vector<std::vector<std::int32_t>>& requests, int ep_size,
+                             int tokens_per_rank)
+    : rank_tokens_(static_cast<std::size_t>(ep_size)),
+      tokens_per_rank_(static_cast<std::size_t>(tokens_per_rank)) {
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        std::vector<std::int32_t>& tokens = rank_tokens_[i % rank_tokens_.size()];
+        tokens.insert(tokens.end(), requests[i].begin(), requests[i].end());
+    }
+}
+
+IterationTokens DatasetTokens::next() {
+    IterationTokens tokens;
+    for (const std::vector<std::int32_t>& rank_tokens : rank_tokens_) {
+        tokens.rank_begin.push_back(tokens.num_tokens());
+        const std::size_t begin = std::min(position_, rank_tokens.size());
+        const std::size_t end = std::min(position_ + tokens_per_rank_, rank_tokens.size());
+        tokens.token_ids.insert(tokens.token_ids.end(),
+                                rank_tokens.begin() + static_cast<std::ptrdiff_t>(begin),
+                                rank_tokens.begin() + static_cast<std::ptrdiff_t>(end));
+    }
+    tokens.rank_begin.push_back(tokens.num_tokens());
+    position_ += tokens_per_rank_;
+    return tokens;
+}
+
+}  // namespace eplb

@@ -1,0 +1,281 @@
+#include "lib/collect/harness.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+
+#include "lib/base/error.h"
+
+namespace eplb {
+namespace {
+
+class StageTimer {
+  public:
+    StageTimer(StageTimes& times, StageTimes::Stage stage)
+        : seconds_(times.seconds[stage]), start_(std::chrono::steady_clock::now()) {}
+    ~StageTimer() {
+        seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    }
+    StageTimer(const StageTimer&) = delete;
+    StageTimer& operator=(const StageTimer&) = delete;
+
+  private:
+    double& seconds_;
+    std::chrono::steady_clock::time_point start_;
+};
+
+// where the experts of a layer stand at the start
+Placement initial_placement(const MoeModelConfig& model, const Harness::Options& options,
+                            int layer) {
+    const int num_experts = model.router.num_experts;
+    const int num_slots = options.config ? options.config->num_slots : num_experts;
+    const int slots_per_rank = num_slots / options.ep_size;
+    if (!options.config || options.config->initial_global_assignments.empty())
+        return default_placement(num_experts, options.ep_size, slots_per_rank);
+    const int layer_id = model.layers[static_cast<std::size_t>(layer)];
+    const auto& assignments = options.config->initial_global_assignments;
+    const auto found = assignments.find(layer_id);
+    if (found == assignments.end())
+        throw Error("the load balancer config has no assignment for layer " +
+                    std::to_string(layer_id) + "; make it from statistics of this model, or add the "
+                    "layer with eplb-gen --fill_layers");
+    return {options.ep_size, slots_per_rank, found->second};
+}
+
+void check_options(const MoeModelConfig& model, const Harness::Options& options) {
+    const int num_experts = model.router.num_experts;
+    const std::string on_ranks = " on " + std::to_string(options.ep_size) + " ranks";
+    if (!options.config) {
+        if (num_experts % options.ep_size != 0)
+            throw Error(std::to_string(num_experts) + " experts" + on_ranks +
+                        ": not the same number on each; choose an ep_size that divides the "
+                        "experts, or give a load balancer config with a num_slots that it divides");
+        return;
+    }
+    const int num_slots = options.config->num_slots;
+    if (num_slots % options.ep_size != 0)
+        throw Error(std::to_string(num_slots) + " slots" + on_ranks +
+                    ": num_slots must be a multiple of ep_size");
+    if (num_slots < num_experts)
+        throw Error("num_slots " + std::to_string(num_slots) + " is below the model's " +
+                    std::to_string(num_experts) + " experts");
+    for (const auto& [layer_id, expert_ids] : options.config->initial_global_assignments)
+        for (const int expert : expert_ids)
+            if (expert < 0 || expert >= num_experts)
+                throw Error("the load balancer config puts expert " + std::to_string(expert) +
+                            " in layer " + std::to_string(layer_id) + ", but the model has " +
+                            std::to_string(num_experts) + " experts");
+}
+
+void check_replicas(const MoeModelConfig& model, const Placement& placement, int layer) {
+    const std::vector<int> replicas =
+        replica_counts(placement.expert_ids, model.router.num_experts);
+    const auto missing = std::find(replicas.begin(), replicas.end(), 0);
+    if (missing != replicas.end())
+        throw Error("the load balancer config has no slot for expert " +
+                    std::to_string(missing - replicas.begin()) + " of layer " +
+                    std::to_string(model.layers[static_cast<std::size_t>(layer)]));
+}
+
+template <typename T>
+void resize_at_least(std::vector<T>& values, std::size_t size) {
+    if (values.size() < size)
+        values.resize(size);
+}
+
+}  // namespace
+
+std::vector<double> IterationCounts::rank_imbalance() const {
+    const auto slots_per_rank = static_cast<std::size_t>(num_slots / ep_size);
+    std::vector<double> imbalance;
+    for (int layer = 0; layer < num_layers; ++layer) {
+        std::vector<std::int64_t> ranks(static_cast<std::size_t>(ep_size));
+        const std::size_t layer_size =
+            static_cast<std::size_t>(ep_size) * static_cast<std::size_t>(num_slots);
+        const std::span<const std::int64_t> cells =
+            std::span(counts).subspan(static_cast<std::size_t>(layer) * layer_size, layer_size);
+        for (std::size_t i = 0; i < cells.size(); ++i)
+            ranks[i % static_cast<std::size_t>(num_slots) / slots_per_rank] += cells[i];
+        const auto total = static_cast<double>(
+            std::accumulate(ranks.begin(), ranks.end(), std::int64_t{0}));
+        const auto maximum = static_cast<double>(*std::max_element(ranks.begin(), ranks.end()));
+        imbalance.push_back(total > 0 ? maximum * ep_size / total - 1 : 0);
+    }
+    return imbalance;
+}
+
+Harness::Harness(const SyntheticModel& model, const Options& options, Backend& backend,
+                 ThreadPool& threads)
+    : model_(model),
+      options_(options),
+      backend_(backend),
+      threads_(threads),
+      num_slots_(options.config ? options.config->num_slots : model.config().router.num_experts) {
+    const MoeModelConfig& config = model.config();
+    check_options(config, options);
+    std::vector<std::optional<LayerSlots>> made(config.layers.size());
+    threads.for_each(config.num_layers(), [&](std::int64_t index) {
+        const int layer = static_cast<int>(index);
+        const Placement placement = initial_placement(config, options, layer);
+        check_replicas(config, placement, layer);
+        made[static_cast<std::size_t>(index)].emplace(model, layer, placement);
+    });
+    for (std::optional<LayerSlots>& layer : made)
+        slots_.push_back(std::move(*layer));
+    if (config.shared_intermediate_size > 0) {
+        shared_experts_.resize(config.layers.size());
+        for (int layer = 0; layer < config.num_layers(); ++layer) {
+            std::vector<float>& weights = shared_experts_[static_cast<std::size_t>(layer)];
+            weights.resize(model.shared_shape().num_weights());
+            model.make_shared_expert(layer, weights);
+        }
+    }
+    if (options.config && options.config->layer_updates_per_iter > 0)
+        balancer_.emplace(config.num_layers(), config.router.num_experts, options.ep_size,
+                          num_slots_ / options.ep_size, options.config->layer_updates_per_iter);
+    counts_.num_layers = config.num_layers();
+    counts_.ep_size = options.ep_size;
+    counts_.num_slots = num_slots_;
+}
+
+const IterationCounts& Harness::run(std::int64_t iteration, const IterationTokens& tokens,
+                                    const LayerObserver& observer) {
+    const MoeModelConfig& config = model_.config();
+    const auto num_tokens = static_cast<std::size_t>(tokens.num_tokens());
+    const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
+    const auto top_k = static_cast<std::size_t>(config.router.top_k);
+    hidden_.resize(num_tokens * hidden_size);
+    normalized_.resize(num_tokens * hidden_size);
+    expert_ids_.resize(num_tokens * top_k);
+    slot_ids_.resize(num_tokens * top_k);
+    weights_.resize(num_tokens * top_k);
+    counts_.counts.assign(config.layers.size() * static_cast<std::size_t>(options_.ep_size) *
+                              static_cast<std::size_t>(num_slots_),
+                          0);
+    counts_.slot_ids.clear();
+    num_moved_slots_ = 0;
+    {
+        const StageTimer timer(times_, StageTimes::embed);
+        threads_.for_each(options_.ep_size, [&](std::int64_t rank) {
+            const auto begin = static_cast<std::size_t>(tokens.rank_begin[rank]);
+            const auto size = static_cast<std::size_t>(tokens.rank_begin[rank + 1]) - begin;
+            model_.embed(std::span(tokens.token_ids).subspan(begin, size),
+                         std::span(hidden_).subspan(begin * hidden_size, size * hidden_size));
+        });
+    }
+
+    std::vector<float> input;
+    for (int layer = 0; layer < config.num_layers(); ++layer) {
+        if (observer)
+            input = hidden_;
+        route_layer(layer, tokens);
+        count_layer(layer, tokens);
+        const int chunks = num_chunks(tokens.num_tokens(), options_.max_num_tokens);
+        for (int chunk = 0; chunk < chunks; ++chunk) {
+            chunk_tokens_.clear();
+            for (std::size_t rank = 0; rank + 1 < tokens.rank_begin.size(); ++rank) {
+                const std::int32_t begin = tokens.rank_begin[rank];
+                const TokenRange range =
+                    chunk_of(tokens.rank_begin[rank + 1] - begin, chunks, chunk);
+                for (std::int32_t token = range.begin; token < range.end; ++token)
+                    chunk_tokens_.push_back(begin + token);
+            }
+            compute_chunk(layer);
+        }
+        if (observer)
+            observer({layer, input, hidden_, expert_ids_});
+        if (balancer_)
+            balance_layer(iteration, layer);
+    }
+    return counts_;
+}
+
+void Harness::route_layer(int layer, const IterationTokens& tokens) {
+    const StageTimer timer(times_, StageTimes::route);
+    const RouterWeights& router = model_.router(layer);
+    const RouterSpec& spec = model_.config().router;
+    backend_.route({.spec = &spec,
+                    .hidden_size = model_.config().hidden_size,
+                    .norm = router.norm.data(),
+                    .weight = router.weight.data(),
+                    .bias = router.bias.empty() ? nullptr : router.bias.data()},
+                   tokens.num_tokens(), hidden_.data(), normalized_.data(), expert_ids_.data(),
+                   weights_.data());
+    const SlotRouter& slot_router = slots_[static_cast<std::size_t>(layer)].router();
+    threads_.for_each(options_.ep_size, [&](std::int64_t rank) {
+        const auto top_k = static_cast<std::size_t>(spec.top_k);
+        const auto begin = static_cast<std::size_t>(tokens.rank_begin[rank]) * top_k;
+        const auto size = static_cast<std::size_t>(tokens.rank_begin[rank + 1]) * top_k - begin;
+        slot_router.route(std::span(expert_ids_).subspan(begin, size), static_cast<int>(rank),
+                          std::span(slot_ids_).subspan(begin, size));
+    });
+    if (options_.keep_ids)
+        counts_.slot_ids.insert(counts_.slot_ids.end(), slot_ids_.begin(), slot_ids_.end());
+}
+
+void Harness::count_layer(int layer, const IterationTokens& tokens) {
+    const StageTimer timer(times_, StageTimes::count);
+    const auto top_k = static_cast<std::size_t>(model_.config().router.top_k);
+    const auto num_slots = static_cast<std::size_t>(num_slots_);
+    threads_.for_each(options_.ep_size, [&](std::int64_t rank) {
+        std::int64_t* const row =
+            counts_.counts.data() +
+            static_cast<std::size_t>(layer * options_.ep_size + rank) * num_slots;
+        const auto end = static_cast<std::size_t>(tokens.rank_begin[rank + 1]) * top_k;
+        for (auto i = static_cast<std::size_t>(tokens.rank_begin[rank]) * top_k; i < end; ++i)
+            ++row[slot_ids_[i]];
+    });
+}
+
+void Harness::compute_chunk(int layer) {
+    const MoeModelConfig& config = model_.config();
+    const int top_k = config.router.top_k;
+    const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
+    const int num_tokens = static_cast<int>(chunk_tokens_.size());
+    {
+        const StageTimer timer(times_, StageTimes::dispatch);
+        plan_.build(chunk_tokens_, slot_ids_, top_k, num_slots_);
+        resize_at_least(expert_output_, plan_.rows.size() * hidden_size);
+    }
+    const bool has_shared = !shared_experts_.empty();
+    {
+        const StageTimer timer(times_, StageTimes::experts);
+        backend_.grouped_mlp(model_.expert_shape(),
+                             slots_[static_cast<std::size_t>(layer)].slot_weights(),
+                             plan_.slot_begin, plan_.source_rows.data(), normalized_.data(),
+                             expert_output_.data());
+        if (has_shared) {
+            resize_at_least(shared_output_, chunk_tokens_.size() * hidden_size);
+            const float* const weights = shared_experts_[static_cast<std::size_t>(layer)].data();
+            const std::int32_t begin[] = {0, num_tokens};
+            backend_.grouped_mlp(model_.shared_shape(), {&weights, 1}, begin, chunk_tokens_.data(),
+                                 normalized_.data(), shared_output_.data());
+        }
+    }
+    peak_expert_buffer_bytes_ =
+        std::max(peak_expert_buffer_bytes_,
+                 (expert_output_.size() + shared_output_.size()) * sizeof(float) +
+                     (plan_.rows.size() + plan_.source_rows.size()) * sizeof(std::int32_t));
+    const StageTimer timer(times_, StageTimes::combine);
+    backend_.combine(num_tokens, chunk_tokens_.data(), top_k, config.hidden_size,
+                     plan_.rows.data(), weights_.data(), expert_output_.data(),
+                     has_shared ? shared_output_.data() : nullptr, hidden_.data());
+}
+
+void Harness::balance_layer(std::int64_t iteration, int layer) {
+    const StageTimer timer(times_, StageTimes::move_weights);
+    LayerSlots& slots = slots_[static_cast<std::size_t>(layer)];
+    std::vector<std::int64_t> expert_counts(
+        static_cast<std::size_t>(model_.config().router.num_experts));
+    const auto num_slots = static_cast<std::size_t>(num_slots_);
+    const std::size_t layer_size = static_cast<std::size_t>(options_.ep_size) * num_slots;
+    const std::int64_t* const cells =
+        counts_.counts.data() + static_cast<std::size_t>(layer) * layer_size;
+    for (std::size_t i = 0; i < layer_size; ++i)
+        expert_counts[static_cast<std::size_t>(slots.placement().expert_ids[i % num_slots])] +=
+            cells[i];
+    if (const std::optional<Placement> next = balancer_->update(iteration, layer, expert_counts))
+        num_moved_slots_ += slots.move_to(*next);
+}
+
+}  // namespace eplb

@@ -1,0 +1,193 @@
+#ifndef EPLB_MODEL_SELECT_EXPERTS_H
+#define EPLB_MODEL_SELECT_EXPERTS_H
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "lib/model/router.h"
+
+// The arithmetic of a router, one token at a time, in plain fp32 operations whose bits depend on
+// neither compiler nor vector width (no fused multiply-add, no library function but sqrt).
+namespace eplb {
+
+// e^x, within 2 ulp for x in [-87, 88]; x is clamped to that range. Branch-free, so that loops over
+// experts vectorize.
+inline float exp_f32(float x) {
+    constexpr float kLog2E = 1.44269504F;
+    constexpr float kLn2High = 0.693359375F;  // few bits: n * kLn2High is exact
+    constexpr float kLn2Low = -2.12194440e-4F;
+    constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
+    x = std::min(std::max(x, -87.0F), 88.0F);
+    const float shifted = x * kLog2E + kRound;
+    const float n = shifted - kRound;
+    const float r = (x - n * kLn2High) - n * kLn2Low;
+    // e^r = 1 + r + r^2 * p(r), minimax over |r| <= ln(2) / 2 (Cephes' expf)
+    float p = 1.9875691500e-4F;
+    p = p * r + 1.3981999507e-3F;
+    p = p * r + 8.3334519073e-3F;
+    p = p * r + 4.1665795894e-2F;
+    p = p * r + 1.6666665459e-1F;
+    p = p * r + 5.0000001201e-1F;
+    const float exp_r = (p * (r * r) + r) + 1.0F;
+    const std::int32_t exponent = std::bit_cast<std::int32_t>(shifted) -
+                                  std::bit_cast<std::int32_t>(kRound);
+    return exp_r * std::bit_cast<float>((exponent + 127) << 23);
+}
+
+inline float sigmoid_f32(float x) {
+    return 1.0F / (1.0F + exp_f32(-x));
+}
+
+// Collects the positions of the k largest of the values it is shown, largest first; on a tie the
+// position shown first stays ahead. Values must not be NaN or -infinity: those are never taken
+// before k others have been.
+class TopK {
+  public:
+    static constexpr int kMaximum = 32;
+
+    explicit TopK(int k) : k_(k) {
+        std::fill_n(values_, k, -std::numeric_limits<float>::infinity());
+        std::fill_n(positions_, k, 0);
+    }
+
+    void scan(const float* values, int begin, int end) {
+        for (int i = begin; i < end; ++i)
+            if (values[i] > values_[k_ - 1])
+                insert(values[i], i);
+    }
+
+    const std::int32_t* positions() const { return positions_; }  // [k]
+
+  private:
+    // Shifts what is smaller one place on. Without a branch: where the new value belongs cannot be
+    // predicted.
+    void insert(float value, std::int32_t position) {
+        for (int j = k_ - 1; j > 0; --j) {
+            const bool after_previous = value > values_[j - 1];
+            const bool after_this = value > values_[j];
+            positions_[j] = after_previous ? positions_[j - 1] : after_this ? position : positions_[j];
+            values_[j] = after_previous ? values_[j - 1] : after_this ? value : values_[j];
+        }
+        if (value > values_[0]) {
+            values_[0] = value;
+            positions_[0] = position;
+        }
+    }
+
+    int k_;
+    float values_[kMaximum];  // descending
+    std::int32_t positions_[kMaximum];
+};
+
+// score_function over one token's logits, [num_experts] each. softmax is left as the logits: they
+// order the experts as it would, and weights need it only at the chosen ids.
+inline void selection_scores(const RouterSpec& spec, const float* __restrict logits,
+                             float* __restrict scores) {
+    const int num_experts = spec.num_experts;
+    switch (spec.score_function) {
+        case ScoreFunction::sigmoid:
+            for (int e = 0; e < num_experts; ++e)
+                scores[e] = sigmoid_f32(logits[e]);
+            break;
+        case ScoreFunction::sqrtsoftplus:
+            for (int e = 0; e < num_experts; ++e)
+                scores[e] = std::sqrt(std::max(logits[e], 0.0F) +
+                                      std::log1p(exp_f32(-std::fabs(logits[e]))));
+            break;
+        case ScoreFunction::softmax:
+        case ScoreFunction::none:
+            std::copy_n(logits, num_experts, scores);
+            break;
+    }
+}
+
+namespace detail {
+
+inline float group_score(const RouterSpec& spec, const float* choice, int group_size) {
+    float first = -std::numeric_limits<float>::infinity();
+    float second = first;
+    for (int i = 0; i < group_size; ++i) {
+        second = std::max(second, std::min(first, choice[i]));
+        first = std::max(first, choice[i]);
+    }
+    return spec.group_score == GroupScore::maximum || group_size == 1 ? first : first + second;
+}
+
+// whether fewer than `top` values come before values[i]: larger, or equal and earlier
+inline bool is_among_best(const float* values, int n, int i, int top) {
+    int ahead = 0;
+    for (int j = 0; j < n; ++j)
+        ahead += values[j] > values[i] || (values[j] == values[i] && j < i) ? 1 : 0;
+    return ahead < top;
+}
+
+// softmax at the chosen ids: over all experts, or over the chosen ones where they are normalized,
+// which is the same once divided by their sum
+inline void softmax_weights(const RouterSpec& spec, const float* logits,
+                            const std::int32_t* expert_ids, float* weights) {
+    const float maximum = *std::max_element(logits, logits + spec.num_experts);
+    float sum = 0;
+    if (spec.normalize) {
+        for (int j = 0; j < spec.top_k; ++j)
+            sum += exp_f32(logits[expert_ids[j]] - maximum);
+    } else {
+        for (int e = 0; e < spec.num_experts; ++e)
+            sum += exp_f32(logits[e] - maximum);
+    }
+    for (int j = 0; j < spec.top_k; ++j)
+        weights[j] = exp_f32(logits[expert_ids[j]] - maximum) / sum * spec.scale;
+}
+
+}  // namespace detail
+
+// Space that select_experts() needs, in floats.
+inline int selection_scratch_size(const RouterSpec& spec) {
+    return 2 * spec.num_experts + spec.num_groups;
+}
+
+// One token: logits and bias [num_experts] (bias unused without has_bias), expert_ids and weights
+// [top_k], best expert first.
+inline void select_experts(const RouterSpec& spec, const float* logits, const float* bias,
+                           float* scratch, std::int32_t* expert_ids, float* weights) {
+    float* const scores = scratch;
+    selection_scores(spec, logits, scores);
+    float* choice = scores;
+    if (spec.has_bias) {
+        choice = scratch + spec.num_experts;
+        for (int e = 0; e < spec.num_experts; ++e)
+            choice[e] = scores[e] + bias[e];
+    }
+
+    TopK top_k(spec.top_k);
+    if (spec.num_groups > spec.top_groups) {
+        const int group_size = spec.num_experts / spec.num_groups;
+        float* const group_scores = scratch + 2 * spec.num_experts;
+        for (int g = 0; g < spec.num_groups; ++g)
+            group_scores[g] = detail::group_score(spec, choice + g * group_size, group_size);
+        // groups in order, so that the lowest expert id wins a tie
+        for (int g = 0; g < spec.num_groups; ++g)
+            if (detail::is_among_best(group_scores, spec.num_groups, g, spec.top_groups))
+                top_k.scan(choice, g * group_size, (g + 1) * group_size);
+    } else {
+        top_k.scan(choice, 0, spec.num_experts);
+    }
+    std::copy_n(top_k.positions(), spec.top_k, expert_ids);
+
+    if (spec.score_function == ScoreFunction::softmax) {
+        detail::softmax_weights(spec, logits, expert_ids, weights);
+        return;
+    }
+    float sum = 1e-20F;  // as DeepSeek-V3's gate
+    for (int j = 0; j < spec.top_k; ++j)
+        sum += weights[j] = scores[expert_ids[j]];
+    const float factor = spec.normalize ? spec.scale / sum : spec.scale;
+    for (int j = 0; j < spec.top_k; ++j)
+        weights[j] *= factor;
+}
+
+}  // namespace eplb
+
+#endif

@@ -1,0 +1,72 @@
+#include "lib/collect/dataset.h"
+#include "tests/test_support.h"
+
+using namespace eplb;
+using test::TemporaryFolder;
+
+namespace {
+
+std::vector<std::vector<std::int32_t>> read(const std::string& content) {
+    const TemporaryFolder folder;
+    test::write_text(folder / "dataset.json", content);
+    return read_dataset(folder / "dataset.json", 100);
+}
+
+std::string error_of(const std::string& content) {
+    return test::error_of([&] { read(content); });
+}
+
+void check_error(const std::string& content, const std::string& line, const std::string& text) {
+    const std::string error = error_of(content);
+    INFO(error);
+    CHECK(error.find("dataset.json: " + line) != std::string::npos);
+    CHECK(error.find(text) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("lines as prepare_dataset.py writes them are read") {
+    CHECK(read("{\"task_id\":0,\"input_ids\":[1,2,99],\"output_tokens\":128}\n"
+               "{\"task_id\":1,\"logits\":[5],\"output_tokens\":1,\"turns\":[]}\n"
+               "\n"
+               "{\"input_ids\": []}") ==
+          std::vector<std::vector<std::int32_t>>{{1, 2, 99}, {5}, {}});
+}
+
+TEST_CASE("what is wrong with a dataset is said with its line") {
+    check_error("", "", "holds no request");
+    check_error("{\"input_ids\":[1]}\n{\"input_ids\":[1,", "line 2: ", "is not JSON");
+    check_error("[1,2]\n", "line 1: ", "no JSON object");
+    check_error("{\"input_ids\":[1,100]}\n", "line 1: ", "token id 100 is outside");
+    check_error("{\"input_ids\":[-1]}\n", "line 1: ", "token id -1 is outside");
+    check_error("{\"input_ids\":[18446744073709551615]}\n", "line 1: ", "is outside");
+    check_error("{\"input_ids\":[1.5]}\n", "line 1: ", "not a token id");
+    check_error("{\"input_ids\":7}\n", "line 1: ", "no list \"input_ids\"");
+    check_error("{\"task_id\":0}\n", "line 1: ", "no list \"input_ids\"");
+    check_error("{\"prompt\":\"hello\",\"output_tokens\":3}\n", "line 1: ", "tokenizer");
+    check_error("{\"metadata\":{},\"samples\":[]}\n", "line 1: ", "--stdout");
+    CHECK(test::error_of([] { read_dataset("no/such/file", 10); }).find("no/such/file") == 0);
+}
+
+TEST_CASE("a dataset cut off at any byte is an error or ends at a whole line") {
+    const std::string whole = "{\"input_ids\":[1,2]}\n{\"input_ids\":[3]}\n";
+    for (std::size_t size = 0; size < whole.size(); ++size) {
+        const std::string error = error_of(whole.substr(0, size));
+        const bool at_line_end = size == 18 || size == 19 || size == whole.size() - 1;
+        INFO(size);
+        CHECK(error.empty() == at_line_end);
+    }
+}
+
+TEST_CASE("ranks take requests in turn, and iterations end when all have run dry") {
+    DatasetTokens source({{1, 2, 3}, {10}, {4, 5}, {}, {6}}, 2, 2);
+    // rank 0: 1 2 3 4 5 6; rank 1: 10
+    IterationTokens tokens = source.next();
+    CHECK(tokens.token_ids == std::vector<std::int32_t>{1, 2, 10});
+    CHECK(tokens.rank_begin == std::vector<std::int32_t>{0, 2, 3});
+    tokens = source.next();
+    CHECK(tokens.token_ids == std::vector<std::int32_t>{3, 4});
+    CHECK(tokens.rank_begin == std::vector<std::int32_t>{0, 2, 2});
+    CHECK(source.next().token_ids == std::vector<std::int32_t>{5, 6});
+    CHECK(source.next().num_tokens() == 0);
+}

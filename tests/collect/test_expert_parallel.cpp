@@ -1,0 +1,92 @@
+#include <random>
+#include <vector>
+
+#include "lib/collect/expert_parallel.h"
+#include "tests/test_support.h"
+
+using namespace eplb;
+
+TEST_CASE("tokens are cut into chunks as TensorRT-LLM cuts them") {
+    CHECK(num_chunks(8192, 0) == 1);
+    CHECK(num_chunks(8192, 8192) == 1);
+    CHECK(num_chunks(8193, 8192) == 2);
+    CHECK(num_chunks(4096, 1000) == 5);
+    CHECK(num_chunks(0, 10) == 1);
+    // 10 into 3: 4, 3, 3
+    std::vector<int> sizes;
+    for (int chunk = 0; chunk < 3; ++chunk) {
+        const TokenRange range = chunk_of(10, 3, chunk);
+        sizes.push_back(range.end - range.begin);
+    }
+    CHECK(sizes == std::vector<int>{4, 3, 3});
+    for (int tokens = 0; tokens < 30; ++tokens)
+        for (int chunks = 1; chunks < 9; ++chunks) {
+            int next = 0;
+            for (int chunk = 0; chunk < chunks; ++chunk) {
+                const TokenRange range = chunk_of(tokens, chunks, chunk);
+                REQUIRE(range.begin == next);
+                next = range.end;
+            }
+            REQUIRE(next == tokens);
+        }
+}
+
+TEST_CASE("a dispatch plan orders rows by slot, then token, and finds each pair its row") {
+    std::mt19937 generator(1);
+    constexpr int kTopK = 3;
+    constexpr int kNumSlots = 7;
+    std::vector<std::int32_t> slot_ids;
+    for (int i = 0; i < 40 * kTopK; ++i)
+        slot_ids.push_back(static_cast<std::int32_t>(generator() % kNumSlots));
+    const std::vector<std::int32_t> tokens = {0, 1, 5, 6, 7, 20, 39};
+    DispatchPlan plan;
+    plan.build(tokens, slot_ids, kTopK, kNumSlots);
+    REQUIRE(plan.slot_begin.front() == 0);
+    REQUIRE(plan.slot_begin.back() == static_cast<int>(tokens.size()) * kTopK);
+    std::vector<int> seen(tokens.size() * kTopK);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+        for (std::size_t j = 0; j < kTopK; ++j) {
+            const std::int32_t row = plan.rows[i * kTopK + j];
+            const auto slot = static_cast<std::size_t>(
+                slot_ids[static_cast<std::size_t>(tokens[i]) * kTopK + j]);
+            CHECK(row >= plan.slot_begin[slot]);
+            CHECK(row < plan.slot_begin[slot + 1]);
+            CHECK(plan.source_rows[static_cast<std::size_t>(row)] == tokens[i]);
+            ++seen[static_cast<std::size_t>(row)];
+        }
+    CHECK(seen == std::vector<int>(seen.size(), 1));
+    for (std::size_t slot = 0; slot < kNumSlots; ++slot)
+        for (std::int32_t row = plan.slot_begin[slot] + 1; row < plan.slot_begin[slot + 1]; ++row)
+            CHECK(plan.source_rows[static_cast<std::size_t>(row - 1)] <=
+                  plan.source_rows[static_cast<std::size_t>(row)]);
+}
+
+TEST_CASE("weights follow the placement however often it changes") {
+    ThreadPool threads(1);
+    Preset preset = find_preset("mixtral-8x7b");
+    preset.model.layers.resize(1);
+    const SyntheticModel model(preset, 1, threads);
+    std::mt19937 generator(2);
+    Placement placement = default_placement(8, 4, 3);
+    LayerSlots slots(model, 0, placement);
+    std::vector<float> expected(model.expert_shape().num_weights());
+    for (int round = 0; round < 20; ++round) {
+        for (std::size_t slot = 0; slot < placement.expert_ids.size(); ++slot) {
+            model.make_expert(0, placement.expert_ids[slot], expected);
+            REQUIRE(std::equal(expected.begin(), expected.end(), slots.slot_weights()[slot]));
+        }
+        const Placement before = placement;
+        std::shuffle(placement.expert_ids.begin(), placement.expert_ids.end(), generator);
+        if (round % 2 == 0)  // another expert's extra replica
+            for (int& expert : placement.expert_ids)
+                if (std::count(placement.expert_ids.begin(), placement.expert_ids.end(), expert) > 1) {
+                    expert = static_cast<int>(generator() % 8);
+                    break;
+                }
+        int num_changed = 0;
+        for (std::size_t slot = 0; slot < placement.expert_ids.size(); ++slot)
+            num_changed += placement.expert_ids[slot] != before.expert_ids[slot] ? 1 : 0;
+        CHECK(slots.move_to(placement) == num_changed);
+        CHECK(slots.placement() == placement);
+    }
+}

@@ -1,0 +1,41 @@
+#ifndef EPLB_TESTS_TEST_SUPPORT_H
+#define EPLB_TESTS_TEST_SUPPORT_H
+
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "tests/catch.h"
+
+namespace eplb::test {
+
+// A folder of its own for one test, removed at the end.
+class TemporaryFolder {
+  public:
+    TemporaryFolder();
+    ~TemporaryFolder();
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+    const std::filesystem::path& path() const { return path_; }
+    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+void write_text(const std::filesystem::path& path, const std::string& content);
+std::string read_text(const std::filesystem::path& path);
+
+// The text of the eplb::Error that `call` throws; empty if it throws none.
+std::string error_of(const std::function<void()>& call);
+
+// tests/data in the source tree.
+std::filesystem::path test_data();
+
+// The real statistics beside the checkout, or an empty path where they are absent.
+std::filesystem::path real_data();
+
+}  // namespace eplb::test
+
+#endif

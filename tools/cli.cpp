@@ -1,0 +1,215 @@
+#include "tools/cli.h"
+
+#include <algorithm>
+#include <charconv>
+#include <iostream>
+#include <new>
+
+#include "lib/base/error.h"
+#include "lib/formats/eplb_config.h"
+#include "lib/formats/statistics_stream.h"
+#include "lib/placement/rank_load.h"
+#include "tools/version.h"
+
+namespace eplb::cli {
+namespace {
+
+CLI::Validator at_least(std::int64_t minimum, const char* description) {
+    return CLI::Validator(
+        [minimum](const std::string& text) -> std::string {
+            std::int64_t value = 0;
+            const char* const end = text.data() + text.size();
+            const auto [rest, error] = std::from_chars(text.data(), end, value);
+            if (error != std::errc() || rest != end || value < minimum || value > INT32_MAX)
+                return "'" + text + "' is not an integer >= " + std::to_string(minimum);
+            return "";
+        },
+        description);
+}
+
+std::string strip(const std::string& text) {
+    constexpr const char* kSpace = " \t\n\r\f\v";
+    const std::size_t first = text.find_first_not_of(kSpace);
+    if (first == std::string::npos)
+        return "";
+    return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+// a number as Python's int() reads it, but for a minus sign: that separates the range
+std::optional<std::int64_t> parse_python_int(std::string text) {
+    text = strip(text);
+    if (!text.empty() && text.front() == '+')
+        text.erase(0, 1);
+    std::string digits;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != '_')
+            digits += text[i];
+        else if (i == 0 || i + 1 == text.size() || text[i - 1] == '_')
+            return std::nullopt;
+    }
+    std::int64_t value = 0;
+    const char* const end = digits.data() + digits.size();
+    const auto [rest, error] = std::from_chars(digits.data(), end, value);
+    if (digits.empty() || digits.front() == '-' || error != std::errc() || rest != end)
+        return std::nullopt;
+    return value;
+}
+
+}  // namespace
+
+int run_tool(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+    app.set_version_flag("--version", app.get_name() + " " EPLB_VERSION);
+    app.failure_message([](const CLI::App* tool, const CLI::Error& error) {
+        return tool->get_name() + ": error: " + error.what() + "\nTry '" + tool->get_name() +
+               " --help' for more information.\n";
+    });
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error, std::cout, std::cerr) == 0 ? kDone : kUsage;
+    }
+    try {
+        return body();
+    } catch (const UsageError& error) {
+        std::cerr << app.get_name() << ": error: " << error.what() << "\nTry '" << app.get_name()
+                  << " --help' for more information.\n";
+        return kUsage;
+    } catch (const std::bad_alloc&) {
+        std::cerr << app.get_name() << ": error: out of memory\n";
+        return kFailed;
+    } catch (const std::exception& error) {
+        std::cerr << app.get_name() << ": error: " << error.what() << '\n';
+        return kFailed;
+    }
+}
+
+void warn(const CLI::App& app, const std::string& text) {
+    std::cerr << app.get_name() << ": warning: " << text << '\n';
+}
+
+void note(const CLI::App& app, const std::string& text) {
+    std::cerr << app.get_name() << ": " << text << '\n';
+}
+
+std::string flag(const std::string& name) {
+    std::string hyphenated = name;
+    std::replace(hyphenated.begin(), hyphenated.end(), '_', '-');
+    return hyphenated == name ? "--" + name : "--" + name + ",--" + hyphenated;
+}
+
+const CLI::Validator& positive() {
+    static const CLI::Validator validator = at_least(1, ">=1");
+    return validator;
+}
+
+const CLI::Validator& non_negative() {
+    static const CLI::Validator validator = at_least(0, ">=0");
+    return validator;
+}
+
+std::vector<int> parse_layer_list(const std::string& text, const std::string& option) {
+    const auto fail = [&](const std::string& part) {
+        throw UsageError(option + ": '" + part + "' is neither a layer nor a range; write 3,10-20");
+    };
+    std::vector<int> layers;
+    for (const std::string& part : CLI::detail::split(text, ',')) {
+        const std::size_t dash = part.find('-');
+        const auto first = parse_python_int(part.substr(0, dash));
+        const auto last = dash == std::string::npos ? first : parse_python_int(part.substr(dash + 1));
+        if (!first || !last || *last > 1'000'000)
+            fail(part);
+        if (*last < *first)
+            throw UsageError(option + ": the range " + part + " is empty");
+        for (auto layer = static_cast<int>(*first); layer <= *last; ++layer)
+            layers.push_back(layer);
+    }
+    std::sort(layers.begin(), layers.end());
+    layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+    return layers;
+}
+
+IterationRange parse_iteration_range(const std::string& text, const std::string& origin) {
+    const std::size_t dash = text.find('-');
+    if (dash != std::string::npos && text.find('-', dash + 1) == std::string::npos) {
+        const auto start = parse_python_int(text.substr(0, dash));
+        const auto stop = parse_python_int(text.substr(dash + 1));
+        if (start && stop) {
+            if (*start >= *stop)
+                throw UsageError(origin + ": the range " + strip(text) +
+                                 " is empty; the first number must be below the second");
+            return {*start, *stop};
+        }
+    }
+    throw UsageError(origin + ": '" + text +
+                     "' is not a range of iterations; write 100-200 for iterations 100 to 199");
+}
+
+void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
+    app.add_option("expert_statistic_path," + flag("expert_statistic_path"),
+                   options.expert_statistic_path,
+                   "Folder in TensorRT-LLM's format, stream of eplb-collect, or - for standard "
+                   "input")
+        ->type_name("PATH");
+    app.add_option(flag("iter_start"), options.iter_start, "First iteration used")
+        ->type_name("N")
+        ->check(non_negative());
+    app.add_option(flag("iter_stop"), options.iter_stop, "Iteration to stop before")
+        ->type_name("N")
+        ->check(non_negative());
+    app.add_option(flag("load_balancer"), options.load_balancer,
+                   "The EPLB yaml in force during the recording: turns its slot ids into experts")
+        ->type_name("FILE");
+    add_threads_option(app, options.num_threads);
+}
+
+ExpertStatistics load_statistics(const StatisticsOptions& options, ThreadPool& threads) {
+    if (options.expert_statistic_path.empty())
+        throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
+    if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
+        throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
+                         " must be below --iter_stop " + std::to_string(*options.iter_stop));
+    ExpertStatistics statistics = read_statistics(
+        options.expert_statistic_path,
+        {.iter_start = options.iter_start, .iter_stop = options.iter_stop, .sum_sources = true},
+        threads);
+    if (options.load_balancer.empty())
+        return statistics;
+    const EplbConfig config = read_eplb_config(options.load_balancer);
+    if (statistics.num_experts != config.num_slots)
+        throw Error(options.load_balancer + ": has num_slots " + std::to_string(config.num_slots) +
+                    ", but the statistics hold " + std::to_string(statistics.num_experts) +
+                    " ids; give the yaml that was in force during the recording");
+    // TensorRT-LLM's folders do not say that their ids are slots
+    statistics.ids = IdKind::slot;
+    return fold_slots(statistics, config);
+}
+
+void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers) {
+    ExpertStatistics kept = statistics;
+    kept.layers = layers;
+    kept.allocate();
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const std::optional<int> found = statistics.find_layer(layers[i]);
+        if (!found)
+            throw Error("layer " + std::to_string(layers[i]) +
+                        " is not in the statistics, which hold layers " +
+                        std::to_string(statistics.layers.front()) + " to " +
+                        std::to_string(statistics.layers.back()));
+        for (int iteration = 0; iteration < kept.num_iterations; ++iteration)
+            for (int source = 0; source < kept.num_sources; ++source) {
+                const auto row = statistics.row(iteration, *found, source);
+                std::copy(row.begin(), row.end(),
+                          kept.row(iteration, static_cast<int>(i), source).begin());
+            }
+    }
+    statistics = std::move(kept);
+}
+
+void add_threads_option(CLI::App& app, int& num_threads) {
+    app.add_option("--threads", num_threads, "Threads; results do not depend on it")
+        ->type_name("N")
+        ->default_str("all processors")
+        ->check(positive());
+}
+
+}  // namespace eplb::cli

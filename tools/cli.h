@@ -1,0 +1,75 @@
+#ifndef EPLB_TOOLS_CLI_H
+#define EPLB_TOOLS_CLI_H
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/parallel.h"
+#include "lib/formats/trtllm_statistics.h"
+#include "lib/statistics/expert_statistics.h"
+
+// What the three tools share: the frame around main(), validators, and options that mean the same
+// everywhere.
+namespace eplb::cli {
+
+enum ExitCode {
+    kDone = 0,
+    kFailed = 1,    // data or I/O
+    kUsage = 2,     // the command line
+    kNotBuilt = 3,  // a feature that this build lacks, or a gate that failed
+    kInterrupted = 130,
+};
+
+// Parses, runs `body`, turns exceptions into "NAME: error: …" on stderr and an exit code.
+int run_tool(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
+
+// "NAME: warning: …" and "NAME: …" on stderr.
+void warn(const CLI::App& app, const std::string& text);
+void note(const CLI::App& app, const std::string& text);
+
+// A flag in upstream's spelling, with underscores, and with hyphens:
+// flag("num_slots") is "--num_slots,--num-slots".
+std::string flag(const std::string& name);
+
+// Integers >= 1, >= 0.
+const CLI::Validator& positive();
+const CLI::Validator& non_negative();
+
+// "3,10-20" -> {3, 10, 11, …, 20}; throws UsageError naming `option`.
+std::vector<int> parse_layer_list(const std::string& text, const std::string& option);
+
+struct IterationRange {
+    std::int64_t start = 0;
+    std::int64_t stop = 0;  // exclusive
+};
+
+// "100-200", by the rules of upstream's EXPERT_STATISTIC_ITER_RANGE and with start < stop; throws
+// UsageError naming `origin`.
+IterationRange parse_iteration_range(const std::string& text, const std::string& origin);
+
+// Where the statistics come from and which part counts.
+struct StatisticsOptions {
+    std::string expert_statistic_path;
+    std::optional<std::int64_t> iter_start;
+    std::optional<std::int64_t> iter_stop;
+    std::string load_balancer;  // the config in force while slot ids were recorded
+    int num_threads = 0;
+};
+void add_statistics_options(CLI::App& app, StatisticsOptions& options);
+
+// Reads them, source ranks summed, slot ids folded to experts where load_balancer is given.
+ExpertStatistics load_statistics(const StatisticsOptions& options, ThreadPool& threads);
+
+// Keeps only some layers; throws Error naming one that is not there.
+void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers);
+
+// Adds --threads.
+void add_threads_option(CLI::App& app, int& num_threads);
+
+}  // namespace eplb::cli
+
+#endif
