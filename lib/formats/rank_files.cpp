@@ -1,0 +1,221 @@
+#include "lib/formats/rank_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <optional>
+#include <system_error>
+
+#include "lib/base/error.h"
+
+namespace eplb {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSuffix = ".safetensors";
+
+// "0", "17": digits alone, no leading zero
+template <typename Integer>
+bool parse_decimal(std::string_view text, Integer& value) {
+    if (text.empty() || text[0] == '-' || (text[0] == '0' && text.size() > 1))
+        return false;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size();
+}
+
+std::pair<std::int64_t, int> key_of(const KeyedTensor& cell) {
+    return {cell.iteration, cell.layer};
+}
+
+// the middle of "{prefix}{middle}.safetensors"
+std::optional<std::string_view> middle_of(std::string_view file_name, std::string_view prefix) {
+    if (file_name.size() < prefix.size() + kSuffix.size() || !file_name.starts_with(prefix) ||
+        !file_name.ends_with(kSuffix))
+        return std::nullopt;
+    file_name.remove_prefix(prefix.size());
+    file_name.remove_suffix(kSuffix.size());
+    return file_name;
+}
+
+std::vector<std::string> file_names(const fs::path& folder) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+         entry.increment(error))
+        names.push_back(entry->path().filename().string());
+    if (error)
+        throw Error(folder.string() + ": cannot list the folder: " + error.message());
+    std::sort(names.begin(), names.end());  // so that messages do not depend on the file system
+    return names;
+}
+
+// another variant of the recorder leaves its ids in rank{r}_raw.safetensors
+bool is_raw_dump(std::string_view middle) {
+    constexpr std::string_view kRaw = "_raw";
+    int rank = 0;
+    return middle.ends_with(kRaw) &&
+           parse_decimal(middle.substr(0, middle.size() - kRaw.size()), rank);
+}
+
+KeyedTensor parse_key(const std::string& name, const std::string& key, std::size_t tensor) {
+    KeyedTensor cell;
+    cell.tensor = tensor;
+    const std::size_t separator = key.find('_');
+    const std::string_view text = key;
+    if (separator == std::string::npos ||
+        !parse_decimal(text.substr(0, separator), cell.iteration) ||
+        !parse_decimal(text.substr(separator + 1), cell.layer) || cell.iteration == INT64_MAX)
+        fail_at_key(name, key,
+                    "is no \"{iteration}_{layer}\": this is no rank file of a recording");
+    return cell;
+}
+
+// by iteration, then layer
+std::vector<KeyedTensor> read_cells(const SafetensorsReader& file) {
+    const std::vector<Tensor>& tensors = file.header().tensors;
+    if (tensors.empty())
+        throw Error(file.name() +
+                    ": holds no iteration: the recorder's range was empty; record again");
+    std::vector<KeyedTensor> cells;
+    cells.reserve(tensors.size());
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+        cells.push_back(parse_key(file.name(), tensors[i].name, i));
+    std::sort(cells.begin(), cells.end(),
+              [](const KeyedTensor& a, const KeyedTensor& b) { return key_of(a) < key_of(b); });
+    return cells;
+}
+
+void check_same_keys(const SafetensorsReader& a,
+                     const std::vector<KeyedTensor>& cells_a,
+                     const SafetensorsReader& b,
+                     const std::vector<KeyedTensor>& cells_b) {
+    const auto [in_a, in_b] =
+        std::mismatch(cells_a.begin(), cells_a.end(), cells_b.begin(), cells_b.end(),
+                      [](const KeyedTensor& left, const KeyedTensor& right) {
+                          return key_of(left) == key_of(right);
+                      });
+    if (in_a == cells_a.end() && in_b == cells_b.end())
+        return;
+    const bool b_lacks_it =
+        in_b == cells_b.end() || (in_a != cells_a.end() && key_of(*in_a) < key_of(*in_b));
+    fail_at_key((b_lacks_it ? b : a).name(), key_text(key_of(b_lacks_it ? *in_a : *in_b)),
+                "is missing, while " + (b_lacks_it ? a : b).name() +
+                    " has it: one of the two is left from another run; remove the stale files or "
+                    "record again into an empty folder");
+}
+
+std::vector<int> layers_of(const std::vector<KeyedTensor>& cells) {
+    std::vector<int> layers;
+    layers.reserve(cells.size());
+    for (const KeyedTensor& cell : cells)
+        layers.push_back(cell.layer);
+    std::sort(layers.begin(), layers.end());
+    layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+    return layers;
+}
+
+// every layer in every iteration, and no iteration left out
+void check_complete(const std::string& name,
+                    const std::vector<KeyedTensor>& cells,
+                    const std::vector<int>& layers) {
+    for (std::size_t i = 1; i < cells.size(); ++i)
+        if (cells[i].iteration > cells[i - 1].iteration + 1)
+            throw Error(name + ": iteration " + std::to_string(cells[i - 1].iteration + 1) +
+                        " is missing between " + std::to_string(cells[i - 1].iteration) + " and " +
+                        std::to_string(cells[i].iteration) +
+                        ": files of several recordings were mixed; record again");
+    for (std::size_t i = 0; i < cells.size() || i % layers.size() != 0; ++i) {
+        const std::int64_t iteration =
+            cells[0].iteration + static_cast<std::int64_t>(i / layers.size());
+        const std::pair expected(iteration, layers[i % layers.size()]);
+        if (i == cells.size() || key_of(cells[i]) != expected)
+            fail_at_key(name, key_text(expected),
+                        "is missing, while other iterations have layer " +
+                            std::to_string(expected.second) + "; record again");
+    }
+}
+
+std::vector<SafetensorsReader> open_all(const std::vector<fs::path>& paths) {
+    std::vector<SafetensorsReader> files;
+    files.reserve(paths.size());
+    for (const fs::path& path : paths)
+        files.emplace_back(path, files.empty() ? nullptr : &files.front());
+    return files;
+}
+
+}  // namespace
+
+fs::path rank_path(const fs::path& folder, std::string_view prefix, int rank) {
+    return folder / (std::string(prefix) + std::to_string(rank) + std::string(kSuffix));
+}
+
+std::vector<fs::path> find_rank_files(const fs::path& folder, std::string_view prefix) {
+    std::map<int, fs::path> files;
+    for (const std::string& name : file_names(folder)) {
+        const std::optional<std::string_view> middle = middle_of(name, prefix);
+        if (!middle || is_raw_dump(*middle))
+            continue;
+        int rank = 0;
+        if (!parse_decimal(*middle, rank))
+            throw Error((folder / name).string() +
+                        ": is not named after a rank; move it out of the folder");
+        files.emplace(rank, folder / name);
+    }
+    std::vector<fs::path> paths;
+    for (const auto& [rank, path] : files) {
+        const fs::path expected = rank_path(folder, prefix, static_cast<int>(paths.size()));
+        if (path != expected)
+            throw Error(expected.string() + ": is missing, while " + path.filename().string() +
+                        " is there; copy all ranks of the recording, or remove the stale file");
+        paths.push_back(path);
+    }
+    return paths;
+}
+
+void remove_file(const fs::path& path) {
+    std::error_code error;
+    fs::remove(path, error);
+    if (error)
+        throw Error(path.string() + ": cannot remove: " + error.message());
+}
+
+void remove_rank_files(const fs::path& folder, std::string_view prefix, int num_kept) {
+    for (const std::string& name : file_names(folder)) {
+        const std::optional<std::string_view> middle = middle_of(name, prefix);
+        int rank = 0;
+        if (middle && parse_decimal(*middle, rank) && rank >= num_kept)
+            remove_file(folder / name);
+    }
+}
+
+void fail_at_key(const std::string& name, std::string_view key, const std::string& what) {
+    throw Error(name + ": key " + '"' + std::string(key) + '"' + ": " + what);
+}
+
+std::string key_text(std::pair<std::int64_t, int> key) {
+    return std::to_string(key.first) + '_' + std::to_string(key.second);
+}
+
+RankFiles open_rank_files(const std::vector<fs::path>& paths) {
+    RankFiles recording;
+    recording.files = open_all(paths);
+    const std::vector<SafetensorsReader>& files = recording.files;
+    for (const SafetensorsReader& file : files) {
+        if (file.shares_header_with(files.front()) && !recording.cells.empty()) {
+            recording.cells.push_back(recording.cells.front());
+            continue;
+        }
+        auto cells = std::make_shared<const std::vector<KeyedTensor>>(read_cells(file));
+        if (!recording.cells.empty())
+            check_same_keys(files.front(), *recording.cells.front(), file, *cells);
+        recording.cells.push_back(std::move(cells));
+    }
+    const std::vector<KeyedTensor>& cells = *recording.cells.front();
+    recording.layers = layers_of(cells);
+    check_complete(files.front().name(), cells, recording.layers);
+    recording.iterations = {cells.front().iteration, cells.back().iteration + 1};
+    return recording;
+}
+
+}  // namespace eplb

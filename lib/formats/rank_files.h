@@ -1,0 +1,79 @@
+#ifndef EPLB_FORMATS_RANK_FILES_H
+#define EPLB_FORMATS_RANK_FILES_H
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lib/base/safetensors.h"
+#include "lib/formats/trtllm_statistics.h"
+
+// The rank files of a TensorRT-LLM statistics folder as files and keys; what their tensors mean is
+// trtllm_statistics' matter.
+namespace eplb {
+
+// "{prefix}{rank}.safetensors"
+constexpr std::string_view kCountsPrefix = "rank";
+constexpr std::string_view kRoutedIdsPrefix = "token_selected_experts_rank";
+
+std::filesystem::path rank_path(const std::filesystem::path& folder,
+                                std::string_view prefix,
+                                int rank);
+
+// In the order of ranks, none missing; empty where there are none. The upstream loader sums
+// whatever matches rank*.safetensors, so a file that matches and is no rank's is an Error.
+std::vector<std::filesystem::path> find_rank_files(const std::filesystem::path& folder,
+                                                   std::string_view prefix);
+
+// Removes the files of ranks from num_kept on.
+void remove_rank_files(const std::filesystem::path& folder, std::string_view prefix, int num_kept);
+
+void remove_file(const std::filesystem::path& path);
+
+// "FILE: key "100_3": what is wrong"
+[[noreturn]] void fail_at_key(const std::string& name,
+                              std::string_view key,
+                              const std::string& what);
+
+// One tensor of a rank file. Its key is "{iteration}_{layer}".
+struct KeyedTensor {
+    std::int64_t iteration = 0;
+    int layer = 0;           // id
+    std::size_t tensor = 0;  // position in the header's tensors
+};
+
+// "{iteration}_{layer}"
+std::string key_text(std::pair<std::int64_t, int> key);
+
+// The files of one kind, a rank each, with their keys: all ranks have the same.
+struct RankFiles {
+    std::vector<SafetensorsReader> files;
+    // [ep_size]: cells in the order of iterations, then layers; files with one header share them
+    std::vector<std::shared_ptr<const std::vector<KeyedTensor>>> cells;
+    std::vector<int> layers;
+    RecordedRange iterations;
+
+    int ep_size() const { return static_cast<int>(files.size()); }
+    const Tensor& tensor(int source, const KeyedTensor& cell) const {
+        return files[static_cast<std::size_t>(source)].header().tensors[cell.tensor];
+    }
+
+    // [layers]: one iteration of one rank
+    std::span<const KeyedTensor> iteration(int source, std::int64_t id) const {
+        const auto first = static_cast<std::size_t>(id - iterations.start) * layers.size();
+        return std::span(*cells[static_cast<std::size_t>(source)]).subspan(first, layers.size());
+    }
+};
+
+// At least one path. Every rank has the same keys, every iteration the same layers, and no
+// iteration is left out; everything else is an Error.
+RankFiles open_rank_files(const std::vector<std::filesystem::path>& paths);
+
+}  // namespace eplb
+
+#endif

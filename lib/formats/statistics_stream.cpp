@@ -1,0 +1,547 @@
+#include "lib/formats/statistics_stream.h"
+
+#include <algorithm>
+#include <charconv>
+#include <climits>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <system_error>
+#include <vector>
+
+#include "lib/base/error.h"
+
+namespace eplb {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kFormat = "eplb-statistics";
+constexpr std::int64_t kVersion = 1;
+
+// ---- one line ----
+
+struct Value {
+    enum class Kind { other, integer, text, boolean, list, table };
+    Kind kind = Kind::other;
+    std::int64_t integer = 0;
+    bool boolean = false;
+    std::string text;
+    std::vector<std::int64_t> numbers;  // of a list, or of all rows of a table
+    std::vector<std::size_t> row_ends;  // of a table, in numbers
+};
+
+// A line's members. Lines are flat: integers, strings, booleans, lists and tables of integers.
+class Line {
+  public:
+    explicit Line(std::string where) : where_(std::move(where)) {}
+
+    [[noreturn]] void fail(const std::string& what) const { throw Error(where_ + what); }
+
+    Value& add(const std::string& key) {
+        const auto [found, is_new] = members_.try_emplace(key);
+        if (!is_new)
+            fail("\"" + key + "\" stands there twice");
+        return found->second;
+    }
+
+    bool has(const std::string& key) const { return members_.count(key) > 0; }
+
+    const Value& get(const std::string& key, Value::Kind kind, const char* kind_name) const {
+        const auto found = members_.find(key);
+        if (found == members_.end())
+            fail("\"" + key + "\" is missing");
+        if (found->second.kind != kind)
+            fail("\"" + key + "\" must be " + kind_name);
+        return found->second;
+    }
+
+    std::int64_t integer(const std::string& key, std::int64_t minimum, std::int64_t maximum) const {
+        const std::int64_t number = get(key, Value::Kind::integer, "an integer").integer;
+        if (number < minimum || number > maximum)
+            fail("\"" + key + "\" is " + std::to_string(number) + ", it must be in [" +
+                 std::to_string(minimum) + ", " + std::to_string(maximum) + "]");
+        return number;
+    }
+
+    int small_integer(const std::string& key, int minimum) const {
+        return static_cast<int>(integer(key, minimum, INT_MAX));
+    }
+
+    // What version 1 does not know is of a later version or a mistake.
+    void allow_only(std::initializer_list<const char*> keys) const {
+        for (const auto& [key, value] : members_)
+            if (std::find(keys.begin(), keys.end(), key) == keys.end())
+                fail("unknown member \"" + key + "\"");
+    }
+
+  private:
+    std::string where_;  // "FILE: line 3: "
+    std::map<std::string, Value> members_;
+};
+
+// Fills a Line from JSON without building a tree.
+class LineHandler : public nlohmann::json_sax<json> {
+  public:
+    explicit LineHandler(Line& line) : line_(line) {}
+
+    bool start_object(std::size_t) override {
+        if (depth_ > 0)
+            refuse("an object");
+        depth_ = 1;
+        return true;
+    }
+    bool end_object() override { return true; }
+
+    bool key(string_t& key) override {
+        key_ = key;
+        value_ = &line_.add(key);
+        return true;
+    }
+
+    bool start_array(std::size_t) override {
+        if (depth_ == 0)
+            line_.fail("must be an object");
+        if (depth_ == 3 || (depth_ == 2 && value_->row_ends.empty() && !value_->numbers.empty()))
+            refuse("a list in a list of integers");
+        value_->kind = depth_ == 1 ? Value::Kind::list : Value::Kind::table;
+        ++depth_;
+        return true;
+    }
+
+    bool end_array() override {
+        if (--depth_ == 2)
+            value_->row_ends.push_back(value_->numbers.size());
+        return true;
+    }
+
+    bool number_unsigned(number_unsigned_t number) override {
+        if (number > static_cast<number_unsigned_t>(INT64_MAX))
+            refuse("a number that is too large");
+        return number_integer(static_cast<number_integer_t>(number));
+    }
+
+    bool number_integer(number_integer_t number) override {
+        if (depth_ == 0)
+            line_.fail("must be an object");
+        if (depth_ == 1) {
+            value_->kind = Value::Kind::integer;
+            value_->integer = number;
+            return true;
+        }
+        if (depth_ == 2 && value_->kind == Value::Kind::table)
+            refuse("an integer in a list of lists");
+        value_->numbers.push_back(number);
+        return true;
+    }
+
+    bool string(string_t& text) override {
+        scalar("a string").kind = Value::Kind::text;
+        value_->text = text;
+        return true;
+    }
+
+    bool boolean(bool boolean) override {
+        scalar("a boolean").kind = Value::Kind::boolean;
+        value_->boolean = boolean;
+        return true;
+    }
+
+    bool null() override { refuse("null"); }
+    bool number_float(number_float_t, const string_t&) override {
+        refuse("a number that is no integer");
+    }
+    bool binary(binary_t&) override { refuse("binary data"); }
+
+    bool parse_error(std::size_t position,
+                     const std::string&,
+                     const nlohmann::detail::exception&) override {
+        line_.fail("no valid JSON at byte " + std::to_string(position));
+    }
+
+  private:
+    [[noreturn]] void refuse(const std::string& found) const {
+        if (depth_ == 0)
+            line_.fail("must be an object");
+        line_.fail("\"" + key_ + "\" holds " + found);
+    }
+
+    Value& scalar(const char* kind) {
+        if (depth_ != 1)
+            refuse(kind);
+        return *value_;
+    }
+
+    Line& line_;
+    std::string key_;
+    Value* value_ = nullptr;
+    int depth_ = 0;  // 1: in the object, 2: in a member's list, 3: in a list of that
+};
+
+// Takes the spelling that StatisticsStreamWriter writes, ten times quicker than a JSON parser. A
+// line that is spelled in another way, or is wrong, is left to the parser.
+class QuickScanner {
+  public:
+    explicit QuickScanner(std::string_view text) : next_(text.data()), end_(next_ + text.size()) {}
+
+    bool skip(std::string_view expected) {
+        if (static_cast<std::size_t>(end_ - next_) < expected.size() ||
+            std::string_view(next_, expected.size()) != expected)
+            return false;
+        next_ += expected.size();
+        return true;
+    }
+
+    template <typename Integer>
+    bool integer(Integer& number) {
+        if (next_ == end_ || *next_ == '-')
+            return false;
+        const bool starts_with_zero = *next_ == '0';
+        const auto [after, error] = std::from_chars(next_, end_, number);
+        if (error != std::errc() || (starts_with_zero && after != next_ + 1))
+            return false;
+        next_ = after;
+        return true;
+    }
+
+    // [num_rows][num_columns], all within [0, kMaxCount]
+    bool table(int num_rows, int num_columns, std::vector<std::int64_t>& numbers) {
+        numbers.clear();
+        for (int row = 0; row < num_rows; ++row)
+            for (int column = 0; column < num_columns; ++column) {
+                const char* const before = column > 0 ? "," : row > 0 ? "],[" : "[[";
+                std::int64_t number = 0;
+                if (!skip(before) || !integer(number) || number > kMaxCount)
+                    return false;
+                numbers.push_back(number);
+            }
+        return skip("]]");
+    }
+
+    bool is_at_end() const { return next_ == end_; }
+
+  private:
+    const char* next_;
+    const char* end_;
+};
+
+// ---- the whole stream ----
+
+class StreamReader {
+  public:
+    StreamReader(const std::string& path, const StatisticsSelection& selection)
+        : reader_(path), selection_(selection) {}
+
+    ExpertStatistics read() {
+        read_first_line();
+        while (num_iterations_ < 0) {
+            const std::optional<std::string_view> text = reader_.next();
+            if (!text)
+                fail_cut_off();
+            read_line(*text);
+        }
+        if (reader_.next())
+            fail_here("text after the end line; one stream holds one recording");
+        return take_statistics();
+    }
+
+  private:
+    struct Iteration {
+        std::vector<bool> has_layer;  // [layers]
+        int num_layers = 0;           // how many of them
+        std::vector<std::int64_t>
+            counts;  // [layers][num_sources][num_experts]; empty: not selected
+    };
+
+    std::string where() const {
+        return reader_.name() + ": line " + std::to_string(reader_.line_number()) + ": ";
+    }
+    [[noreturn]] void fail_here(const std::string& what) const { throw Error(where() + what); }
+    [[noreturn]] void fail_cut_off() const {
+        throw Error(reader_.name() + ": line " + std::to_string(reader_.line_number() + 1) +
+                    ": the stream ends without its end line: it was cut off, or its writer failed");
+    }
+
+    Line parse(std::string_view text) const {
+        Line line(where());
+        LineHandler handler(line);
+        if (text.find_first_not_of(" \t\r") == std::string_view::npos)
+            line.fail("is blank");
+        try {
+            json::sax_parse(text.data(), text.data() + text.size(), &handler);
+        } catch (const Error&) {
+            // only the last line can lack its newline
+            if (reader_.ended_in_newline())
+                throw;
+            throw Error(where() +
+                        "ends in the middle: the stream was cut off, or its writer failed");
+        }
+        return line;
+    }
+
+    void read_first_line() {
+        const std::optional<std::string_view> text = reader_.next();
+        if (!text)
+            throw Error(
+                reader_.name() +
+                ": line 1: the input is empty: the program that writes it produced nothing");
+        const Line line = parse(*text);
+        const char* const remedy = ": this is no statistics stream";
+        if (!line.has("format"))
+            line.fail("\"format\" is missing" + std::string(remedy));
+        const std::string& format = line.get("format", Value::Kind::text, "a string").text;
+        if (format != kFormat)
+            line.fail("\"format\" is \"" + format + "\"" + remedy);
+        const std::int64_t version = line.integer("version", 1, INT64_MAX);
+        if (version > kVersion)
+            line.fail("version " + std::to_string(version) + " is newer than version " +
+                      std::to_string(kVersion) + ", which this program reads; update it");
+        line.allow_only({"format", "version", "num_experts", "top_k", "ep_size", "layers",
+                         "iter_start", "ids", "layer_updates_per_iter"});
+        read_shape(line);
+    }
+
+    void read_shape(const Line& line) {
+        shape_.num_experts = line.small_integer("num_experts", 1);
+        shape_.top_k = line.small_integer("top_k", 1);
+        shape_.ep_size = line.small_integer("ep_size", 1);
+        shape_.num_sources = selection_.sum_sources ? 1 : shape_.ep_size;
+        shape_.iter_start = line.integer("iter_start", 0, INT64_MAX - INT_MAX);
+        if (shape_.top_k > shape_.num_experts)
+            line.fail("\"top_k\" must not exceed \"num_experts\"");
+        for (const std::int64_t layer :
+             line.get("layers", Value::Kind::list, "a list of integers").numbers) {
+            if (layer < 0 || layer > INT_MAX ||
+                (!shape_.layers.empty() && layer <= shape_.layers.back()))
+                line.fail("\"layers\" must be ascending layer ids");
+            shape_.layers.push_back(static_cast<int>(layer));
+        }
+        if (shape_.layers.empty())
+            line.fail("\"layers\" must not be empty");
+        if (line.has("ids")) {
+            const std::string& ids = line.get("ids", Value::Kind::text, "a string").text;
+            if (ids != "slot" && ids != "expert")
+                line.fail(R"("ids" must be "expert" or "slot")");
+            shape_.ids = ids == "slot" ? IdKind::slot : IdKind::expert;
+        }
+        if (line.has("layer_updates_per_iter"))
+            shape_.layer_updates_per_iter = line.small_integer("layer_updates_per_iter", 0);
+    }
+
+    void read_line(std::string_view text) {
+        std::int64_t iteration = 0;
+        int layer = 0;
+        if (scan_counts(text, iteration, layer)) {
+            add_counts(iteration, layer);
+            return;
+        }
+        const Line line = parse(text);
+        if (line.has("end"))
+            read_end(line);
+        else
+            read_counts(line);
+    }
+
+    bool scan_counts(std::string_view text, std::int64_t& iteration, int& layer) {
+        QuickScanner scanner(text);
+        return scanner.skip("{\"iteration\":") && scanner.integer(iteration) &&
+               scanner.skip(",\"layer\":") && scanner.integer(layer) &&
+               scanner.skip(",\"counts\":") &&
+               scanner.table(shape_.ep_size, shape_.num_experts, counts_) && scanner.skip("}") &&
+               scanner.is_at_end();
+    }
+
+    void read_counts(const Line& line) {
+        line.allow_only({"iteration", "layer", "counts"});
+        const std::int64_t iteration = line.integer("iteration", 0, INT64_MAX);
+        const int layer = line.small_integer("layer", 0);
+        const Value& counts = line.get("counts", Value::Kind::table, "a list of lists of integers");
+        if (counts.row_ends.size() != static_cast<std::size_t>(shape_.ep_size))
+            line.fail("\"counts\" has " + std::to_string(counts.row_ends.size()) +
+                      " ranks where ep_size is " + std::to_string(shape_.ep_size));
+        std::size_t begin = 0;
+        for (const std::size_t end : counts.row_ends) {
+            if (end - begin != static_cast<std::size_t>(shape_.num_experts))
+                line.fail("\"counts\" has " + std::to_string(end - begin) +
+                          " entries for a rank where num_experts is " +
+                          std::to_string(shape_.num_experts));
+            begin = end;
+        }
+        for (const std::int64_t count : counts.numbers)
+            if (count < 0 || count > kMaxCount)
+                line.fail("count " + std::to_string(count) + " is " +
+                          (count < 0 ? "negative" : "absurd"));
+        counts_ = counts.numbers;
+        add_counts(iteration, layer);
+    }
+
+    // counts_ to its place
+    void add_counts(std::int64_t iteration, int layer) {
+        const std::optional<int> position = shape_.find_layer(layer);
+        if (!position)
+            fail_here("layer " + std::to_string(layer) + " is not among the layers of line 1");
+        if (iteration < shape_.iter_start)
+            fail_here("iteration " + std::to_string(iteration) + " is before iter_start, " +
+                      std::to_string(shape_.iter_start));
+        Iteration& found = iterations_[iteration];
+        const std::size_t size = static_cast<std::size_t>(shape_.num_sources) *
+                                 static_cast<std::size_t>(shape_.num_experts);
+        if (found.has_layer.empty()) {
+            found.has_layer.resize(shape_.layers.size());
+            if (is_selected(iteration))
+                found.counts.resize(shape_.layers.size() * size);
+        }
+        const auto index = static_cast<std::size_t>(*position);
+        if (found.has_layer[index])
+            fail_here("iteration " + std::to_string(iteration) + ", layer " +
+                      std::to_string(layer) + " stands there twice");
+        found.has_layer[index] = true;
+        ++found.num_layers;
+        if (found.counts.empty())
+            return;
+        std::int64_t* const sums = found.counts.data() + index * size;
+        for (std::size_t i = 0, sum = 0; i < counts_.size(); ++i) {
+            sums[sum] += counts_[i];
+            if (++sum == size)
+                sum = 0;
+        }
+    }
+
+    bool is_selected(std::int64_t iteration) const {
+        return iteration >= selection_.iter_start.value_or(iteration) &&
+               (!selection_.iter_stop || iteration < *selection_.iter_stop);
+    }
+
+    void read_end(const Line& line) {
+        line.allow_only({"end", "num_iterations"});
+        if (!line.get("end", Value::Kind::boolean, "true").boolean)
+            line.fail("\"end\" must be true");
+        num_iterations_ = line.small_integer("num_iterations", 0);
+        if (num_iterations_ == 0)
+            line.fail("the stream holds no iteration: nothing was recorded");
+        std::int64_t expected = shape_.iter_start;
+        for (const auto& [iteration, found] : iterations_) {
+            if (iteration != expected)
+                break;
+            check_layers(line, iteration, found);
+            ++expected;
+        }
+        const std::int64_t stop = shape_.iter_start + num_iterations_;
+        if (expected < stop)
+            line.fail("iteration " + std::to_string(expected) + " is missing");
+        if (iterations_.rbegin()->first >= stop)
+            line.fail("num_iterations is " + std::to_string(num_iterations_) + ", but iteration " +
+                      std::to_string(iterations_.rbegin()->first) + " is there");
+    }
+
+    void check_layers(const Line& line, std::int64_t iteration, const Iteration& found) const {
+        const auto missing = std::find(found.has_layer.begin(), found.has_layer.end(), false);
+        if (missing != found.has_layer.end())
+            line.fail(
+                "iteration " + std::to_string(iteration) + ", layer " +
+                std::to_string(
+                    shape_.layers[static_cast<std::size_t>(missing - found.has_layer.begin())]) +
+                " is missing");
+    }
+
+    ExpertStatistics take_statistics() {
+        const RecordedRange range = select_iterations(
+            selection_, {shape_.iter_start, shape_.iter_start + num_iterations_}, reader_.name());
+        shape_.iter_start = range.start;
+        shape_.num_iterations = static_cast<int>(range.stop - range.start);
+        const auto first = iterations_.find(range.start);
+        shape_.counts.reserve(first->second.counts.size() *
+                              static_cast<std::size_t>(shape_.num_iterations));
+        for (auto next = first; next != iterations_.end() && next->first < range.stop;) {
+            shape_.counts.insert(shape_.counts.end(), next->second.counts.begin(),
+                                 next->second.counts.end());
+            next = iterations_.erase(next);  // at once: the counts are not in memory twice
+        }
+        return std::move(shape_);
+    }
+
+    LineReader reader_;
+    StatisticsSelection selection_;
+    ExpertStatistics shape_;
+    std::map<std::int64_t, Iteration> iterations_;
+    std::vector<std::int64_t> counts_;  // [ep_size][num_experts] of the line in work
+    int num_iterations_ = -1;           // known from the end line on
+};
+
+void append_integer(std::string& text, std::int64_t number) {
+    char digits[24];
+    const auto [end, error] = std::to_chars(std::begin(digits), std::end(digits), number);
+    text.append(digits, end);
+}
+
+template <typename Range>
+void append_list(std::string& text, const Range& numbers) {
+    char separator = '[';
+    for (const auto number : numbers) {
+        text += separator;
+        append_integer(text, number);
+        separator = ',';
+    }
+    text += ']';
+}
+
+}  // namespace
+
+StatisticsStreamWriter::StatisticsStreamWriter(const ExpertStatistics& shape, OutputFile& output)
+    : output_(output) {
+    if (shape.num_sources != shape.ep_size)
+        throw std::logic_error("a statistics stream holds the counts of each source rank");
+    line_ = "{\"format\":\"" + std::string(kFormat) + "\",\"version\":" + std::to_string(kVersion) +
+            ",\"num_experts\":" + std::to_string(shape.num_experts) +
+            ",\"top_k\":" + std::to_string(shape.top_k) +
+            ",\"ep_size\":" + std::to_string(shape.ep_size) + ",\"layers\":";
+    append_list(line_, shape.layers);
+    line_ += ",\"iter_start\":" + std::to_string(shape.iter_start);
+    if (shape.ids == IdKind::slot)
+        line_ += ",\"ids\":\"slot\",\"layer_updates_per_iter\":" +
+                 std::to_string(shape.layer_updates_per_iter);
+    line_ += "}\n";
+    output_.write(line_);
+}
+
+void StatisticsStreamWriter::write_iteration(const ExpertStatistics& statistics, int iteration) {
+    for (int layer = 0; layer < statistics.num_layers(); ++layer) {
+        line_ = "{\"iteration\":";
+        append_integer(line_, statistics.iter_start + iteration);
+        line_ += ",\"layer\":";
+        append_integer(line_, statistics.layers[static_cast<std::size_t>(layer)]);
+        line_ += ",\"counts\":";
+        for (int source = 0; source < statistics.num_sources; ++source) {
+            line_ += source == 0 ? '[' : ',';
+            append_list(line_, statistics.row(iteration, layer, source));
+        }
+        line_ += "]}\n";
+        output_.write(line_);
+    }
+}
+
+void StatisticsStreamWriter::write_end(int num_iterations) {
+    output_.write("{\"end\":true,\"num_iterations\":" + std::to_string(num_iterations) + "}\n");
+}
+
+ExpertStatistics read_statistics_stream(const std::string& path,
+                                        const StatisticsSelection& selection) {
+    return StreamReader(path, selection).read();
+}
+
+ExpertStatistics read_statistics(const std::string& path,
+                                 const StatisticsSelection& selection,
+                                 ThreadPool& threads) {
+    if (path == "-")
+        return read_statistics_stream(path, selection);
+    std::error_code ignored;
+    const auto status = std::filesystem::status(path, ignored);
+    if (status.type() == std::filesystem::file_type::not_found)
+        throw Error(path + ": no such file or folder; name a statistics folder, a stream or -");
+    if (std::filesystem::is_directory(status))
+        return read_trtllm_statistics(path, selection, threads);
+    return read_statistics_stream(path, selection);
+}
+
+}  // namespace eplb

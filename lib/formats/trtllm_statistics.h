@@ -1,0 +1,82 @@
+#ifndef EPLB_FORMATS_TRTLLM_STATISTICS_H
+#define EPLB_FORMATS_TRTLLM_STATISTICS_H
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lib/base/parallel.h"
+#include "lib/statistics/expert_statistics.h"
+
+// The folder that TensorRT-LLM's ExpertStatistic writes ($EXPERT_STATISTIC_PATH) and that
+// examples/wide_ep/ep_load_balancer reads:
+//
+//   meta_info.json        {"num_experts": int, "num_experts_per_token": int}
+//   rank{r}.safetensors   per key "{iteration}_{layer}" the counts of source rank r,
+//                         [num_experts] I64 (I32 is read too)
+//   token_selected_experts_rank{r}.safetensors   (optional) per key the routed ids, I32
+//                         [num_tokens of the rank, top_k]
+//
+// Recordings under EPLB hold slot ids: num_experts is then the number of slots. Upstream does not
+// say so in the folder; we add "ids": "slot" and "layer_updates_per_iter" to meta_info.json, which
+// upstream's loader ignores.
+namespace eplb {
+
+struct StatisticsSelection {
+    std::optional<std::int64_t> iter_start;  // default: the first recorded iteration
+    std::optional<std::int64_t> iter_stop;   // exclusive; default: past the last recorded one
+    bool sum_sources = false;                // add the source ranks up: num_sources becomes 1
+};
+
+// The recorded iterations [first, stop) that `selection` asks for. An Error that starts with `name`
+// and says what exists where it asks for none or for others.
+struct RecordedRange {
+    std::int64_t start = 0;
+    std::int64_t stop = 0;  // exclusive
+};
+RecordedRange select_iterations(const StatisticsSelection& selection,
+                                RecordedRange recorded,
+                                const std::string& name);
+
+// No honest count comes near: a larger one is damage, and sums of them cannot overflow.
+constexpr std::int64_t kMaxCount = (std::int64_t{1} << 40) - 1;
+
+// Reads the counts. Strict: missing or extra ranks, gaps in iterations, layers missing in an
+// iteration, keys that only some ranks have, a wrong shape or dtype, negative counts, a num_experts
+// that disagrees, stale files of a larger run, truncated or overlapping tensors, `null` in the meta
+// file, an iteration range outside the data: each an Error that names file, key and remedy.
+ExpertStatistics read_trtllm_statistics(const std::filesystem::path& folder,
+                                        const StatisticsSelection& selection,
+                                        ThreadPool& threads);
+
+// Reads the routed ids beside the counts; nothing if the folder has none. Checked against
+// `statistics` (the same folder, with its source ranks): same ranks and layers, its iterations are
+// there, and for every key the ids counted are the counts read.
+std::optional<RoutedIds> read_trtllm_routed_ids(const std::filesystem::path& folder,
+                                                const ExpertStatistics& statistics);
+
+// A folder that is about to hold statistics. Opened before the work starts, so that a bad path
+// fails early; write() makes every file ready and synced under a temporary name, then swaps them
+// in, meta_info.json last, and removes rank files that a larger earlier run left. Until then the
+// folder's old statistics stay valid.
+class TrtllmStatisticsFolder {
+  public:
+    explicit TrtllmStatisticsFolder(std::filesystem::path folder);
+    ~TrtllmStatisticsFolder();
+    TrtllmStatisticsFolder(const TrtllmStatisticsFolder&) = delete;
+    TrtllmStatisticsFolder& operator=(const TrtllmStatisticsFolder&) = delete;
+
+    // statistics.num_sources must be its ep_size. routed_ids may be null.
+    void write(const ExpertStatistics& statistics, const RoutedIds* routed_ids);
+
+  private:
+    class NewFolders;
+    std::filesystem::path folder_;
+    std::unique_ptr<NewFolders> new_folders_;  // go away again if nothing is written
+};
+
+}  // namespace eplb
+
+#endif

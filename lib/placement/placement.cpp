@@ -1,0 +1,70 @@
+#include "lib/placement/placement.h"
+
+#include <algorithm>
+#include <cassert>
+#include <string>
+
+#include "lib/base/error.h"
+
+namespace eplb {
+
+std::span<const int> Placement::rank(int rank_id) const {
+    assert(rank_id >= 0 && rank_id < ep_size);
+    const auto size = static_cast<std::size_t>(slots_per_rank);
+    return std::span(expert_ids).subspan(static_cast<std::size_t>(rank_id) * size, size);
+}
+
+std::span<int> Placement::rank(int rank_id) {
+    assert(rank_id >= 0 && rank_id < ep_size);
+    const auto size = static_cast<std::size_t>(slots_per_rank);
+    return std::span(expert_ids).subspan(static_cast<std::size_t>(rank_id) * size, size);
+}
+
+std::vector<int> replica_counts(std::span<const int> expert_ids, int num_experts) {
+    std::vector<int> counts(static_cast<std::size_t>(num_experts));
+    for (const int expert : expert_ids) {
+        if (expert < 0 || expert >= num_experts)
+            throw Error("expert id " + std::to_string(expert) + " in an assignment for " +
+                        std::to_string(num_experts) + " experts: ids start at 0");
+        ++counts[static_cast<std::size_t>(expert)];
+    }
+    return counts;
+}
+
+std::vector<int> covering_replica_counts(std::span<const int> expert_ids, int num_experts) {
+    std::vector<int> counts = replica_counts(expert_ids, num_experts);
+    const auto missing = std::find(counts.begin(), counts.end(), 0);
+    if (missing != counts.end())
+        throw Error("expert " + std::to_string(missing - counts.begin()) +
+                    " stands in no slot of the assignment: every expert needs one");
+    return counts;
+}
+
+int num_duplicate_slots(const Placement& placement) {
+    int num_duplicates = 0;
+    std::vector<int> sorted;
+    for (int rank_id = 0; rank_id < placement.ep_size; ++rank_id) {
+        const std::span<const int> rank = placement.rank(rank_id);
+        sorted.assign(rank.begin(), rank.end());
+        std::sort(sorted.begin(), sorted.end());
+        const auto num_distinct = std::unique(sorted.begin(), sorted.end()) - sorted.begin();
+        num_duplicates += placement.slots_per_rank - static_cast<int>(num_distinct);
+    }
+    return num_duplicates;
+}
+
+Placement default_placement(int num_experts, int ep_size, int slots_per_rank) {
+    if (num_experts < 1 || ep_size < 1 || slots_per_rank < 1 ||
+        ep_size * slots_per_rank < num_experts)
+        throw Error("default placement: " + std::to_string(ep_size) + " ranks with " +
+                    std::to_string(slots_per_rank) + " slots each cannot hold " +
+                    std::to_string(num_experts) + " experts");
+    Placement placement{ep_size, slots_per_rank, {}};
+    placement.expert_ids.reserve(static_cast<std::size_t>(placement.num_slots()));
+    for (int rank_id = 0; rank_id < ep_size; ++rank_id)
+        for (int slot = 0; slot < slots_per_rank; ++slot)
+            placement.expert_ids.push_back((rank_id * num_experts / ep_size + slot) % num_experts);
+    return placement;
+}
+
+}  // namespace eplb

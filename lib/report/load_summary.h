@@ -1,0 +1,29 @@
+#ifndef EPLB_REPORT_LOAD_SUMMARY_H
+#define EPLB_REPORT_LOAD_SUMMARY_H
+
+#include <span>
+
+#include "lib/placement/rank_load.h"
+
+namespace eplb {
+
+// How evenly a layer's bins (ranks, or slots) are loaded, as TensorRT-LLM's
+// report_load_statistics.py measures it: each figure is computed per iteration over the bins, then
+// averaged over the iterations that have tokens.
+struct LoadSummary {
+    double mean = 0;             // tokens per bin
+    double std = 0;              // unbiased (n - 1); best 0; 0 for a single bin
+    double imbalance_ratio = 0;  // max / mean - 1; best 0, worst num_bins - 1 (all on one bin)
+    int num_iterations = 0;      // that had tokens; where 0, the figures are 0
+    int num_empty_iterations = 0;
+};
+
+LoadSummary summarize(const LayerLoad& load);
+
+// The plain mean over the layers that have tokens, as upstream's row "average" (which such a layer
+// would turn into NaN). The numbers of iterations are summed.
+LoadSummary average(std::span<const LoadSummary> layers);
+
+}  // namespace eplb
+
+#endif

@@ -1,0 +1,31 @@
+#ifndef EPLB_REPORT_TABLE_H
+#define EPLB_REPORT_TABLE_H
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace eplb {
+
+// A column of integers in which one cell is a double is written as doubles.
+using Cell = std::variant<std::int64_t, double, std::string>;
+
+struct TableColumn {
+    std::string key;     // in JSON and CSV: imbalance_ratio
+    std::string header;  // for people: imbalance-ratio
+};
+
+// Rows built once, written in any format by table_writers.h.
+struct Table {
+    std::string title;                                  // "Load statistics:"
+    std::vector<std::pair<std::string, Cell>> context;  // what the numbers cover; JSON members
+    std::vector<TableColumn> columns;                   // the first labels the row
+    std::vector<std::vector<Cell>> rows;                // [rows][columns]
+    std::vector<Cell> average;                          // [columns], label first; may be empty
+};
+
+}  // namespace eplb
+
+#endif

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Installs what is missing, builds and runs the tests. With --all also what CI checks: warnings are
+# errors for g++ and clang, the tests under the address and undefined-behaviour sanitizers, and the
+# CPU kernels built for the compiler's default processor. Closes with "N passed, N failed".
+set -eu
+cd "$(dirname "$0")/.."
+
+all=false
+case "${1-}" in
+    --all) all=true ;;
+    '') ;;
+    *) echo "usage: test.sh [--all]" >&2; exit 2 ;;
+esac
+
+if $all; then
+    scripts/install_packages.sh python3 clang
+else
+    scripts/install_packages.sh python3
+fi
+
+builds=
+# build FOLDER [SETUP OPTION…]: sets up, builds, remembers the folder
+build() {
+    folder=$1
+    shift
+    [ -f "$folder/build.ninja" ] || meson setup "$folder" "$@"
+    ninja -C "$folder"
+    builds="$builds $folder"
+}
+
+build build
+if $all; then
+    # another compiler, and the kernels for a plain processor
+    CC=clang CXX=clang++ build build-clang -Dcpu_arch=
+    # g++ 12 warns falsely in <regex> under the sanitizers
+    build build-sanitize -Dbuildtype=debugoptimized -Dwerror=false -Db_ndebug=false \
+        -Db_sanitize=address,undefined
+fi
+
+failed=0
+for folder in $builds; do
+    ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        meson test -C "$folder" --print-errorlogs || failed=1
+done
+
+# one line over all builds, from what meson recorded of each test
+# shellcheck disable=SC2086  # a list of folders
+python3 - $builds << 'EOF'
+import json
+import sys
+
+results = []
+for folder in sys.argv[1:]:
+    with open(f"{folder}/meson-logs/testlog.json", encoding="utf-8") as log:
+        results += [json.loads(line)["result"] for line in log]
+passed = results.count("OK")
+skipped = results.count("SKIP")
+print(f"{passed} passed, {len(results) - passed - skipped} failed, {skipped} skipped")
+EOF
+exit $failed

@@ -1,0 +1,29 @@
+stats="$SOURCE/tests/data/formats/trtllm"
+run eplb-gen '$stats'
+run eplb-gen -o out.yaml
+run eplb-gen --num_slots 288 --layer_updates_per_iter 2 --ep_size 36 --fill_layers 61 -o out.yaml
+run eplb-gen --num_slots 288 --layer_updates_per_iter 2 --ep_size 35 -o out.yaml
+run eplb-gen '$stats' --num_slots 13 --ep_size 4 -o out.yaml
+run eplb-gen '$stats' --num_slots 4 --ep_size 2 -o out.yaml
+run eplb-gen '$stats' --algorithm best -o out.yaml
+run eplb-gen '$stats' --num_nodes 2 -o out.yaml
+run eplb-gen '$stats' --algorithm deepseek --ep_size 3 --num_slots 12 --num_nodes 2 -o out.yaml
+run eplb-gen '$stats' --fill_layers 3-x -o out.yaml
+run eplb-gen '$stats' -o missing/out.yaml
+run eplb-gen '$stats' -o /dev/full
+run ls
+
+# slot ids are not experts
+eplb-gen --num_slots 16 --layer_updates_per_iter 2 -o online.yaml
+small="--preset mixtral-8x7b --num_layers 2 --hidden_size 16 --intermediate_size 4 --tokens_per_rank 8 --iter_range 0-2"
+eplb-collect $small --load_balancer online.yaml --expert_statistic_path online 2> /dev/null
+run eplb-gen online -o out.yaml
+run eplb-gen online --load_balancer online.yaml -o out.yaml
+eplb-collect $small --expert_statistic_path before 2> /dev/null
+eplb-gen before --num_slots 16 -o static.yaml 2> /dev/null
+eplb-collect $small --load_balancer static.yaml --expert_statistic_path after 2> /dev/null
+run eplb-gen after -o out.yaml
+run eplb-gen before --load_balancer static.yaml -o out.yaml
+# folded back they are the experts' counts again
+run eplb-gen after --load_balancer static.yaml --num_slots 16 -o again.yaml
+run diff static.yaml again.yaml

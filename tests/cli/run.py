@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Runs a script of tests/cli in a folder of its own and compares what it prints with NAME.expected.
+
+In a script, `run COMMAND…` prints the command, its output and, unless it is 0, its exit code. Times
+and rates are replaced by TIME before the comparison. With --accept the expectation is rewritten and
+the test counts as skipped, never as passed.
+"""
+
+import argparse
+import difflib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+PRELUDE = r"""
+run() {
+    printf '$ %s\n' "$*"
+    eval "$*" 2>&1
+    local code=$?
+    [ $code -eq 0 ] || printf '[exit %d]\n' $code
+    return 0
+}
+"""
+
+SKIPPED = 77
+
+
+def normalized(text):
+    text = re.sub(r" in \d+\.\d s", " in TIME", text)
+    return re.sub(r"time in .*", "time in …", text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("script", type=pathlib.Path)
+    parser.add_argument("--tools", type=pathlib.Path, required=True, help="folder of the programs")
+    parser.add_argument("--accept", action="store_true")
+    arguments = parser.parse_args()
+    script = arguments.script.resolve()
+    accept = arguments.accept or "EPLB_ACCEPT" in os.environ
+
+    environment = {key: value for key, value in os.environ.items()
+                   if not key.startswith("EXPERT_STATISTIC")}
+    environment["PATH"] = f"{arguments.tools.resolve()}{os.pathsep}{environment['PATH']}"
+    environment["SOURCE"] = str(script.parent.parent.parent)
+    environment["LC_ALL"] = "C.UTF-8"
+    with tempfile.TemporaryDirectory() as folder:
+        result = subprocess.run(
+            ["bash", "-c", PRELUDE + script.read_text(encoding="utf-8")], cwd=folder,
+            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, check=False)
+    output = normalized(result.stdout.decode("utf-8", "replace"))
+    output = output.replace(environment["SOURCE"], "SOURCE")
+
+    expected_path = script.with_suffix(".expected")
+    if accept:
+        expected_path.write_text(output, encoding="utf-8")
+        return SKIPPED
+    expected = expected_path.read_text(encoding="utf-8")
+    sys.stdout.writelines(difflib.unified_diff(
+        expected.splitlines(True), output.splitlines(True), str(expected_path), "output"))
+    return 0 if output == expected else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <numeric>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/placement/rank_load.h"
+#include "lib/placement/slot_router.h"
+#include "tests/test_support.h"
+
+using eplb::default_placement;
+using eplb::EplbConfig;
+using eplb::ExpertStatistics;
+using eplb::fold_slots;
+using eplb::IdKind;
+using eplb::LayerLoad;
+using eplb::projected_load;
+using eplb::rank_load;
+using eplb::recorded_load;
+using eplb::test::error_of;
+
+namespace {
+
+ExpertStatistics make_statistics(std::vector<int> layers,
+                                 int num_iterations,
+                                 int num_sources,
+                                 int num_experts) {
+    ExpertStatistics statistics;
+    statistics.num_experts = num_experts;
+    statistics.top_k = 2;
+    statistics.ep_size = num_sources;
+    statistics.num_sources = num_sources;
+    statistics.layers = std::move(layers);
+    statistics.num_iterations = num_iterations;
+    statistics.allocate();
+    return statistics;
+}
+
+void fill(ExpertStatistics& statistics, unsigned seed) {
+    std::mt19937 random(seed);
+    for (std::int64_t& count : statistics.counts)
+        count = static_cast<std::int64_t>(random() % 100);
+}
+
+// Two iterations of one layer, one source, four experts.
+ExpertStatistics worked_example() {
+    ExpertStatistics statistics = make_statistics({3}, 2, 1, 4);
+    statistics.counts = {1, 2, 3, 6, 0, 8, 4, 0};
+    return statistics;
+}
+
+double sum(const std::vector<double>& values) {
+    return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
+// Statistics of experts as a recording with `assignments` would have them: routed to slots.
+ExpertStatistics to_slots(const ExpertStatistics& experts,
+                          const std::map<int, std::vector<int>>& assignments) {
+    ExpertStatistics slots = experts;
+    slots.ids = IdKind::slot;
+    slots.num_experts = static_cast<int>(assignments.begin()->second.size());
+    slots.allocate();
+    for (int layer = 0; layer < experts.num_layers(); ++layer) {
+        const int layer_id = experts.layers[static_cast<std::size_t>(layer)];
+        const eplb::SlotRouter router(assignments.at(layer_id), experts.num_experts);
+        for (int iteration = 0; iteration < experts.num_iterations; ++iteration)
+            for (int source = 0; source < experts.num_sources; ++source) {
+                std::vector<std::int32_t> ids;
+                const auto counts = experts.row(iteration, layer, source);
+                for (int expert = 0; expert < experts.num_experts; ++expert)
+                    ids.insert(ids.end(),
+                               static_cast<std::size_t>(counts[static_cast<std::size_t>(expert)]),
+                               expert);
+                router.route(ids, source, ids);
+                for (const std::int32_t slot : ids)
+                    ++slots.row(iteration, layer, source)[static_cast<std::size_t>(slot)];
+            }
+    }
+    return slots;
+}
+
+EplbConfig config_of(std::map<int, std::vector<int>> assignments) {
+    EplbConfig config;
+    config.num_slots = static_cast<int>(assignments.begin()->second.size());
+    config.initial_global_assignments = std::move(assignments);
+    return config;
+}
+
+}  // namespace
+
+TEST_CASE("the recorded load is the counts over all sources") {
+    ExpertStatistics statistics = make_statistics({3, 7}, 2, 3, 4);
+    fill(statistics, 1);
+    const LayerLoad load = recorded_load(statistics, 1);
+    REQUIRE(load.num_iterations == 2);
+    REQUIRE(load.num_bins == 4);
+    for (int iteration = 0; iteration < 2; ++iteration)
+        for (std::size_t expert = 0; expert < 4; ++expert) {
+            std::int64_t expected = 0;
+            for (int source = 0; source < 3; ++source)
+                expected += statistics.row(iteration, 1, source)[expert];
+            CHECK(load.iteration(iteration)[expert] == static_cast<double>(expected));
+        }
+}
+
+TEST_CASE("a projection gives each replica an equal share") {
+    const std::vector<int> assignment = {3, 1, 3, 0, 2, 1};
+    const LayerLoad load = projected_load(worked_example(), 0, assignment);
+    CHECK(load.num_iterations == 2);
+    CHECK(load.num_bins == 6);
+    CHECK(load.load == std::vector<double>{3, 1, 3, 1, 3, 1, 0, 4, 0, 0, 4, 4});
+}
+
+TEST_CASE("rank loads add up contiguous slots") {
+    const std::vector<int> assignment = {3, 1, 3, 0, 2, 1};
+    const LayerLoad slots = projected_load(worked_example(), 0, assignment);
+    CHECK(rank_load(slots, 2).load == std::vector<double>{7, 5, 4, 8});
+    CHECK(rank_load(slots, 3).load == std::vector<double>{4, 4, 4, 4, 0, 8});
+    CHECK(rank_load(slots, 1).load == std::vector<double>{12, 12});
+    CHECK(rank_load(slots, 6).load == slots.load);
+    CHECK(rank_load(slots, 2).num_bins == 2);
+    CHECK(rank_load(slots, 2).num_iterations == 2);
+}
+
+TEST_CASE("a rank count that does not divide the slots is refused") {
+    CHECK(error_of([] { rank_load(recorded_load(worked_example(), 0), 3); }) ==
+          "ep_size 3 does not divide the 4 slots");
+    CHECK(!error_of([] { rank_load(recorded_load(worked_example(), 0), 0); }).empty());
+}
+
+TEST_CASE("a projection conserves tokens in every iteration") {
+    ExpertStatistics statistics = make_statistics({3, 4}, 5, 2, 16);
+    fill(statistics, 2);
+    const std::vector<int> assignment = default_placement(16, 6, 5).expert_ids;
+    const LayerLoad before = recorded_load(statistics, 1);
+    const LayerLoad after = projected_load(statistics, 1, assignment);
+    for (int i = 0; i < 5; ++i) {
+        const auto tokens = before.iteration(i);
+        const auto shares = after.iteration(i);
+        CHECK(sum({tokens.begin(), tokens.end()}) ==
+              Approx(sum({shares.begin(), shares.end()})).epsilon(1e-12));
+    }
+}
+
+TEST_CASE("routing stays within a token per source and slot of the projection") {
+    ExpertStatistics statistics = make_statistics({3}, 4, 3, 8);
+    // at most 1024 ids per source: one block
+    fill(statistics, 3);
+    const std::vector<int> assignment = default_placement(8, 4, 3).expert_ids;
+    const LayerLoad routed = recorded_load(to_slots(statistics, {{3, assignment}}), 0);
+    const LayerLoad projected = projected_load(statistics, 0, assignment);
+    REQUIRE(routed.load.size() == projected.load.size());
+    for (std::size_t i = 0; i < routed.load.size(); ++i)
+        CHECK(std::abs(routed.load[i] - projected.load[i]) < 3);
+}
+
+TEST_CASE("a projection refuses slot ids and incomplete assignments") {
+    ExpertStatistics statistics = worked_example();
+    CHECK(error_of([&] {
+              projected_load(statistics, 0, std::vector<int>{0, 1, 2, 0});
+          }) == "expert 3 stands in no slot of the assignment: every expert needs one");
+    statistics.ids = IdKind::slot;
+    CHECK(error_of([&] {
+              projected_load(statistics, 0, std::vector<int>{0, 1, 2, 3});
+          }).find("the ids are slots, not experts") != std::string::npos);
+}
+
+TEST_CASE("folding slots undoes an assignment, count by count") {
+    ExpertStatistics experts = make_statistics({3, 60}, 3, 4, 6);
+    fill(experts, 4);
+    const std::map<int, std::vector<int>> assignments = {{3, {0, 1, 2, 3, 4, 5, 0, 0}},
+                                                         {60, {5, 5, 4, 3, 2, 1, 0, 4}}};
+    CHECK(fold_slots(to_slots(experts, assignments), config_of(assignments)) == experts);
+    CHECK(fold_slots(to_slots(experts, assignments), config_of(assignments), 6) == experts);
+}
+
+TEST_CASE("folding takes the engine's default assignment where the config has none") {
+    ExpertStatistics experts = make_statistics({3, 4}, 2, 4, 6);
+    fill(experts, 5);
+    const std::vector<int> assignment = default_placement(6, 4, 2).expert_ids;
+    const ExpertStatistics slots = to_slots(experts, {{3, assignment}, {4, assignment}});
+    EplbConfig config;
+    config.num_slots = 8;
+    CHECK(fold_slots(slots, config, 6) == experts);
+    CHECK(error_of([&] { fold_slots(slots, config); }).find("give num_experts") !=
+          std::string::npos);
+}
+
+TEST_CASE("folding refuses what it cannot turn back") {
+    const std::vector<int> assignment = {0, 1, 2, 2};
+    ExpertStatistics slots = make_statistics({3}, 1, 2, 4);
+    slots.ids = IdKind::slot;
+    EplbConfig config = config_of({{3, assignment}});
+    REQUIRE(error_of([&] { fold_slots(slots, config); }).empty());
+    const auto refusal = [&] { return error_of([&] { fold_slots(slots, config); }); };
+    const auto refused_for = [&](const std::string& cause) {
+        INFO(refusal());
+        return refusal().find(cause) != std::string::npos;
+    };
+
+    SECTION("the ids are experts already") {
+        slots.ids = IdKind::expert;
+        CHECK(refused_for("the ids are experts already"));
+    }
+    SECTION("another number of slots") {
+        config.num_slots = 6;
+        CHECK(refused_for("recorded with 4 slots, but the config has num_slots 6"));
+    }
+    SECTION("experts moved by the recording's own word") {
+        slots.layer_updates_per_iter = 1;
+        CHECK(refused_for("experts moved between slots during the recording"));
+    }
+    SECTION("experts moved by the config's word") {
+        config.layer_updates_per_iter = 2;
+        CHECK(refused_for("experts moved between slots during the recording"));
+    }
+    SECTION("a layer is missing in the config") {
+        config.initial_global_assignments = {{4, assignment}};
+        CHECK(refused_for("layer 3 of the config: missing in initial_global_assignments"));
+    }
+    SECTION("a layer has too few entries") {
+        config.initial_global_assignments[3] = {0, 1, 2};
+        CHECK(refused_for("layer 3 of the config: 3 entries, but num_slots is 4"));
+    }
+    SECTION("a layer lacks an expert") {
+        config.initial_global_assignments[3] = {0, 1, 3, 3};
+        CHECK(refused_for("layer 3 of the config: expert 2 stands in no slot"));
+    }
+    SECTION("a negative id") {
+        config.initial_global_assignments[3] = {0, 1, -1, 2};
+        CHECK(refused_for("layer 3 of the config: expert id -1"));
+    }
+    SECTION("ranks that do not divide the slots of a default assignment") {
+        config.initial_global_assignments.clear();
+        slots.ep_size = 3;
+        const std::string text = error_of([&] { fold_slots(slots, config, 3); });
+        CHECK(text == "num_slots 4 of the config is not a multiple of the recording's ep_size 3");
+    }
+}
