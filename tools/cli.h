@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/base/parallel.h"
@@ -38,6 +39,34 @@ std::string flag(const std::string& name);
 // Integers >= 1, >= 0.
 const CLI::Validator& positive();
 const CLI::Validator& non_negative();
+
+// An option that takes one of some names; its help and its error list them.
+template <typename Value>
+CLI::Option* add_choice(CLI::App& app, const std::string& flags, Value& value,
+                        const std::vector<std::pair<std::string, Value>>& choices,
+                        const std::string& description) {
+    std::string names;
+    std::string default_name;
+    for (const auto& [name, choice] : choices) {
+        names += (names.empty() ? "" : ", ") + name;
+        if (choice == value)
+            default_name = name;
+    }
+    return app
+        .add_option_function<std::string>(
+            flags,
+            [&value, choices, flags, names](const std::string& given) {
+                for (const auto& [name, choice] : choices)
+                    if (name == given) {
+                        value = choice;
+                        return;
+                    }
+                throw CLI::ValidationError(flags, "'" + given + "' is none of " + names);
+            },
+            description + ": " + names)
+        ->type_name("NAME")
+        ->default_str(default_name);
+}
 
 // "3,10-20" -> {3, 10, 11, …, 20}; throws UsageError naming `option`.
 std::vector<int> parse_layer_list(const std::string& text, const std::string& option);

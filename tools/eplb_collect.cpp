@@ -130,7 +130,7 @@ struct Recording {
     std::optional<cli::IterationRange> range;  // none: the whole run
 };
 
-Recording resolve_recording(const CLI::App& app, const CollectOptions& options) {
+Recording resolve_recording(const CollectOptions& options) {
     const char* const env_path = std::getenv("EXPERT_STATISTIC_PATH");
     const char* const env_range = std::getenv("EXPERT_STATISTIC_ITER_RANGE");
     Recording recording;
@@ -142,9 +142,6 @@ Recording resolve_recording(const CLI::App& app, const CollectOptions& options) 
         recording.path = options.expert_statistic_path;
     else if (recording.range)
         recording.path = env_path != nullptr ? env_path : "expert_statistic";
-    if (recording.path.empty())
-        cli::note(app, "nothing is recorded: give --expert_statistic_path, or set "
-                       "EXPERT_STATISTIC_ITER_RANGE");
     return recording;
 }
 
@@ -285,7 +282,7 @@ void print_stage_times(const CLI::App& app, const StageTimes& times) {
 }
 
 int collect(const CLI::App& app, const CollectOptions& options) {
-    const Recording recording = resolve_recording(app, options);
+    const Recording recording = resolve_recording(options);
     const Preset preset = resolve_preset(options);
     const Harness::Options resolved = harness_options(options, preset);
     if (options.raw && recording.path == "-")
@@ -301,6 +298,7 @@ int collect(const CLI::App& app, const CollectOptions& options) {
     ThreadPool threads(options.num_threads);
     CpuBackend backend(threads);
     const MoeModelConfig& model_config = preset.model;
+    stop_at_signals();
     std::optional<Recorder> recorder;
     if (!recording.path.empty()) {
         ExpertStatistics shape;
@@ -325,7 +323,9 @@ int collect(const CLI::App& app, const CollectOptions& options) {
                        std::to_string(harness.num_slots()) + " slots on " +
                        std::to_string(resolved.ep_size) + " ranks");
 
-    stop_at_signals();
+    if (!recorder)
+        cli::note(app, "nothing is recorded: give --expert_statistic_path, or set "
+                       "EXPERT_STATISTIC_ITER_RANGE");
     DirectCheck direct_check(model, threads);
     Harness::LayerObserver observer;
     if (options.check)
@@ -367,7 +367,7 @@ int collect(const CLI::App& app, const CollectOptions& options) {
                                std::to_string(iteration + 1) +
                                text(": average imbalance ratio %.3f", cycle_log.average()) + ", " +
                                std::to_string(num_moved_slots) + " slots moved" +
-                               text(" (%.1f MiB)", mib));
+                               text(" (%.2f MiB)", mib));
             cycle_log.clear();
             num_moved_slots = 0;
         }
@@ -381,7 +381,7 @@ int collect(const CLI::App& app, const CollectOptions& options) {
                            text("; average imbalance ratio %.3f", run_log.average()) + ", worst " +
                            run_log.worst_layer());
         print_stage_times(app, harness.times());
-        cli::note(app, text("expert buffers took %.1f MiB at most",
+        cli::note(app, text("expert buffers took %.2f MiB at most",
                             static_cast<double>(harness.peak_expert_buffer_bytes()) / (1 << 20)));
     }
     if (options.check)

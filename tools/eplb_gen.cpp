@@ -1,5 +1,4 @@
 #include <cstdio>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -23,12 +22,6 @@ struct GenOptions {
     std::string output_path;
 };
 
-const std::map<std::string, Algorithm>& algorithms() {
-    static const std::map<std::string, Algorithm> names = {{"greedy", Algorithm::greedy},
-                                                           {"deepseek", Algorithm::deepseek}};
-    return names;
-}
-
 void add_options(CLI::App& app, GenOptions& options) {
     cli::add_statistics_options(app, options.statistics);
     app.add_option(cli::flag("ep_size"), options.request.ep_size,
@@ -48,11 +41,9 @@ void add_options(CLI::App& app, GenOptions& options) {
         ->type_name("N")
         ->capture_default_str()
         ->check(cli::non_negative());
-    app.add_option("--algorithm", options.request.algorithm,
-                   "greedy (TensorRT-LLM's) or deepseek (DeepSeek EPLB's)")
-        ->type_name("NAME")
-        ->default_str("greedy")
-        ->transform(CLI::CheckedTransformer(algorithms()).description(""));
+    cli::add_choice<Algorithm>(app, "--algorithm", options.request.algorithm,
+                               {{"greedy", Algorithm::greedy}, {"deepseek", Algorithm::deepseek}},
+                               "TensorRT-LLM's greedy one or DeepSeek EPLB's");
     app.add_option(cli::flag("num_nodes"), options.request.num_nodes,
                    "Nodes that the ranks are on, for deepseek")
         ->type_name("N")
@@ -150,11 +141,12 @@ void check_slots(const ExpertStatistics& statistics, const PlanRequest& request)
     if (statistics.ids == IdKind::slot)
         throw Error("the statistics hold the slot ids of a run with EPLB, not experts; give the "
                     "yaml that was in force with --load_balancer");
-    try {
-        check_plan_request(request, statistics.num_experts);
-    } catch (const Error& error) {
-        throw UsageError(error.what());
-    }
+    if (request.num_slots < statistics.num_experts)
+        throw UsageError("num_slots " + std::to_string(request.num_slots) + " is below the " +
+                         std::to_string(statistics.num_experts) +
+                         " experts of the statistics; if these were recorded with EPLB on, their "
+                         "ids are slots: give the yaml that was in force with --load_balancer");
+    check_plan_request(request, statistics.num_experts);
 }
 
 void fill_layers(const CLI::App& app, const std::vector<int>& layers, int num_experts, int ep_size,

@@ -1,4 +1,3 @@
-#include <map>
 #include <string>
 #include <vector>
 
@@ -37,14 +36,12 @@ void add_options(CLI::App& app, ReportOptions& options) {
                  "Compare experts (with a config: slots) instead of ranks");
     app.add_option("--layers", options.layers, "Only these layers, like 3,10-20")
         ->type_name("LIST");
-    const std::map<std::string, TableFormat> formats = {{"text", TableFormat::text},
-                                                        {"csv", TableFormat::csv},
-                                                        {"json", TableFormat::json},
-                                                        {"md", TableFormat::markdown}};
-    app.add_option("--format", options.format, "text, csv, json or md")
-        ->type_name("FORMAT")
-        ->default_str("text")
-        ->transform(CLI::CheckedTransformer(formats).description(""));
+    cli::add_choice<TableFormat>(app, "--format", options.format,
+                                 {{"text", TableFormat::text},
+                                  {"csv", TableFormat::csv},
+                                  {"json", TableFormat::json},
+                                  {"md", TableFormat::markdown}},
+                                 "Format of the report");
     app.add_option("-o," + cli::flag("output_path"), options.output_path,
                    "Where the report goes; - is standard output")
         ->type_name("FILE")

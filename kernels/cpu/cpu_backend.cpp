@@ -26,11 +26,14 @@ int whole_groups(int num_rows) {
     return (num_rows + kColumnGroup - 1) / kColumnGroup * kColumnGroup;
 }
 
-// output [num_rows][num_outputs] = input [num_rows][num_inputs] * weight^T, weight
-// [num_outputs][num_inputs]; num_rows in whole groups
+// output [num_rows][num_outputs] = input [num_rows][num_inputs] * weight, in Eigen's terms the
+// transposed product; num_rows in whole groups. Layout is that of the weight as a matrix of
+// num_outputs x num_inputs: RowMajor for [num_outputs][num_inputs] in memory, ColumnMajor (which
+// Eigen packs faster) for [num_inputs][num_outputs].
+template <typename Layout>
 void multiply(const float* weight, const float* input, int num_rows, int num_inputs,
               int num_outputs, float* output) {
-    const Eigen::Map<const RowMajor> w(weight, num_outputs, num_inputs);
+    const Eigen::Map<const Layout> w(weight, num_outputs, num_inputs);
     const Eigen::Map<const ColumnMajor> x(input, num_inputs, num_rows);
     Eigen::Map<ColumnMajor> y(output, num_outputs, num_rows);
     y.noalias() = w * x;
@@ -97,7 +100,7 @@ void CpuBackend::route(const RouterArguments& router, int num_tokens, const floa
         std::copy_n(x, static_cast<std::size_t>(num_rows) * hidden_size,
                     normalized + first * hidden_size);
         std::fill(x + static_cast<std::size_t>(num_rows) * hidden_size, logits, 0.0F);
-        multiply(router.weight, x, static_cast<int>(num_padded), router.hidden_size,
+        multiply<RowMajor>(router.weight, x, static_cast<int>(num_padded), router.hidden_size,
                  spec.num_experts, logits);
         for (std::size_t r = 0; r < static_cast<std::size_t>(num_rows); ++r)
             select_experts(spec, logits + r * num_experts, router.bias, selection,
@@ -137,11 +140,11 @@ void CpuBackend::grouped_mlp(const ExpertShape& shape, std::span<const float* co
             std::copy_n(input + source * hidden_size, hidden_size, x + r * hidden_size);
         }
         std::fill(x + num_rows * hidden_size, gate_up, 0.0F);
-        multiply(gate_up_weight, x, num_padded, shape.hidden_size, 2 * shape.intermediate_size,
-                 gate_up);
+        multiply<ColumnMajor>(gate_up_weight, x, num_padded, shape.hidden_size,
+                              2 * shape.intermediate_size, gate_up);
         swiglu(gate_up, num_padded, shape.intermediate_size, activation);
-        multiply(down_weight, activation, num_padded, shape.intermediate_size, shape.hidden_size,
-                 y);
+        multiply<ColumnMajor>(down_weight, activation, num_padded, shape.intermediate_size,
+                              shape.hidden_size, y);
         std::copy_n(y, num_rows * hidden_size,
                     output + static_cast<std::size_t>(tile.begin) * hidden_size);
     });

@@ -15,7 +15,8 @@ namespace eplb {
 // agree.
 class DirectCheck {
   public:
-    // Largest difference that counts as agreement, relative to what the layer adds to a token.
+    // Largest difference that counts as agreement, relative to what the layer adds to a token and
+    // beyond the rounding of the sum in fp32.
     static constexpr double kTolerance = 1e-4;
     // A token whose choice of experts hangs on a smaller difference of scores may be routed either
     // way; it is counted as a near-tie.

@@ -10,12 +10,13 @@
 
 namespace eplb {
 
-// One MLP with SwiGLU: down(silu(gate x) * (up x)).
+// One MLP with SwiGLU: down(silu(gate x) * (up x)). Its weights are one block: [hidden_size][2 *
+// intermediate_size], of which the first half of the columns is gate and the second up, then down
+// [intermediate_size][hidden_size]. Inputs are rows: matrix products pack that layout fastest.
 struct ExpertShape {
     int hidden_size = 0;
     int intermediate_size = 0;
 
-    // gate and up [2 * intermediate_size][hidden_size], then down [hidden_size][intermediate_size]
     std::size_t num_weights() const {
         return 3 * static_cast<std::size_t>(hidden_size) *
                static_cast<std::size_t>(intermediate_size);

@@ -2,6 +2,7 @@
 eplb-collect --preset mixtral-8x7b --num_layers 2 --tokens_per_rank 8 \
     --expert_statistic_path stats --iter_range 0-100000000 2> log &
 pid=$!
+until [ -d stats ]; do sleep 0.1; done
 sleep 1
 kill -INT $pid
 wait $pid

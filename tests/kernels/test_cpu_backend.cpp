@@ -27,15 +27,15 @@ std::vector<double> mlp(const float* weights, const ExpertShape& shape, const fl
         double gate = 0;
         double up = 0;
         for (int d = 0; d < h; ++d) {
-            gate += static_cast<double>(weights[i * h + d]) * x[d];
-            up += static_cast<double>(weights[(m + i) * h + d]) * x[d];
+            gate += static_cast<double>(weights[d * 2 * m + i]) * x[d];
+            up += static_cast<double>(weights[d * 2 * m + m + i]) * x[d];
         }
         activation[static_cast<std::size_t>(i)] = gate / (1 + std::exp(-gate)) * up;
     }
     std::vector<double> y(static_cast<std::size_t>(h));
     for (int d = 0; d < h; ++d)
         for (int i = 0; i < m; ++i)
-            y[static_cast<std::size_t>(d)] += weights[(2 * m * h) + d * m + i] *
+            y[static_cast<std::size_t>(d)] += weights[(2 * m * h) + i * h + d] *
                                               activation[static_cast<std::size_t>(i)];
     return y;
 }
