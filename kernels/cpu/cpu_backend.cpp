@@ -89,11 +89,10 @@ void CpuBackend::route(const RouterArguments& router, int num_tokens, const floa
         const int num_rows = std::min(kRouterTile, num_tokens - static_cast<int>(first));
         const auto num_padded = static_cast<std::size_t>(whole_groups(num_rows));
         std::vector<float>& space =
-            scratch(thread, num_padded * (hidden_size + num_experts) +
-                                static_cast<std::size_t>(selection_scratch_size(spec)));
+            scratch(thread, num_padded * (hidden_size + num_experts));
+        SelectionScratch selection(spec);
         float* const x = space.data();
         float* const logits = x + num_padded * hidden_size;
-        float* const selection = logits + num_padded * num_experts;
         for (std::size_t r = 0; r < static_cast<std::size_t>(num_rows); ++r)
             normalize_row(hidden + (first + r) * hidden_size, router.norm, router.hidden_size,
                           x + r * hidden_size);

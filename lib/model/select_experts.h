@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "lib/model/router.h"
 
@@ -41,46 +42,61 @@ inline float sigmoid_f32(float x) {
     return 1.0F / (1.0F + exp_f32(-x));
 }
 
-// Collects the positions of the k largest of the values it is shown, largest first; on a tie the
-// position shown first stays ahead. Values must not be NaN or -infinity: those are never taken
-// before k others have been.
-class TopK {
-  public:
-    static constexpr int kMaximum = 32;
+// Space for select_experts(), one per thread.
+struct SelectionScratch {
+    static constexpr int kBlock = 32;
 
-    explicit TopK(int k) : k_(k) {
-        std::fill_n(values_, k, -std::numeric_limits<float>::infinity());
-        std::fill_n(positions_, k, 0);
-    }
+    explicit SelectionScratch(const RouterSpec& spec)
+        : scores(static_cast<std::size_t>(spec.num_experts)),
+          choice(scores.size()),
+          group_scores(static_cast<std::size_t>(spec.num_groups)),
+          keys((scores.size() + kBlock - 1) / kBlock * kBlock, kNone),
+          block_best(keys.size() / kBlock) {}
 
-    void scan(const float* values, int begin, int end) {
-        for (int i = begin; i < end; ++i)
-            if (values[i] > values_[k_ - 1])
-                insert(values[i], i);
-    }
+    static constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::min();
 
-    const std::int32_t* positions() const { return positions_; }  // [k]
-
-  private:
-    // Shifts what is smaller one place on. Without a branch: where the new value belongs cannot be
-    // predicted.
-    void insert(float value, std::int32_t position) {
-        for (int j = k_ - 1; j > 0; --j) {
-            const bool after_previous = value > values_[j - 1];
-            const bool after_this = value > values_[j];
-            positions_[j] = after_previous ? positions_[j - 1] : after_this ? position : positions_[j];
-            values_[j] = after_previous ? values_[j - 1] : after_this ? value : values_[j];
-        }
-        if (value > values_[0]) {
-            values_[0] = value;
-            positions_[0] = position;
-        }
-    }
-
-    int k_;
-    float values_[kMaximum];  // descending
-    std::int32_t positions_[kMaximum];
+    std::vector<float> scores;             // [num_experts]
+    std::vector<float> choice;             // [num_experts], scores + bias
+    std::vector<float> group_scores;       // [num_groups]
+    std::vector<std::int64_t> keys;        // [num_experts], padded with kNone to whole blocks
+    std::vector<std::int64_t> block_best;  // [keys / kBlock], the largest key of each block
 };
+
+namespace detail {
+
+// An integer that orders experts as their scores do, lower ids first on a tie. Integer maxima
+// vectorize, and a key names its expert.
+inline std::int64_t selection_key(float score, int expert) {
+    const auto bits = std::bit_cast<std::int32_t>(score + 0.0F);  // -0 becomes +0
+    const std::int32_t ordered = bits ^ ((bits >> 31) & 0x7fffffff);
+    return (static_cast<std::int64_t>(ordered) << 32) | (0x7fffffff - expert);
+}
+
+inline std::int64_t best_of_block(const std::int64_t* keys) {
+    std::int64_t best = SelectionScratch::kNone;
+    for (int i = 0; i < SelectionScratch::kBlock; ++i)
+        best = std::max(best, keys[i]);
+    return best;
+}
+
+// The k largest of scratch.keys, largest first. Each one found is taken out of its block, the only
+// one whose best has to be found anew.
+inline void take_top_k(SelectionScratch& scratch, int k, std::int32_t* expert_ids) {
+    constexpr int kBlock = SelectionScratch::kBlock;
+    for (std::size_t block = 0; block < scratch.block_best.size(); ++block)
+        scratch.block_best[block] = best_of_block(scratch.keys.data() + block * kBlock);
+    for (int j = 0; j < k; ++j) {
+        const std::int64_t best =
+            *std::max_element(scratch.block_best.begin(), scratch.block_best.end());
+        const auto expert = static_cast<std::int32_t>(0x7fffffff - (best & 0x7fffffff));
+        expert_ids[j] = expert;
+        const auto block = static_cast<std::size_t>(expert / kBlock);
+        scratch.keys[static_cast<std::size_t>(expert)] = SelectionScratch::kNone;
+        scratch.block_best[block] = best_of_block(scratch.keys.data() + block * kBlock);
+    }
+}
+
+}  // namespace detail
 
 // score_function over one token's logits, [num_experts] each. softmax is left as the logits: they
 // order the experts as it would, and weights need it only at the chosen ids.
@@ -143,38 +159,33 @@ inline void softmax_weights(const RouterSpec& spec, const float* logits,
 
 }  // namespace detail
 
-// Space that select_experts() needs, in floats.
-inline int selection_scratch_size(const RouterSpec& spec) {
-    return 2 * spec.num_experts + spec.num_groups;
-}
-
 // One token: logits and bias [num_experts] (bias unused without has_bias), expert_ids and weights
 // [top_k], best expert first.
 inline void select_experts(const RouterSpec& spec, const float* logits, const float* bias,
-                           float* scratch, std::int32_t* expert_ids, float* weights) {
-    float* const scores = scratch;
-    selection_scores(spec, logits, scores);
-    float* choice = scores;
+                           SelectionScratch& scratch, std::int32_t* expert_ids, float* weights) {
+    const int num_experts = spec.num_experts;
+    const float* const scores = scratch.scores.data();
+    selection_scores(spec, logits, scratch.scores.data());
+    const float* choice = scores;
     if (spec.has_bias) {
-        choice = scratch + spec.num_experts;
-        for (int e = 0; e < spec.num_experts; ++e)
-            choice[e] = scores[e] + bias[e];
+        for (int e = 0; e < num_experts; ++e)
+            scratch.choice[static_cast<std::size_t>(e)] = scores[e] + bias[e];
+        choice = scratch.choice.data();
     }
 
-    TopK top_k(spec.top_k);
+    std::int64_t* const keys = scratch.keys.data();
+    for (int e = 0; e < num_experts; ++e)
+        keys[e] = detail::selection_key(choice[e], e);
     if (spec.num_groups > spec.top_groups) {
-        const int group_size = spec.num_experts / spec.num_groups;
-        float* const group_scores = scratch + 2 * spec.num_experts;
+        const int group_size = num_experts / spec.num_groups;
+        float* const group_scores = scratch.group_scores.data();
         for (int g = 0; g < spec.num_groups; ++g)
             group_scores[g] = detail::group_score(spec, choice + g * group_size, group_size);
-        // groups in order, so that the lowest expert id wins a tie
         for (int g = 0; g < spec.num_groups; ++g)
-            if (detail::is_among_best(group_scores, spec.num_groups, g, spec.top_groups))
-                top_k.scan(choice, g * group_size, (g + 1) * group_size);
-    } else {
-        top_k.scan(choice, 0, spec.num_experts);
+            if (!detail::is_among_best(group_scores, spec.num_groups, g, spec.top_groups))
+                std::fill_n(keys + g * group_size, group_size, SelectionScratch::kNone);
     }
-    std::copy_n(top_k.positions(), spec.top_k, expert_ids);
+    detail::take_top_k(scratch, spec.top_k, expert_ids);
 
     if (spec.score_function == ScoreFunction::softmax) {
         detail::softmax_weights(spec, logits, expert_ids, weights);

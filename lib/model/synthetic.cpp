@@ -47,13 +47,13 @@ float share_scale(double share, int hidden_size) {
 double sample_imbalance(const RouterSpec& spec, const std::vector<float>& logits,
                         const std::vector<float>& bias, int num_ranks) {
     const auto num_experts = static_cast<std::size_t>(spec.num_experts);
-    std::vector<float> scratch(static_cast<std::size_t>(selection_scratch_size(spec)));
+    SelectionScratch scratch(spec);
     std::vector<std::int32_t> expert_ids(static_cast<std::size_t>(spec.top_k));
     std::vector<float> weights(expert_ids.size());
     std::vector<int> rank_counts(static_cast<std::size_t>(num_ranks));
     const int experts_per_rank = spec.num_experts / num_ranks;
     for (std::size_t first = 0; first < logits.size(); first += num_experts) {
-        select_experts(spec, logits.data() + first, bias.data(), scratch.data(), expert_ids.data(),
+        select_experts(spec, logits.data() + first, bias.data(), scratch, expert_ids.data(),
                        weights.data());
         for (const std::int32_t e : expert_ids)
             ++rank_counts[static_cast<std::size_t>(e / experts_per_rank)];

@@ -22,8 +22,8 @@ Selection select(const RouterSpec& spec, const std::vector<float>& logits,
     Selection selection;
     selection.expert_ids.resize(static_cast<std::size_t>(spec.top_k));
     selection.weights.resize(selection.expert_ids.size());
-    std::vector<float> scratch(static_cast<std::size_t>(selection_scratch_size(spec)));
-    select_experts(spec, logits.data(), bias.data(), scratch.data(), selection.expert_ids.data(),
+    SelectionScratch scratch(spec);
+    select_experts(spec, logits.data(), bias.data(), scratch, selection.expert_ids.data(),
                    selection.weights.data());
     return selection;
 }
