@@ -23,19 +23,19 @@ show() {
 }
 
 step "1. Collect: which experts do the tokens go to?"
-show eplb-collect --expert_statistic_path before --iter_range 0-10
+show eplb-collect --expert_statistic_path before --iter_range 0-8
 
 step "2. Report and generate: how uneven is it, and which placement evens it out?"
 show eplb-report before --layers 3,10-13,60
 show eplb-gen before --ep_size 36 --num_slots 288 --output_path eplb.yaml
 
-step "3. Verify: run again with the placement, static, and online from the default one"
+step "3. Verify on later iterations: with the placement, and online from the engine's default one"
 show eplb-collect --ep_size 36 --load_balancer eplb.yaml --expert_statistic_path static \
-    --iter_range 0-10
+    --iter_range 8-14
 show eplb-report static --layers 3,10-13,60
 show eplb-gen --num_slots 288 --layer_updates_per_iter 20 --output_path online.yaml
 show eplb-collect --ep_size 36 --load_balancer online.yaml --expert_statistic_path online \
-    --iter_range 4-10
+    --iter_range 8-14
 
 average() {
     eplb-report "$1" --format csv | sed -n 's/^average,[^,]*,[^,]*,\([0-9]*\.[0-9]\{0,3\}\).*/\1/p'

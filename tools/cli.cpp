@@ -115,7 +115,8 @@ std::vector<int> parse_layer_list(const std::string& text, const std::string& op
     for (const std::string& part : CLI::detail::split(text, ',')) {
         const std::size_t dash = part.find('-');
         const auto first = parse_python_int(part.substr(0, dash));
-        const auto last = dash == std::string::npos ? first : parse_python_int(part.substr(dash + 1));
+        const auto last =
+            dash == std::string::npos ? first : parse_python_int(part.substr(dash + 1));
         if (!first || !last || *last > 1'000'000)
             fail(part);
         if (*last < *first)

@@ -42,7 +42,9 @@ const CLI::Validator& non_negative();
 
 // An option that takes one of some names; its help and its error list them.
 template <typename Value>
-CLI::Option* add_choice(CLI::App& app, const std::string& flags, Value& value,
+CLI::Option* add_choice(CLI::App& app,
+                        const std::string& flags,
+                        Value& value,
                         const std::vector<std::pair<std::string, Value>>& choices,
                         const std::string& description) {
     std::string names;

@@ -70,12 +70,14 @@ void add_options(CLI::App& app, CollectOptions& options) {
     app.add_option("--seed", options.seed, "Of the weights and the synthetic traffic")
         ->type_name("N")
         ->capture_default_str();
-    app.add_option("--dataset", options.dataset,
-                   "Requests as TensorRT-LLM's dataset.json (one JSON object with \"input_ids\" per "
-                   "line); by default synthetic traffic without end")
+    app.add_option(
+           "--dataset", options.dataset,
+           "Requests as TensorRT-LLM's dataset.json (one JSON object with \"input_ids\" per "
+           "line); by default synthetic traffic without end")
         ->type_name("FILE");
-    app.add_option(cli::flag("ep_size"), options.ep_size, "Expert-parallel ranks; by default the "
-                                                          "preset's (deepseek-r1: 32)")
+    app.add_option(cli::flag("ep_size"), options.ep_size,
+                   "Expert-parallel ranks; by default the "
+                   "preset's (deepseek-r1: 32)")
         ->type_name("N")
         ->check(cli::positive());
     app.add_option(cli::flag("tokens_per_rank"), options.tokens_per_rank,
@@ -190,7 +192,8 @@ Harness::Options harness_options(const CollectOptions& options, const Preset& pr
     return resolved;
 }
 
-std::unique_ptr<TokenSource> make_token_source(const CollectOptions& options, int ep_size,
+std::unique_ptr<TokenSource> make_token_source(const CollectOptions& options,
+                                               int ep_size,
                                                int vocab_size) {
     if (options.dataset.empty())
         return std::make_unique<SyntheticTokens>(SyntheticTraffic(vocab_size, options.seed),
@@ -267,6 +270,12 @@ void stop_at_signals() {
         ::sigaction(signal, &action, nullptr);
 }
 
+// What is being written is finished first.
+void ignore_signals() {
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+        std::signal(signal, SIG_IGN);
+}
+
 void print_stage_times(const CLI::App& app, const StageTimes& times) {
     static constexpr const char* kNames[] = {"embed",   "route",   "count",       "dispatch",
                                              "experts", "combine", "move_weights"};
@@ -309,23 +318,25 @@ int collect(const CLI::App& app, const CollectOptions& options) {
         shape.layers = model_config.layers;
         shape.iter_start = range.start;
         shape.ids = resolved.config ? IdKind::slot : IdKind::expert;
-        shape.layer_updates_per_iter = resolved.config ? resolved.config->layer_updates_per_iter : 0;
+        shape.layer_updates_per_iter =
+            resolved.config ? resolved.config->layer_updates_per_iter : 0;
         recorder.emplace(shape, range.stop, recording.path, options.raw);
     }
 
     const SyntheticModel model(preset, options.seed, threads);
     Harness harness(model, resolved, backend, threads);
     cli::note(app, model_config.name + " (synthetic, hidden size " +
-                       std::to_string(model_config.hidden_size) + "): " +
-                       std::to_string(model_config.num_layers()) + " MoE layers, " +
+                       std::to_string(model_config.hidden_size) +
+                       "): " + std::to_string(model_config.num_layers()) + " MoE layers, " +
                        std::to_string(model_config.router.num_experts) + " experts, top-" +
                        std::to_string(model_config.router.top_k) + ", " +
                        std::to_string(harness.num_slots()) + " slots on " +
                        std::to_string(resolved.ep_size) + " ranks");
 
     if (!recorder)
-        cli::note(app, "nothing is recorded: give --expert_statistic_path, or set "
-                       "EXPERT_STATISTIC_ITER_RANGE");
+        cli::note(app,
+                  "nothing is recorded: give --expert_statistic_path, or set "
+                  "EXPERT_STATISTIC_ITER_RANGE");
     DirectCheck direct_check(model, threads);
     Harness::LayerObserver observer;
     if (options.check)
@@ -394,17 +405,19 @@ int collect(const CLI::App& app, const CollectOptions& options) {
         const std::string cause = interrupted   ? "it was interrupted"
                                   : out_of_data ? "the dataset has no more tokens"
                                                 : "--iterations says so";
-        const std::string ended = "the run ended after " + std::to_string(iteration) +
-                                  " iterations, since " + cause;
+        const std::string ended =
+            "the run ended after " + std::to_string(iteration) + " iterations, since " + cause;
         if (recorder->num_recorded() == 0)
             throw Error("nothing was recorded: " + ended + ", before iteration " +
                         std::to_string(range.start));
+        ignore_signals();
         recorder->finish();
         if (recorder->num_recorded() < wanted)
             cli::warn(app, "recorded " + std::to_string(recorder->num_recorded()) + " of " +
                                std::to_string(wanted) + " iterations: " + ended);
         cli::note(app, "iterations " + std::to_string(range.start) + "-" +
-                           std::to_string(range.start + recorder->num_recorded()) + " recorded in " +
+                           std::to_string(range.start + recorder->num_recorded()) +
+                           " recorded in " +
                            (recording.path == "-" ? "the stream" : recording.path));
     }
     return interrupted ? cli::kInterrupted : cli::kDone;
@@ -413,9 +426,10 @@ int collect(const CLI::App& app, const CollectOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("Run the MoE layers of a model over expert-parallel ranks and record which experts "
-                 "their tokens are routed to.",
-                 "eplb-collect");
+    CLI::App app(
+        "Run the MoE layers of a model over expert-parallel ranks and record which experts "
+        "their tokens are routed to.",
+        "eplb-collect");
     CollectOptions options;
     add_options(app, options);
     return cli::run_tool(app, argc, argv, [&] { return collect(app, options); });

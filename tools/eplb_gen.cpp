@@ -88,8 +88,10 @@ std::vector<LoadSummary> summaries_before(const ExpertStatistics& statistics, in
     return summaries;
 }
 
-void print_summary(const CLI::App& app, const ExpertStatistics& statistics,
-                   const PlanRequest& request, const std::vector<Placement>& placements) {
+void print_summary(const CLI::App& app,
+                   const ExpertStatistics& statistics,
+                   const PlanRequest& request,
+                   const std::vector<Placement>& placements) {
     int before_ranks = request.ep_size;
     if (statistics.num_experts % before_ranks != 0)
         before_ranks = statistics.ep_size;
@@ -98,10 +100,9 @@ void print_summary(const CLI::App& app, const ExpertStatistics& statistics,
     std::size_t worst = 0;
     int num_duplicates = 0;
     for (std::size_t i = 0; i < placements.size(); ++i) {
-        after.push_back(
-            summarize(rank_load(projected_load(statistics, static_cast<int>(i),
-                                               placements[i].expert_ids),
-                                request.ep_size)));
+        after.push_back(summarize(
+            rank_load(projected_load(statistics, static_cast<int>(i), placements[i].expert_ids),
+                      request.ep_size)));
         if (after[i].imbalance_ratio > after[worst].imbalance_ratio)
             worst = i;
         num_duplicates += num_duplicate_slots(placements[i]);
@@ -139,8 +140,9 @@ void print_summary(const CLI::App& app, const ExpertStatistics& statistics,
 
 void check_slots(const ExpertStatistics& statistics, const PlanRequest& request) {
     if (statistics.ids == IdKind::slot)
-        throw Error("the statistics hold the slot ids of a run with EPLB, not experts; give the "
-                    "yaml that was in force with --load_balancer");
+        throw Error(
+            "the statistics hold the slot ids of a run with EPLB, not experts; give the "
+            "yaml that was in force with --load_balancer");
     if (request.num_slots < statistics.num_experts)
         throw UsageError("num_slots " + std::to_string(request.num_slots) + " is below the " +
                          std::to_string(statistics.num_experts) +
@@ -149,14 +151,17 @@ void check_slots(const ExpertStatistics& statistics, const PlanRequest& request)
     check_plan_request(request, statistics.num_experts);
 }
 
-void fill_layers(const CLI::App& app, const std::vector<int>& layers, int num_experts, int ep_size,
+void fill_layers(const CLI::App& app,
+                 const std::vector<int>& layers,
+                 int num_experts,
+                 int ep_size,
                  EplbConfig& config) {
     for (const int layer : layers) {
         const bool filled =
             config.initial_global_assignments
-                .try_emplace(layer, default_placement(num_experts, ep_size,
-                                                      config.num_slots / ep_size)
-                                        .expert_ids)
+                .try_emplace(
+                    layer,
+                    default_placement(num_experts, ep_size, config.num_slots / ep_size).expert_ids)
                 .second;
         cli::note(app, "layer " + std::to_string(layer) +
                            (filled ? " gets the engine's default assignment"
@@ -193,6 +198,11 @@ EplbConfig fitted_config(const CLI::App& app, const GenOptions& options) {
         request.num_slots = statistics.num_experts;
     check_slots(statistics, request);
 
+    if (request.num_groups % request.num_nodes != 0)
+        cli::note(app, "num_groups " + std::to_string(request.num_groups) +
+                           " is no multiple of num_nodes " + std::to_string(request.num_nodes) +
+                           ": groups and nodes are left out of account");
+
     const std::vector<Placement> placements = plan(statistics, request, threads);
     EplbConfig config;
     config.num_slots = request.num_slots;
@@ -220,9 +230,10 @@ int generate(const CLI::App& app, const GenOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("Generate the placement of a Mixture-of-Experts model's experts on slots, as the "
-                 "yaml that TensorRT-LLM loads.",
-                 "eplb-gen");
+    CLI::App app(
+        "Generate the placement of a Mixture-of-Experts model's experts on slots, as the "
+        "yaml that TensorRT-LLM loads.",
+        "eplb-gen");
     GenOptions options;
     add_options(app, options);
     return cli::run_tool(app, argc, argv, [&] { return generate(app, options); });

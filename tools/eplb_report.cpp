@@ -59,7 +59,8 @@ void add_options(CLI::App& app, ReportOptions& options) {
 }
 
 // ranks of a report on slots (or experts, where they are the slots)
-int resolve_ep_size(const ReportOptions& options, const ExpertStatistics& statistics,
+int resolve_ep_size(const ReportOptions& options,
+                    const ExpertStatistics& statistics,
                     int num_slots) {
     if (options.ep_size > 0) {
         if (num_slots % options.ep_size != 0)
@@ -74,7 +75,8 @@ int resolve_ep_size(const ReportOptions& options, const ExpertStatistics& statis
     return statistics.ep_size;
 }
 
-std::span<const int> assignment_of(const EplbConfig& config, const std::string& path,
+std::span<const int> assignment_of(const EplbConfig& config,
+                                   const std::string& path,
                                    int layer_id) {
     const auto found = config.initial_global_assignments.find(layer_id);
     if (found == config.initial_global_assignments.end())
@@ -88,9 +90,9 @@ std::vector<Cell> summary_row(Cell label, const LoadSummary& summary) {
 }
 
 int report(const CLI::App& app, const ReportOptions& options) {
-    const std::vector<int> layers =
-        options.layers.empty() ? std::vector<int>()
-                               : cli::parse_layer_list(options.layers, "--layers");
+    const std::vector<int> layers = options.layers.empty()
+                                        ? std::vector<int>()
+                                        : cli::parse_layer_list(options.layers, "--layers");
     OutputFile output(options.output_path);
     ThreadPool threads(options.statistics.num_threads);
     ExpertStatistics statistics = cli::load_statistics(options.statistics, threads);
@@ -101,14 +103,14 @@ int report(const CLI::App& app, const ReportOptions& options) {
     EplbConfig config;
     if (projected) {
         if (statistics.ids == IdKind::slot)
-            throw Error("the statistics hold the slot ids of a run with EPLB; give the yaml that "
-                        "was in force with --load_balancer to project them");
+            throw Error(
+                "the statistics hold the slot ids of a run with EPLB; give the yaml that "
+                "was in force with --load_balancer to project them");
         config = read_eplb_config(options.projection_eplb_config_path,
                                   {.num_experts = statistics.num_experts});
     }
     const int num_slots = projected ? config.num_slots : statistics.num_experts;
-    const int ep_size =
-        options.per_expert ? 0 : resolve_ep_size(options, statistics, num_slots);
+    const int ep_size = options.per_expert ? 0 : resolve_ep_size(options, statistics, num_slots);
     if (projected && ep_size > 0 && options.ep_size == 0)
         cli::note(app, "the projection is onto the recording's " + std::to_string(ep_size) +
                            " ranks; give --ep_size if the config is for another number");
@@ -128,7 +130,7 @@ int report(const CLI::App& app, const ReportOptions& options) {
 
     Table table;
     table.title = "Load statistics:";
-    table.columns = {{"layer", ""},
+    table.columns = {{"layer", "layer"},
                      {"mean", "mean"},
                      {"std", "std"},
                      {"imbalance_ratio", "imbalance-ratio"}};
@@ -141,7 +143,9 @@ int report(const CLI::App& app, const ReportOptions& options) {
     table.average = summary_row(std::string("average"), average(summaries));
     const bool slots = projected || statistics.ids == IdKind::slot;
     table.context = {
-        {"bins", std::string(!options.per_expert ? "ranks" : slots ? "slots" : "experts")},
+        {"bins", std::string(!options.per_expert ? "ranks"
+                             : slots             ? "slots"
+                                                 : "experts")},
         {"num_bins", static_cast<std::int64_t>(options.per_expert ? num_slots : ep_size)},
         {"num_experts", static_cast<std::int64_t>(statistics.num_experts)},
         {"top_k", static_cast<std::int64_t>(statistics.top_k)},

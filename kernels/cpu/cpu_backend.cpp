@@ -31,8 +31,12 @@ int whole_groups(int num_rows) {
 // num_outputs x num_inputs: RowMajor for [num_outputs][num_inputs] in memory, ColumnMajor (which
 // Eigen packs faster) for [num_inputs][num_outputs].
 template <typename Layout>
-void multiply(const float* weight, const float* input, int num_rows, int num_inputs,
-              int num_outputs, float* output) {
+void multiply(const float* weight,
+              const float* input,
+              int num_rows,
+              int num_inputs,
+              int num_outputs,
+              float* output) {
     const Eigen::Map<const Layout> w(weight, num_outputs, num_inputs);
     const Eigen::Map<const ColumnMajor> x(input, num_inputs, num_rows);
     Eigen::Map<ColumnMajor> y(output, num_outputs, num_rows);
@@ -77,8 +81,12 @@ std::vector<float>& CpuBackend::scratch(int thread, std::size_t size) {
     return space;
 }
 
-void CpuBackend::route(const RouterArguments& router, int num_tokens, const float* hidden,
-                       float* normalized, std::int32_t* expert_ids, float* weights) {
+void CpuBackend::route(const RouterArguments& router,
+                       int num_tokens,
+                       const float* hidden,
+                       float* normalized,
+                       std::int32_t* expert_ids,
+                       float* weights) {
     const RouterSpec& spec = *router.spec;
     const auto hidden_size = static_cast<std::size_t>(router.hidden_size);
     const auto num_experts = static_cast<std::size_t>(spec.num_experts);
@@ -88,8 +96,7 @@ void CpuBackend::route(const RouterArguments& router, int num_tokens, const floa
         const auto first = static_cast<std::size_t>(tile) * kRouterTile;
         const int num_rows = std::min(kRouterTile, num_tokens - static_cast<int>(first));
         const auto num_padded = static_cast<std::size_t>(whole_groups(num_rows));
-        std::vector<float>& space =
-            scratch(thread, num_padded * (hidden_size + num_experts));
+        std::vector<float>& space = scratch(thread, num_padded * (hidden_size + num_experts));
         SelectionScratch selection(spec);
         float* const x = space.data();
         float* const logits = x + num_padded * hidden_size;
@@ -100,16 +107,19 @@ void CpuBackend::route(const RouterArguments& router, int num_tokens, const floa
                     normalized + first * hidden_size);
         std::fill(x + static_cast<std::size_t>(num_rows) * hidden_size, logits, 0.0F);
         multiply<RowMajor>(router.weight, x, static_cast<int>(num_padded), router.hidden_size,
-                 spec.num_experts, logits);
+                           spec.num_experts, logits);
         for (std::size_t r = 0; r < static_cast<std::size_t>(num_rows); ++r)
             select_experts(spec, logits + r * num_experts, router.bias, selection,
                            expert_ids + (first + r) * top_k, weights + (first + r) * top_k);
     });
 }
 
-void CpuBackend::grouped_mlp(const ExpertShape& shape, std::span<const float* const> slot_weights,
+void CpuBackend::grouped_mlp(const ExpertShape& shape,
+                             std::span<const float* const> slot_weights,
                              std::span<const std::int32_t> slot_begin,
-                             const std::int32_t* source_rows, const float* input, float* output) {
+                             const std::int32_t* source_rows,
+                             const float* input,
+                             float* output) {
     const auto hidden_size = static_cast<std::size_t>(shape.hidden_size);
     const auto intermediate_size = static_cast<std::size_t>(shape.intermediate_size);
     tiles_.clear();
@@ -118,40 +128,46 @@ void CpuBackend::grouped_mlp(const ExpertShape& shape, std::span<const float* co
             tiles_.push_back({static_cast<int>(slot), row,
                               std::min<int>(kExpertTile, slot_begin[slot + 1] - row)});
 
-    threads_.for_each(static_cast<std::int64_t>(tiles_.size()), [&](std::int64_t index,
-                                                                    int thread) {
-        const Tile& tile = tiles_[static_cast<std::size_t>(index)];
-        const float* const gate_up_weight = slot_weights[static_cast<std::size_t>(tile.slot)];
-        const float* const down_weight = gate_up_weight + 2 * intermediate_size * hidden_size;
-        const auto num_rows = static_cast<std::size_t>(tile.num_rows);
-        const int num_padded = whole_groups(tile.num_rows);
-        const auto padded = static_cast<std::size_t>(num_padded);
-        std::vector<float>& space =
-            scratch(thread, padded * (2 * hidden_size + 3 * intermediate_size));
-        float* const x = space.data();
-        float* const gate_up = x + padded * hidden_size;
-        float* const activation = gate_up + padded * 2 * intermediate_size;
-        float* const y = activation + padded * intermediate_size;
-        for (std::size_t r = 0; r < num_rows; ++r) {
-            const auto row = static_cast<std::size_t>(tile.begin) + r;
-            const auto source =
-                source_rows == nullptr ? row : static_cast<std::size_t>(source_rows[row]);
-            std::copy_n(input + source * hidden_size, hidden_size, x + r * hidden_size);
-        }
-        std::fill(x + num_rows * hidden_size, gate_up, 0.0F);
-        multiply<ColumnMajor>(gate_up_weight, x, num_padded, shape.hidden_size,
-                              2 * shape.intermediate_size, gate_up);
-        swiglu(gate_up, num_padded, shape.intermediate_size, activation);
-        multiply<ColumnMajor>(down_weight, activation, num_padded, shape.intermediate_size,
-                              shape.hidden_size, y);
-        std::copy_n(y, num_rows * hidden_size,
-                    output + static_cast<std::size_t>(tile.begin) * hidden_size);
-    });
+    threads_.for_each(
+        static_cast<std::int64_t>(tiles_.size()), [&](std::int64_t index, int thread) {
+            const Tile& tile = tiles_[static_cast<std::size_t>(index)];
+            const float* const gate_up_weight = slot_weights[static_cast<std::size_t>(tile.slot)];
+            const float* const down_weight = gate_up_weight + 2 * intermediate_size * hidden_size;
+            const auto num_rows = static_cast<std::size_t>(tile.num_rows);
+            const int num_padded = whole_groups(tile.num_rows);
+            const auto padded = static_cast<std::size_t>(num_padded);
+            std::vector<float>& space =
+                scratch(thread, padded * (2 * hidden_size + 3 * intermediate_size));
+            float* const x = space.data();
+            float* const gate_up = x + padded * hidden_size;
+            float* const activation = gate_up + padded * 2 * intermediate_size;
+            float* const y = activation + padded * intermediate_size;
+            for (std::size_t r = 0; r < num_rows; ++r) {
+                const auto row = static_cast<std::size_t>(tile.begin) + r;
+                const auto source =
+                    source_rows == nullptr ? row : static_cast<std::size_t>(source_rows[row]);
+                std::copy_n(input + source * hidden_size, hidden_size, x + r * hidden_size);
+            }
+            std::fill(x + num_rows * hidden_size, gate_up, 0.0F);
+            multiply<ColumnMajor>(gate_up_weight, x, num_padded, shape.hidden_size,
+                                  2 * shape.intermediate_size, gate_up);
+            swiglu(gate_up, num_padded, shape.intermediate_size, activation);
+            multiply<ColumnMajor>(down_weight, activation, num_padded, shape.intermediate_size,
+                                  shape.hidden_size, y);
+            std::copy_n(y, num_rows * hidden_size,
+                        output + static_cast<std::size_t>(tile.begin) * hidden_size);
+        });
 }
 
-void CpuBackend::combine(int num_tokens, const std::int32_t* tokens, int top_k, int hidden_size,
-                         const std::int32_t* rows, const float* weights,
-                         const float* expert_output, const float* shared_output, float* hidden) {
+void CpuBackend::combine(int num_tokens,
+                         const std::int32_t* tokens,
+                         int top_k,
+                         int hidden_size,
+                         const std::int32_t* rows,
+                         const float* weights,
+                         const float* expert_output,
+                         const float* shared_output,
+                         float* hidden) {
     const auto size = static_cast<std::ptrdiff_t>(hidden_size);
     constexpr int kTile = 64;
     threads_.for_each((num_tokens + kTile - 1) / kTile, [&](std::int64_t tile) {

@@ -196,27 +196,40 @@ OutputFile::OutputFile(const std::string& path) : name_(path) {
             fail(path, "write");
         return;
     }
-    std::string temporary = target.string() + ".XXXXXX.tmp";
-    fd_ = ::mkostemps(temporary.data(), 4, O_CLOEXEC);
-    if (fd_ < 0)
-        fail(path, "write");
     target_ = target;
-    temporary_ = temporary;
-    mode_t mode = 0;
     if (fs::exists(status)) {
-        mode = static_cast<mode_t>(status.permissions());
+        mode_ = static_cast<unsigned>(status.permissions());
     } else {
         const mode_t mask = ::umask(0);
         ::umask(mask);
-        mode = 0666 & ~mask;
+        mode_ = 0666 & ~mask;
     }
-    if (::fchmod(fd_, mode) != 0) {
+    // a proof that files can be made here; until there is something to write, a program that is
+    // killed leaves nothing behind
+    create_temporary();
+    remove_temporary();
+}
+
+void OutputFile::create_temporary() {
+    std::string temporary = target_.string() + ".XXXXXX.tmp";
+    fd_ = ::mkostemps(temporary.data(), 4, O_CLOEXEC);
+    if (fd_ < 0)
+        fail(name_, "write");
+    temporary_ = temporary;
+    if (::fchmod(fd_, static_cast<mode_t>(mode_)) != 0) {
         const int error = errno;
-        ::unlink(temporary_.c_str());
-        ::close(fd_);
+        remove_temporary();
         errno = error;
-        fail(path, "write");
+        fail(name_, "write");
     }
+}
+
+void OutputFile::remove_temporary() {
+    if (fd_ >= 0 && owns_fd_)
+        ::close(std::exchange(fd_, -1));
+    if (!temporary_.empty())
+        ::unlink(temporary_.c_str());
+    temporary_.clear();
 }
 
 OutputFile::OutputFile(OutputFile&& other) noexcept
@@ -225,16 +238,16 @@ OutputFile::OutputFile(OutputFile&& other) noexcept
       temporary_(std::exchange(other.temporary_, {})),
       fd_(std::exchange(other.fd_, -1)),
       owns_fd_(other.owns_fd_),
+      mode_(other.mode_),
       synced_(other.synced_) {}
 
 OutputFile::~OutputFile() {
-    if (fd_ >= 0 && owns_fd_)
-        ::close(fd_);
-    if (!temporary_.empty())
-        ::unlink(temporary_.c_str());
+    remove_temporary();
 }
 
 void OutputFile::write(std::string_view text) {
+    if (fd_ < 0)
+        create_temporary();
     while (!text.empty()) {
         const ssize_t n = ::write(fd_, text.data(), text.size());
         if (n < 0 && errno == EINTR)
@@ -253,8 +266,10 @@ void OutputFile::sync() {
     if (synced_)
         return;
     synced_ = true;
-    if (temporary_.empty())
+    if (target_.empty())
         return;
+    if (fd_ < 0)
+        create_temporary();  // an empty file
     // closed at once: some file systems report a full disk only here, and a folder of many files
     // does not run out of descriptors
     const bool is_on_disk = ::fsync(fd_) == 0;

@@ -102,11 +102,15 @@ class OutputFile {
     void commit();
 
   private:
+    void create_temporary();
+    void remove_temporary();
+
     std::string name_;                 // for messages
     std::filesystem::path target_;     // empty: written in place
-    std::filesystem::path temporary_;  // empty once renamed
+    std::filesystem::path temporary_;  // empty before the first byte and once renamed
     int fd_ = -1;
     bool owns_fd_ = true;
+    unsigned mode_ = 0;  // permissions of the file to be
     bool synced_ = false;
 };
 

@@ -89,8 +89,7 @@ void ThreadPool::for_each(std::int64_t count, const std::function<void(std::int6
     for_each(count, [&](std::int64_t i, int) { body(i); });
 }
 
-void ThreadPool::for_each(std::int64_t count,
-                          const std::function<void(std::int64_t, int)>& body) {
+void ThreadPool::for_each(std::int64_t count, const std::function<void(std::int64_t, int)>& body) {
     State& state = *state_;
     {
         const std::lock_guard lock(state.mutex);

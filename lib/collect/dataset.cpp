@@ -9,7 +9,8 @@
 namespace eplb {
 namespace {
 
-std::vector<std::int32_t> parse_request(std::string_view line, const std::string& where,
+std::vector<std::int32_t> parse_request(std::string_view line,
+                                        const std::string& where,
                                         int vocab_size) {
     const nlohmann::json request = nlohmann::json::parse(line, nullptr, false);
     if (request.is_discarded())
@@ -17,12 +18,14 @@ std::vector<std::int32_t> parse_request(std::string_view line, const std::string
     if (!request.is_object())
         throw Error(where + "is no JSON object");
     if (request.contains("samples") && request.contains("metadata"))
-        throw Error(where + "is a dataset in one document; write it again with "
-                            "prepare_dataset.py --stdout, which gives one request per line");
+        throw Error(where +
+                    "is a dataset in one document; write it again with "
+                    "prepare_dataset.py --stdout, which gives one request per line");
     const char* const key = request.contains("input_ids") ? "input_ids" : "logits";
     if (!request.contains(key) && request.contains("prompt"))
-        throw Error(where + "holds text in \"prompt\" but no \"input_ids\"; turn it into token ids "
-                            "with the model's own tokenizer first");
+        throw Error(where +
+                    "holds text in \"prompt\" but no \"input_ids\"; turn it into token ids "
+                    "with the model's own tokenizer first");
     if (!request.contains(key) || !request[key].is_array())
         throw Error(where + "has no list \"input_ids\"");
     std::vector<std::int32_t> token_ids;
@@ -31,11 +34,12 @@ std::vector<std::int32_t> parse_request(std::string_view line, const std::string
         if (!value.is_number_integer())
             throw Error(where + "\"" + key + "\" holds " + value.dump() + ", not a token id");
         // above what a signed integer holds, get() would wrap around
-        if (value.is_number_unsigned() ? value.get<std::uint64_t>() >=
-                                             static_cast<std::uint64_t>(vocab_size)
-                                       : value.get<std::int64_t>() < 0)
-            throw Error(where + "token id " + value.dump() + " is outside the model's vocabulary, [0, " +
-                        std::to_string(vocab_size) + ")");
+        if (value.is_number_unsigned()
+                ? value.get<std::uint64_t>() >= static_cast<std::uint64_t>(vocab_size)
+                : value.get<std::int64_t>() < 0)
+            throw Error(where + "token id " + value.dump() +
+                        " is outside the model's vocabulary, [0, " + std::to_string(vocab_size) +
+                        ")");
         token_ids.push_back(value.get<std::int32_t>());
     }
     return token_ids;
@@ -76,7 +80,8 @@ std::vector<std::vector<std::int32_t>> read_dataset(const std::string& path, int
     return requests;
 }
 
-DatasetTokens::DatasetTokens(const std::vector<std::vector<std::int32_t>>& requests, int ep_size,
+DatasetTokens::DatasetTokens(const std::vector<std::vector<std::int32_t>>& requests,
+                             int ep_size,
                              int tokens_per_rank)
     : rank_tokens_(static_cast<std::size_t>(ep_size)),
       tokens_per_rank_(static_cast<std::size_t>(tokens_per_rank)) {

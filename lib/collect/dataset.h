@@ -42,7 +42,8 @@ std::vector<std::vector<std::int32_t>> read_dataset(const std::string& path, int
 // fewer tokens or none.
 class DatasetTokens final : public TokenSource {
   public:
-    DatasetTokens(const std::vector<std::vector<std::int32_t>>& requests, int ep_size,
+    DatasetTokens(const std::vector<std::vector<std::int32_t>>& requests,
+                  int ep_size,
                   int tokens_per_rank);
     IterationTokens next() override;
 

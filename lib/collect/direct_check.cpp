@@ -101,8 +101,8 @@ Choice choose(const RouterSpec& spec, const Vector& logits, const std::vector<fl
              group += static_cast<std::ptrdiff_t>(size)) {
             Vector sorted(group, group + static_cast<std::ptrdiff_t>(size));
             std::sort(sorted.rbegin(), sorted.rend());
-            group_scores.push_back(
-                spec.group_score == GroupScore::maximum ? sorted[0] : sorted[0] + sorted[1]);
+            group_scores.push_back(spec.group_score == GroupScore::maximum ? sorted[0]
+                                                                           : sorted[0] + sorted[1]);
         }
         const auto [groups, margin] = best(group_scores, spec.top_groups);
         choice.margin = margin;
@@ -124,8 +124,11 @@ Choice choose(const RouterSpec& spec, const Vector& logits, const std::vector<fl
 }
 
 // y += weight * down(silu(gate x) * (up x))
-void add_mlp(std::span<const float> weights, const ExpertShape& shape, const Vector& x,
-             double weight, Vector& y) {
+void add_mlp(std::span<const float> weights,
+             const ExpertShape& shape,
+             const Vector& x,
+             double weight,
+             Vector& y) {
     const auto width = static_cast<std::size_t>(shape.intermediate_size);
     const std::size_t gate_up_size = 2 * width * x.size();
     const Vector gate_up = product(x, weights.first(gate_up_size));
@@ -162,13 +165,13 @@ void DirectCheck::check(const Harness::LayerTrace& trace) {
         const auto output = trace.output.subspan(t * hidden_size, hidden_size);
         const Vector x = rms_norm(input, router.norm);
         const Choice choice = choose(config.router, product(router.weight, x), router.bias);
-        std::vector<int> routed(trace.expert_ids.begin() + static_cast<std::ptrdiff_t>(t * top_k),
-                                trace.expert_ids.begin() +
-                                    static_cast<std::ptrdiff_t>((t + 1) * top_k));
+        std::vector<int> routed(
+            trace.expert_ids.begin() + static_cast<std::ptrdiff_t>(t * top_k),
+            trace.expert_ids.begin() + static_cast<std::ptrdiff_t>((t + 1) * top_k));
         std::sort(routed.begin(), routed.end());
-        const std::string where = "layer " +
-                                  std::to_string(config.layers[static_cast<std::size_t>(trace.layer)]) +
-                                  ", token " + std::to_string(t) + ": ";
+        const std::string where =
+            "layer " + std::to_string(config.layers[static_cast<std::size_t>(trace.layer)]) +
+            ", token " + std::to_string(t) + ": ";
         if (choice.margin < kNearTie) {
             differences[t] = -1;
             return;
@@ -187,9 +190,9 @@ void DirectCheck::check(const Harness::LayerTrace& trace) {
         for (std::size_t i = 0; i < hidden_size; ++i) {
             constexpr double kRounding = 16 * 0x1p-24;  // top_k + 1 additions, and some more
             largest = std::max(largest, std::fabs(added[i]));
-            difference = std::max(
-                difference, std::fabs(static_cast<double>(output[i]) - input[i] - added[i]) -
-                                kRounding * std::fabs(static_cast<double>(output[i])));
+            difference = std::max(difference,
+                                  std::fabs(static_cast<double>(output[i]) - input[i] - added[i]) -
+                                      kRounding * std::fabs(static_cast<double>(output[i])));
         }
         differences[t] = difference / largest;
         if (!(differences[t] <= kTolerance))

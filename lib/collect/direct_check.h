@@ -28,7 +28,7 @@ class DirectCheck {
     // Throws an Error that names layer and token where harness and direct evaluation differ.
     void check(const Harness::LayerTrace& trace);
 
-    std::int64_t num_tokens() const { return num_tokens_; }      // checked, over all layers
+    std::int64_t num_tokens() const { return num_tokens_; }  // checked, over all layers
     std::int64_t num_near_ties() const { return num_near_ties_; }
     double largest_difference() const { return largest_difference_; }
 

@@ -20,7 +20,9 @@ TokenRange chunk_of(std::int32_t num_tokens, int num_chunks, int chunk) {
 }
 
 void DispatchPlan::build(std::span<const std::int32_t> tokens,
-                         std::span<const std::int32_t> slot_ids, int top_k, int num_slots) {
+                         std::span<const std::int32_t> slot_ids,
+                         int top_k,
+                         int num_slots) {
     // a stable counting sort by slot
     const auto k = static_cast<std::size_t>(top_k);
     slot_begin.assign(static_cast<std::size_t>(num_slots) + 1, 0);
@@ -51,8 +53,8 @@ LayerSlots::LayerSlots(const SyntheticModel& model, int layer, Placement placeme
         const std::span<float> weights =
             std::span(weights_).subspan(slot * expert_size_, expert_size_);
         slot_weights_.push_back(weights.data());
-        const auto first = static_cast<std::size_t>(
-            router_.replica_slots(placement_.expert_ids[slot]).front());
+        const auto first =
+            static_cast<std::size_t>(router_.replica_slots(placement_.expert_ids[slot]).front());
         if (first < slot)
             std::copy_n(weights_.data() + first * expert_size_, expert_size_, weights.data());
         else

@@ -41,8 +41,10 @@ struct DispatchPlan {
 
     // tokens: the chunk's, as positions in the iteration. slot_ids: [num_tokens of the
     // iteration][top_k], each in [0, num_slots).
-    void build(std::span<const std::int32_t> tokens, std::span<const std::int32_t> slot_ids,
-               int top_k, int num_slots);
+    void build(std::span<const std::int32_t> tokens,
+               std::span<const std::int32_t> slot_ids,
+               int top_k,
+               int num_slots);
 };
 
 // One layer's experts in the slots of all ranks: which expert is where, how ids map to slots, and
@@ -60,7 +62,7 @@ class LayerSlots {
     int move_to(const Placement& placement);
 
   private:
-    std::size_t expert_size_;     // weights of one expert
+    std::size_t expert_size_;  // weights of one expert
     Placement placement_;
     SlotRouter router_;
     std::vector<float> weights_;  // [num_slots][expert_size]

@@ -9,23 +9,33 @@
 namespace eplb {
 namespace {
 
+using TimePoint = std::chrono::steady_clock::time_point;
+
+double seconds_since(TimePoint start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void count(std::span<const std::int32_t> slot_ids, std::span<std::int64_t> counts) {
+    for (const std::int32_t slot : slot_ids)
+        ++counts[static_cast<std::size_t>(slot)];
+}
+
 class StageTimer {
   public:
     StageTimer(StageTimes& times, StageTimes::Stage stage)
         : seconds_(times.seconds[stage]), start_(std::chrono::steady_clock::now()) {}
-    ~StageTimer() {
-        seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    }
+    ~StageTimer() { seconds_ += seconds_since(start_); }
     StageTimer(const StageTimer&) = delete;
     StageTimer& operator=(const StageTimer&) = delete;
 
   private:
     double& seconds_;
-    std::chrono::steady_clock::time_point start_;
+    TimePoint start_;
 };
 
 // where the experts of a layer stand at the start
-Placement initial_placement(const MoeModelConfig& model, const Harness::Options& options,
+Placement initial_placement(const MoeModelConfig& model,
+                            const Harness::Options& options,
                             int layer) {
     const int num_experts = model.router.num_experts;
     const int num_slots = options.config ? options.config->num_slots : num_experts;
@@ -37,7 +47,8 @@ Placement initial_placement(const MoeModelConfig& model, const Harness::Options&
     const auto found = assignments.find(layer_id);
     if (found == assignments.end())
         throw Error("the load balancer config has no assignment for layer " +
-                    std::to_string(layer_id) + "; make it from statistics of this model, or add the "
+                    std::to_string(layer_id) +
+                    "; make it from statistics of this model, or add the "
                     "layer with eplb-gen --fill_layers");
     return {options.ep_size, slots_per_rank, found->second};
 }
@@ -85,6 +96,11 @@ void resize_at_least(std::vector<T>& values, std::size_t size) {
 
 }  // namespace
 
+std::span<std::int64_t> IterationCounts::row(int layer, int rank) {
+    const auto size = static_cast<std::size_t>(num_slots);
+    return std::span(counts).subspan(static_cast<std::size_t>(layer * ep_size + rank) * size, size);
+}
+
 std::vector<double> IterationCounts::rank_imbalance() const {
     const auto slots_per_rank = static_cast<std::size_t>(num_slots / ep_size);
     std::vector<double> imbalance;
@@ -96,15 +112,17 @@ std::vector<double> IterationCounts::rank_imbalance() const {
             std::span(counts).subspan(static_cast<std::size_t>(layer) * layer_size, layer_size);
         for (std::size_t i = 0; i < cells.size(); ++i)
             ranks[i % static_cast<std::size_t>(num_slots) / slots_per_rank] += cells[i];
-        const auto total = static_cast<double>(
-            std::accumulate(ranks.begin(), ranks.end(), std::int64_t{0}));
+        const auto total =
+            static_cast<double>(std::accumulate(ranks.begin(), ranks.end(), std::int64_t{0}));
         const auto maximum = static_cast<double>(*std::max_element(ranks.begin(), ranks.end()));
         imbalance.push_back(total > 0 ? maximum * ep_size / total - 1 : 0);
     }
     return imbalance;
 }
 
-Harness::Harness(const SyntheticModel& model, const Options& options, Backend& backend,
+Harness::Harness(const SyntheticModel& model,
+                 const Options& options,
+                 Backend& backend,
                  ThreadPool& threads)
     : model_(model),
       options_(options),
@@ -138,7 +156,8 @@ Harness::Harness(const SyntheticModel& model, const Options& options, Backend& b
     counts_.num_slots = num_slots_;
 }
 
-const IterationCounts& Harness::run(std::int64_t iteration, const IterationTokens& tokens,
+const IterationCounts& Harness::run(std::int64_t iteration,
+                                    const IterationTokens& tokens,
                                     const LayerObserver& observer) {
     const MoeModelConfig& config = model_.config();
     const auto num_tokens = static_cast<std::size_t>(tokens.num_tokens());
@@ -149,11 +168,14 @@ const IterationCounts& Harness::run(std::int64_t iteration, const IterationToken
     expert_ids_.resize(num_tokens * top_k);
     slot_ids_.resize(num_tokens * top_k);
     weights_.resize(num_tokens * top_k);
-    counts_.counts.assign(config.layers.size() * static_cast<std::size_t>(options_.ep_size) *
-                              static_cast<std::size_t>(num_slots_),
-                          0);
     counts_.slot_ids.clear();
     num_moved_slots_ = 0;
+    {
+        const StageTimer timer(times_, StageTimes::count);
+        counts_.counts.assign(config.layers.size() * static_cast<std::size_t>(options_.ep_size) *
+                                  static_cast<std::size_t>(num_slots_),
+                              0);
+    }
     {
         const StageTimer timer(times_, StageTimes::embed);
         threads_.for_each(options_.ep_size, [&](std::int64_t rank) {
@@ -169,7 +191,6 @@ const IterationCounts& Harness::run(std::int64_t iteration, const IterationToken
         if (observer)
             input = hidden_;
         route_layer(layer, tokens);
-        count_layer(layer, tokens);
         const int chunks = num_chunks(tokens.num_tokens(), options_.max_num_tokens);
         for (int chunk = 0; chunk < chunks; ++chunk) {
             chunk_tokens_.clear();
@@ -202,29 +223,26 @@ void Harness::route_layer(int layer, const IterationTokens& tokens) {
                    tokens.num_tokens(), hidden_.data(), normalized_.data(), expert_ids_.data(),
                    weights_.data());
     const SlotRouter& slot_router = slots_[static_cast<std::size_t>(layer)].router();
-    threads_.for_each(options_.ep_size, [&](std::int64_t rank) {
+    std::vector<double> count_seconds(static_cast<std::size_t>(options_.ep_size));
+    threads_.for_each(options_.ep_size, [&](std::int64_t index) {
+        const auto rank = static_cast<std::size_t>(index);
         const auto top_k = static_cast<std::size_t>(spec.top_k);
         const auto begin = static_cast<std::size_t>(tokens.rank_begin[rank]) * top_k;
         const auto size = static_cast<std::size_t>(tokens.rank_begin[rank + 1]) * top_k - begin;
+        const std::span<std::int32_t> slot_ids = std::span(slot_ids_).subspan(begin, size);
         slot_router.route(std::span(expert_ids_).subspan(begin, size), static_cast<int>(rank),
-                          std::span(slot_ids_).subspan(begin, size));
+                          slot_ids);
+        // counted on the spot, while the ids are in the cache
+        const auto start = std::chrono::steady_clock::now();
+        count(slot_ids, counts_.row(layer, static_cast<int>(rank)));
+        count_seconds[rank] = seconds_since(start);
     });
+    const double seconds =
+        std::accumulate(count_seconds.begin(), count_seconds.end(), 0.0) / threads_.num_threads();
+    times_.seconds[StageTimes::count] += seconds;
+    times_.seconds[StageTimes::route] -= seconds;
     if (options_.keep_ids)
         counts_.slot_ids.insert(counts_.slot_ids.end(), slot_ids_.begin(), slot_ids_.end());
-}
-
-void Harness::count_layer(int layer, const IterationTokens& tokens) {
-    const StageTimer timer(times_, StageTimes::count);
-    const auto top_k = static_cast<std::size_t>(model_.config().router.top_k);
-    const auto num_slots = static_cast<std::size_t>(num_slots_);
-    threads_.for_each(options_.ep_size, [&](std::int64_t rank) {
-        std::int64_t* const row =
-            counts_.counts.data() +
-            static_cast<std::size_t>(layer * options_.ep_size + rank) * num_slots;
-        const auto end = static_cast<std::size_t>(tokens.rank_begin[rank + 1]) * top_k;
-        for (auto i = static_cast<std::size_t>(tokens.rank_begin[rank]) * top_k; i < end; ++i)
-            ++row[slot_ids_[i]];
-    });
 }
 
 void Harness::compute_chunk(int layer) {
@@ -240,10 +258,9 @@ void Harness::compute_chunk(int layer) {
     const bool has_shared = !shared_experts_.empty();
     {
         const StageTimer timer(times_, StageTimes::experts);
-        backend_.grouped_mlp(model_.expert_shape(),
-                             slots_[static_cast<std::size_t>(layer)].slot_weights(),
-                             plan_.slot_begin, plan_.source_rows.data(), normalized_.data(),
-                             expert_output_.data());
+        backend_.grouped_mlp(
+            model_.expert_shape(), slots_[static_cast<std::size_t>(layer)].slot_weights(),
+            plan_.slot_begin, plan_.source_rows.data(), normalized_.data(), expert_output_.data());
         if (has_shared) {
             resize_at_least(shared_output_, chunk_tokens_.size() * hidden_size);
             const float* const weights = shared_experts_[static_cast<std::size_t>(layer)].data();
@@ -257,8 +274,8 @@ void Harness::compute_chunk(int layer) {
                  (expert_output_.size() + shared_output_.size()) * sizeof(float) +
                      (plan_.rows.size() + plan_.source_rows.size()) * sizeof(std::int32_t));
     const StageTimer timer(times_, StageTimes::combine);
-    backend_.combine(num_tokens, chunk_tokens_.data(), top_k, config.hidden_size,
-                     plan_.rows.data(), weights_.data(), expert_output_.data(),
+    backend_.combine(num_tokens, chunk_tokens_.data(), top_k, config.hidden_size, plan_.rows.data(),
+                     weights_.data(), expert_output_.data(),
                      has_shared ? shared_output_.data() : nullptr, hidden_.data());
 }
 

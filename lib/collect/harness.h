@@ -16,7 +16,7 @@
 
 namespace eplb {
 
-// Where an iteration's time goes, in seconds.
+// Where the time goes: wall-clock seconds, counting as its share of the threads' time.
 struct StageTimes {
     enum Stage { embed, route, count, dispatch, experts, combine, move_weights, num_stages };
     std::array<double, num_stages> seconds = {};
@@ -31,13 +31,15 @@ struct IterationCounts {
     // the slots' ids themselves, [num_layers][num_tokens][top_k], in token order
     std::vector<std::int32_t> slot_ids;
 
+    std::span<std::int64_t> row(int layer, int rank);  // [num_slots]
+
     // Per layer max / mean - 1 of the ranks that compute, 0 for a layer without tokens.
     std::vector<double> rank_imbalance() const;
 };
 
 // Runs the MoE layers over all expert-parallel ranks, on one device.
 //
-// Per iteration and layer: route, experts to slots, (count), dispatch, grouped experts, combine, in
+// Per iteration and layer: route, experts to slots, count, dispatch, grouped experts, combine, in
 // chunks of about max_num_tokens tokens over all ranks. Ids become slots before the chunks are cut,
 // so that max_num_tokens changes memory and nothing else.
 class Harness {
@@ -50,7 +52,9 @@ class Harness {
     };
 
     // Throws an Error where the config does not fit the model or ep_size.
-    Harness(const SyntheticModel& model, const Options& options, Backend& backend,
+    Harness(const SyntheticModel& model,
+            const Options& options,
+            Backend& backend,
             ThreadPool& threads);
 
     int num_slots() const { return num_slots_; }
@@ -65,7 +69,8 @@ class Harness {
     using LayerObserver = std::function<void(const LayerTrace&)>;
 
     // Counts refer to the slots as they were during the iteration; placements move after it.
-    const IterationCounts& run(std::int64_t iteration, const IterationTokens& tokens,
+    const IterationCounts& run(std::int64_t iteration,
+                               const IterationTokens& tokens,
                                const LayerObserver& observer = nullptr);
 
     // Slots that the last iteration's re-placements changed, over all layers.
@@ -81,7 +86,6 @@ class Harness {
 
   private:
     void route_layer(int layer, const IterationTokens& tokens);
-    void count_layer(int layer, const IterationTokens& tokens);
     void compute_chunk(int layer);
     void balance_layer(std::int64_t iteration, int layer);
 

@@ -16,8 +16,8 @@ UpdatePlan::UpdatePlan(int num_layers, int layer_updates_per_iter) {
         groups_.emplace_back();
 }
 
-OnlineBalancer::OnlineBalancer(int num_layers, int num_experts, int ep_size, int slots_per_rank,
-                               int layer_updates_per_iter)
+OnlineBalancer::OnlineBalancer(
+    int num_layers, int num_experts, int ep_size, int slots_per_rank, int layer_updates_per_iter)
     : num_experts_(num_experts),
       ep_size_(ep_size),
       slots_per_rank_(slots_per_rank),
@@ -30,7 +30,8 @@ std::span<const float> OnlineBalancer::load(int layer) const {
         static_cast<std::size_t>(num_experts_));
 }
 
-std::optional<Placement> OnlineBalancer::update(std::int64_t iteration, int layer,
+std::optional<Placement> OnlineBalancer::update(std::int64_t iteration,
+                                                int layer,
                                                 std::span<const std::int64_t> expert_counts) {
     float* const load = load_.data() + (this->load(layer).data() - load_.data());
     for (std::size_t e = 0; e < expert_counts.size(); ++e)

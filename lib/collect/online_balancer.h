@@ -32,14 +32,18 @@ class OnlineBalancer {
   public:
     static constexpr float kDecay = 0.9F;
 
-    OnlineBalancer(int num_layers, int num_experts, int ep_size, int slots_per_rank,
+    OnlineBalancer(int num_layers,
+                   int num_experts,
+                   int ep_size,
+                   int slots_per_rank,
                    int layer_updates_per_iter);
 
     const UpdatePlan& plan() const { return plan_; }
 
     // Takes one layer's expert counts of one iteration, all ranks together, [num_experts]. Where it
     // is the layer's turn, returns its new placement and forgets its load.
-    std::optional<Placement> update(std::int64_t iteration, int layer,
+    std::optional<Placement> update(std::int64_t iteration,
+                                    int layer,
                                     std::span<const std::int64_t> expert_counts);
 
     // The decayed load of a layer, [num_experts].

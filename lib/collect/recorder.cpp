@@ -2,7 +2,9 @@
 
 namespace eplb {
 
-Recorder::Recorder(const ExpertStatistics& shape, std::int64_t iter_stop, const std::string& path,
+Recorder::Recorder(const ExpertStatistics& shape,
+                   std::int64_t iter_stop,
+                   const std::string& path,
                    bool keep_ids)
     : statistics_(shape), iter_stop_(iter_stop) {
     statistics_.num_sources = statistics_.ep_size;
@@ -46,9 +48,9 @@ void Recorder::keep_ids(const IterationCounts& counts, const IterationTokens& to
         for (std::size_t rank = 0; rank + 1 < tokens.rank_begin.size(); ++rank) {
             const auto at = [&](std::size_t r) {
                 return counts.slot_ids.begin() +
-                       static_cast<std::ptrdiff_t>(
-                           layer * layer_size +
-                           static_cast<std::size_t>(tokens.rank_begin[r]) * top_k);
+                       static_cast<std::ptrdiff_t>(layer * layer_size +
+                                                   static_cast<std::size_t>(tokens.rank_begin[r]) *
+                                                       top_k);
             };
             routed_ids_->ids.emplace_back(at(rank), at(rank + 1));
         }

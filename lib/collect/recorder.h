@@ -19,7 +19,9 @@ class Recorder {
   public:
     // What is recorded: num_experts (slots under EPLB), top_k, ep_size, layers, ids, iter_start.
     // The destination is opened at once, so that a bad path fails before the work.
-    Recorder(const ExpertStatistics& shape, std::int64_t iter_stop, const std::string& path,
+    Recorder(const ExpertStatistics& shape,
+             std::int64_t iter_stop,
+             const std::string& path,
              bool keep_ids);
 
     bool wants(std::int64_t iteration) const {

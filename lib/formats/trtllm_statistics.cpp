@@ -385,9 +385,11 @@ RecordedRange select_iterations(const StatisticsSelection& selection,
                                  selection.iter_stop.value_or(recorded.stop)};
     if (range.start >= recorded.start && range.start < range.stop && range.stop <= recorded.stop)
         return range;
-    throw Error(name + ": there is no iteration range " + std::to_string(range.start) + " to " +
-                std::to_string(range.stop) + " (exclusive); it holds iter_start " +
-                std::to_string(recorded.start) + " to iter_stop " + std::to_string(recorded.stop));
+    const auto text = [](const RecordedRange& iterations) {
+        return std::to_string(iterations.start) + "-" + std::to_string(iterations.stop);
+    };
+    throw Error(name + ": holds iterations " + text(recorded) + " (half open), not " + text(range) +
+                "; choose iter_start and iter_stop from these");
 }
 
 ExpertStatistics read_trtllm_statistics(const fs::path& folder,

@@ -16,8 +16,8 @@ struct MoeModelConfig {
     std::vector<int> layers;  // model layer ids of the MoE layers, ascending
     RouterSpec router;
     int hidden_size = 0;
-    int intermediate_size = 0;        // of one routed expert
-    int shared_intermediate_size = 0; // of all shared experts together; 0: none
+    int intermediate_size = 0;         // of one routed expert
+    int shared_intermediate_size = 0;  // of all shared experts together; 0: none
     int vocab_size = 0;
 
     int num_layers() const { return static_cast<int>(layers.size()); }

@@ -37,8 +37,11 @@ RouterSpec softmax_router(int num_experts, int top_k, bool normalize, float scal
 constexpr int kHidden = 64;
 constexpr int kIntermediate = 16;
 
-MoeModelConfig shape(const char* name, std::vector<int> layers, const RouterSpec& router,
-                     int num_shared_experts, int vocab_size) {
+MoeModelConfig shape(const char* name,
+                     std::vector<int> layers,
+                     const RouterSpec& router,
+                     int num_shared_experts,
+                     int vocab_size) {
     return {.name = name,
             .layers = std::move(layers),
             .router = router,
@@ -59,29 +62,29 @@ std::vector<Preset> make_presets() {
          .skew_first = 0.5,
          .skew_low = 1.3,
          .skew_high = 1.95},
-        {.model = shape("kimi-k2", layer_range(1, 60), sigmoid_router(384, 8, 1, 1, 2.827F), 1,
-                        163840),
+        {.model =
+             shape("kimi-k2", layer_range(1, 60), sigmoid_router(384, 8, 1, 1, 2.827F), 1, 163840),
          .default_ep_size = 32,
          .skew_ranks = 32,
          .skew_first = 0.5,
          .skew_low = 1.0,
          .skew_high = 2.0},
-        {.model = shape("deepseek-v2-lite", layer_range(1, 26), softmax_router(64, 6, false), 2,
-                        102400),
+        {.model =
+             shape("deepseek-v2-lite", layer_range(1, 26), softmax_router(64, 6, false), 2, 102400),
          .default_ep_size = 8,
          .skew_ranks = 8,
          .skew_first = 0.3,
          .skew_low = 0.3,
          .skew_high = 0.8},
-        {.model = shape("qwen3-235b-a22b", layer_range(0, 93), softmax_router(128, 8, true), 0,
-                        151936),
+        {.model =
+             shape("qwen3-235b-a22b", layer_range(0, 93), softmax_router(128, 8, true), 0, 151936),
          .default_ep_size = 32,
          .skew_ranks = 32,
          .skew_first = 0.5,
          .skew_low = 0.8,
          .skew_high = 1.8},
-        {.model = shape("qwen3-30b-a3b", layer_range(0, 47), softmax_router(128, 8, true), 0,
-                        151936),
+        {.model =
+             shape("qwen3-30b-a3b", layer_range(0, 47), softmax_router(128, 8, true), 0, 151936),
          .default_ep_size = 8,
          .skew_ranks = 8,
          .skew_first = 0.3,

@@ -33,8 +33,8 @@ inline float exp_f32(float x) {
     p = p * r + 1.6666665459e-1F;
     p = p * r + 5.0000001201e-1F;
     const float exp_r = (p * (r * r) + r) + 1.0F;
-    const std::int32_t exponent = std::bit_cast<std::int32_t>(shifted) -
-                                  std::bit_cast<std::int32_t>(kRound);
+    const std::int32_t exponent =
+        std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound);
     return exp_r * std::bit_cast<float>((exponent + 127) << 23);
 }
 
@@ -100,7 +100,8 @@ inline void take_top_k(SelectionScratch& scratch, int k, std::int32_t* expert_id
 
 // score_function over one token's logits, [num_experts] each. softmax is left as the logits: they
 // order the experts as it would, and weights need it only at the chosen ids.
-inline void selection_scores(const RouterSpec& spec, const float* __restrict logits,
+inline void selection_scores(const RouterSpec& spec,
+                             const float* __restrict logits,
                              float* __restrict scores) {
     const int num_experts = spec.num_experts;
     switch (spec.score_function) {
@@ -142,8 +143,10 @@ inline bool is_among_best(const float* values, int n, int i, int top) {
 
 // softmax at the chosen ids: over all experts, or over the chosen ones where they are normalized,
 // which is the same once divided by their sum
-inline void softmax_weights(const RouterSpec& spec, const float* logits,
-                            const std::int32_t* expert_ids, float* weights) {
+inline void softmax_weights(const RouterSpec& spec,
+                            const float* logits,
+                            const std::int32_t* expert_ids,
+                            float* weights) {
     const float maximum = *std::max_element(logits, logits + spec.num_experts);
     float sum = 0;
     if (spec.normalize) {
@@ -161,8 +164,12 @@ inline void softmax_weights(const RouterSpec& spec, const float* logits,
 
 // One token: logits and bias [num_experts] (bias unused without has_bias), expert_ids and weights
 // [top_k], best expert first.
-inline void select_experts(const RouterSpec& spec, const float* logits, const float* bias,
-                           SelectionScratch& scratch, std::int32_t* expert_ids, float* weights) {
+inline void select_experts(const RouterSpec& spec,
+                           const float* logits,
+                           const float* bias,
+                           SelectionScratch& scratch,
+                           std::int32_t* expert_ids,
+                           float* weights) {
     const int num_experts = spec.num_experts;
     const float* const scores = scratch.scores.data();
     selection_scores(spec, logits, scratch.scores.data());

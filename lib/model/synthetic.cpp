@@ -34,9 +34,9 @@ constexpr double kCommonShare = 0.25;
 constexpr double kTopicShare = 0.15;
 constexpr double kNoiseShare = 1.0 - kCommonShare - kTopicShare;
 
-constexpr float kTopicStrength = 0.35F;    // of a logit, where a token's noise has 1
-constexpr float kBiasStrength = 0.02F;     // of e_score_correction_bias
-constexpr float kOutputStrength = 0.05F;   // expert outputs stay small beside the residual stream
+constexpr float kTopicStrength = 0.35F;   // of a logit, where a token's noise has 1
+constexpr float kBiasStrength = 0.02F;    // of e_score_correction_bias
+constexpr float kOutputStrength = 0.05F;  // expert outputs stay small beside the residual stream
 constexpr int kFirstNoise = 1 + SyntheticModel::kNumTopics;
 
 float share_scale(double share, int hidden_size) {
@@ -44,8 +44,10 @@ float share_scale(double share, int hidden_size) {
 }
 
 // max / mean - 1 of contiguous experts on num_ranks ranks, for tokens with the given logits
-double sample_imbalance(const RouterSpec& spec, const std::vector<float>& logits,
-                        const std::vector<float>& bias, int num_ranks) {
+double sample_imbalance(const RouterSpec& spec,
+                        const std::vector<float>& logits,
+                        const std::vector<float>& bias,
+                        int num_ranks) {
     const auto num_experts = static_cast<std::size_t>(spec.num_experts);
     SelectionScratch scratch(spec);
     std::vector<std::int32_t> expert_ids(static_cast<std::size_t>(spec.top_k));
@@ -65,8 +67,9 @@ double sample_imbalance(const RouterSpec& spec, const std::vector<float>& logits
 double layer_skew(const Preset& preset, std::uint64_t seed, int layer) {
     if (layer < 3)
         return preset.skew_first;
-    return preset.skew_low + (preset.skew_high - preset.skew_low) *
-                                 uniform_at(combine_keys(seed, kSkew), static_cast<unsigned>(layer));
+    return preset.skew_low +
+           (preset.skew_high - preset.skew_low) *
+               uniform_at(combine_keys(seed, kSkew), static_cast<unsigned>(layer));
 }
 
 void fill_normal(std::span<float> values, std::uint64_t key, float scale) {
@@ -105,9 +108,8 @@ int SyntheticModel::topic(std::int32_t token_id) {
 void SyntheticModel::embed(std::span<const std::int32_t> token_ids, std::span<float> hidden) const {
     const auto hidden_size = static_cast<std::size_t>(config_.hidden_size);
     assert(hidden.size() == token_ids.size() * hidden_size);
-    const float noise =
-        share_scale(kNoiseShare, config_.hidden_size) /
-        std::sqrt(static_cast<float>(config_.hidden_size - kFirstNoise));
+    const float noise = share_scale(kNoiseShare, config_.hidden_size) /
+                        std::sqrt(static_cast<float>(config_.hidden_size - kFirstNoise));
     for (std::size_t t = 0; t < token_ids.size(); ++t) {
         const std::span<float> state = hidden.subspan(t * hidden_size, hidden_size);
         const auto before = [&](std::size_t n) { return t >= n ? token_ids[t - n] : -1; };
@@ -193,7 +195,8 @@ void SyntheticModel::make_shared_expert(int layer, std::span<float> weights) con
     fill_expert(weights, shared_shape(), combine_keys(seed_, kSharedExpert, layer));
 }
 
-void SyntheticTraffic::make_tokens(std::int64_t iteration, int rank,
+void SyntheticTraffic::make_tokens(std::int64_t iteration,
+                                   int rank,
                                    std::span<std::int32_t> token_ids) const {
     // the share of each topic drifts along three waves of 20 to 200 iterations
     constexpr int kNumWaves = 3;
@@ -216,9 +219,9 @@ void SyntheticTraffic::make_tokens(std::int64_t iteration, int rank,
     const auto log_words = static_cast<float>(std::log(words_per_topic));
     for (std::size_t i = 0; i < token_ids.size(); ++i) {
         const double at = uniform_at(key, 2 * i) * total;
-        const auto topic = std::upper_bound(cumulative_share.begin(), cumulative_share.end() - 1,
-                                            at) -
-                           cumulative_share.begin();
+        const auto topic =
+            std::upper_bound(cumulative_share.begin(), cumulative_share.end() - 1, at) -
+            cumulative_share.begin();
         // log-uniform word ranks: Zipf's law with exponent 1
         const int word = static_cast<int>(exp_f32(uniform_at(key, 2 * i + 1) * log_words)) - 1;
         const int token_id = std::min(word, words_per_topic - 1) * SyntheticModel::kNumTopics +

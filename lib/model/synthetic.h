@@ -46,9 +46,7 @@ class SyntheticModel {
     SyntheticModel(const Preset& preset, std::uint64_t seed, ThreadPool& threads);
 
     const MoeModelConfig& config() const { return config_; }
-    ExpertShape expert_shape() const {
-        return {config_.hidden_size, config_.intermediate_size};
-    }
+    ExpertShape expert_shape() const { return {config_.hidden_size, config_.intermediate_size}; }
     ExpertShape shared_shape() const {
         return {config_.hidden_size, config_.shared_intermediate_size};
     }

@@ -24,9 +24,8 @@ double rate(double flop, const std::function<void()>& work) {
     for (int i = 0; i < 5; ++i) {
         const auto start = std::chrono::steady_clock::now();
         work();
-        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() -
-                                                            start)
-                                  .count());
+        best = std::min(
+            best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
     return flop / best * 1e-9;
 }
@@ -60,7 +59,8 @@ int main() {
         backend.grouped_mlp(shape, slots, slot_begin, nullptr, input.data(), output.data());
     });
     std::printf("one Eigen product of %d x %d x %d: %.1f GFLOP/s\n", kLarge, kLarge, kLarge, large);
-    std::printf("grouped experts, hidden %d, intermediate %d, %d rows each: %.1f GFLOP/s, %.0f %%\n",
-                kHidden, kIntermediate, kRowsPerExpert, grouped, 100 * grouped / large);
+    std::printf(
+        "grouped experts, hidden %d, intermediate %d, %d rows each: %.1f GFLOP/s, %.0f %%\n",
+        kHidden, kIntermediate, kRowsPerExpert, grouped, 100 * grouped / large);
     return 0;
 }

@@ -47,8 +47,8 @@ TEST_CASE("a dispatch plan orders rows by slot, then token, and finds each pair 
     for (std::size_t i = 0; i < tokens.size(); ++i)
         for (std::size_t j = 0; j < kTopK; ++j) {
             const std::int32_t row = plan.rows[i * kTopK + j];
-            const auto slot = static_cast<std::size_t>(
-                slot_ids[static_cast<std::size_t>(tokens[i]) * kTopK + j]);
+            const auto slot =
+                static_cast<std::size_t>(slot_ids[static_cast<std::size_t>(tokens[i]) * kTopK + j]);
             CHECK(row >= plan.slot_begin[slot]);
             CHECK(row < plan.slot_begin[slot + 1]);
             CHECK(plan.source_rows[static_cast<std::size_t>(row)] == tokens[i]);
@@ -79,7 +79,8 @@ TEST_CASE("weights follow the placement however often it changes") {
         std::shuffle(placement.expert_ids.begin(), placement.expert_ids.end(), generator);
         if (round % 2 == 0)  // another expert's extra replica
             for (int& expert : placement.expert_ids)
-                if (std::count(placement.expert_ids.begin(), placement.expert_ids.end(), expert) > 1) {
+                if (std::count(placement.expert_ids.begin(), placement.expert_ids.end(), expert) >
+                    1) {
                     expert = static_cast<int>(generator() % 8);
                     break;
                 }

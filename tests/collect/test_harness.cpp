@@ -45,14 +45,16 @@ EplbConfig random_config(const MoeModelConfig& model, int num_slots, int layer_u
 }
 
 struct Run {
-    std::vector<float> hidden;              // after the last layer of the last iteration
+    std::vector<float> hidden;                // after the last layer of the last iteration
     std::vector<std::int64_t> expert_counts;  // [iteration][layer][rank][expert]
     std::vector<std::int64_t> slot_counts;    // [iteration][layer][rank][slot]
     std::vector<double> imbalance;            // [iteration], over layers
     std::size_t buffer_bytes = 0;
 };
 
-Run run(const SyntheticModel& model, const Harness::Options& options, int num_threads,
+Run run(const SyntheticModel& model,
+        const Harness::Options& options,
+        int num_threads,
         int num_iterations) {
     ThreadPool threads(num_threads);
     CpuBackend backend(threads);
@@ -105,12 +107,12 @@ TEST_CASE("EPLB, chunks and threads change neither a bit of the outputs nor an e
             std::vector<std::int64_t> slot_counts;
             for (const int max_num_tokens : {0, 100, 7})
                 for (const int num_threads : {1, 3}) {
-                    const Run other = run(model,
-                                          {.ep_size = kEpSize,
-                                           .max_num_tokens = max_num_tokens,
-                                           .config = config},
-                                          num_threads, 5);
-                    INFO(name << " max_num_tokens " << max_num_tokens << " threads " << num_threads);
+                    const Run other = run(
+                        model,
+                        {.ep_size = kEpSize, .max_num_tokens = max_num_tokens, .config = config},
+                        num_threads, 5);
+                    INFO(name << " max_num_tokens " << max_num_tokens << " threads "
+                              << num_threads);
                     REQUIRE(other.hidden == plain.hidden);
                     REQUIRE(other.expert_counts == plain.expert_counts);
                     if (slot_counts.empty())
@@ -215,8 +217,7 @@ TEST_CASE("max_num_tokens bounds the expert buffers") {
     ThreadPool threads(2);
     const SyntheticModel model(small_preset(), 1, threads);
     const Run whole = run(model, {.ep_size = kEpSize, .config = {}}, 2, 1);
-    const Run chunked =
-        run(model, {.ep_size = kEpSize, .max_num_tokens = 40, .config = {}}, 2, 1);
+    const Run chunked = run(model, {.ep_size = kEpSize, .max_num_tokens = 40, .config = {}}, 2, 1);
     CHECK(chunked.buffer_bytes * 5 < whole.buffer_bytes);
 }
 
@@ -227,7 +228,8 @@ TEST_CASE("ranks without tokens take part") {
     Harness harness(model, {.ep_size = 4, .max_num_tokens = 2, .config = {}}, backend, threads);
     DatasetTokens source({{1, 2, 3}, {}, {4}}, 4, 8);
     const IterationCounts& counts = harness.run(0, source.next());
-    CHECK(std::accumulate(counts.counts.begin(), counts.counts.end(), std::int64_t{0}) == 4 * 4 * 8);
+    CHECK(std::accumulate(counts.counts.begin(), counts.counts.end(), std::int64_t{0}) ==
+          4 * 4 * 8);
 }
 
 TEST_CASE("a config that does not fit the model is refused with the reason") {
@@ -267,7 +269,8 @@ TEST_CASE("the DeepSeek-R1 preset is as imbalanced as the real model") {
     std::vector<double> layers(58);
     constexpr int kNumIterations = 3;
     for (int iteration = 0; iteration < kNumIterations; ++iteration) {
-        const std::vector<double> imbalance = harness.run(iteration, source.next()).rank_imbalance();
+        const std::vector<double> imbalance =
+            harness.run(iteration, source.next()).rank_imbalance();
         for (std::size_t i = 0; i < layers.size(); ++i)
             layers[i] += imbalance[i] / kNumIterations;
     }

@@ -142,9 +142,8 @@ TEST_CASE("a selection of iterations is read") {
           std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
     for (const auto& [start, stop] : {std::pair(99, 101), {100, 103}, {101, 101}, {101, 100}})
         CHECK_STARTS_WITH(error_for(kWhole, {start, stop, false}),
-                          "s.jsonl: there is no iteration range " + std::to_string(start) + " to " +
-                              std::to_string(stop) +
-                              " (exclusive); it holds iter_start 100 to iter_stop 102");
+                          "s.jsonl: holds iterations 100-102 (half open), not " +
+                              std::to_string(start) + "-" + std::to_string(stop));
 }
 
 TEST_CASE("an unselected iteration is checked all the same") {

@@ -209,8 +209,8 @@ TEST_CASE("a range outside the data says what exists") {
             read(kFixture, {from, to, false});
         });
         CHECK(error.starts_with(kFixture.string() + ": "));
-        CHECK(contains(error, std::to_string(start) + " to " + std::to_string(stop)));
-        CHECK(contains(error, "it holds iter_start 98 to iter_stop 102"));
+        CHECK(contains(error, std::to_string(start) + "-" + std::to_string(stop)));
+        CHECK(contains(error, "holds iterations 98-102 (half open)"));
     }
 }
 

@@ -35,13 +35,15 @@ std::vector<double> mlp(const float* weights, const ExpertShape& shape, const fl
     std::vector<double> y(static_cast<std::size_t>(h));
     for (int d = 0; d < h; ++d)
         for (int i = 0; i < m; ++i)
-            y[static_cast<std::size_t>(d)] += weights[(2 * m * h) + i * h + d] *
-                                              activation[static_cast<std::size_t>(i)];
+            y[static_cast<std::size_t>(d)] +=
+                weights[(2 * m * h) + i * h + d] * activation[static_cast<std::size_t>(i)];
     return y;
 }
 
-std::vector<float> run_mlp(CpuBackend& backend, const ExpertShape& shape,
-                           const std::vector<float>& weights, const std::vector<float>& input,
+std::vector<float> run_mlp(CpuBackend& backend,
+                           const ExpertShape& shape,
+                           const std::vector<float>& weights,
+                           const std::vector<float>& input,
                            const std::vector<std::int32_t>& rows) {
     std::vector<float> output(rows.size() * static_cast<std::size_t>(shape.hidden_size));
     const float* const slot = weights.data();
@@ -78,8 +80,8 @@ TEST_CASE("grouped_mlp agrees with plain loops for all sizes and tails") {
             backend.grouped_mlp(shape, slots, begin, source.data(), input.data(), output.data());
             for (std::size_t r = 0; r < static_cast<std::size_t>(num_rows); ++r) {
                 const std::size_t slot = static_cast<int>(r) < begin[1] ? 0 : 2;
-                const std::vector<double> expected = mlp(
-                    slots[slot], shape, input.data() + static_cast<std::size_t>(source[r]) * h);
+                const std::vector<double> expected =
+                    mlp(slots[slot], shape, input.data() + static_cast<std::size_t>(source[r]) * h);
                 for (std::size_t d = 0; d < h; ++d)
                     REQUIRE(output[r * h + d] == Approx(expected[d]).epsilon(1e-4).margin(1e-5));
             }
@@ -116,9 +118,8 @@ TEST_CASE("a row's result has the same bits in any company and at any place") {
 TEST_CASE("route normalizes and selects each token by itself") {
     ThreadPool threads(2);
     CpuBackend backend(threads);
-    const RouterSpec spec = {.score_function = ScoreFunction::softmax,
-                             .num_experts = 24,
-                             .top_k = 3};
+    const RouterSpec spec = {
+        .score_function = ScoreFunction::softmax, .num_experts = 24, .top_k = 3};
     constexpr int kHidden = 20;
     constexpr int kNumTokens = 131;
     const std::vector<float> weight = random_values(24 * kHidden, 3);
@@ -175,7 +176,8 @@ TEST_CASE("combine adds weighted rows and the shared output to the tokens of its
     std::vector<float> hidden = {0, 0, 5, 5, 1, 1};
     backend.combine(2, tokens.data(), 2, 2, rows.data(), weights.data(), output.data(),
                     shared.data(), hidden.data());
-    // token 2: 1 * row 3 - 1 * row 0 + shared row 0; token 0: 0.5 * row 1 + 2 * row 2 + shared row 1
+    // token 2: 1 * row 3 - 1 * row 0 + shared row 0; token 0: 0.5 * row 1 + 2 * row 2 + shared row
+    // 1
     CHECK(hidden == std::vector<float>{0.5F * 10 + 2 * 100 + 70, 0.5F * 20 + 2 * 200 + 80, 5, 5,
                                        1 + 1000 - 1 + 7, 1 + 2000 - 2 + 8});
 }

@@ -17,7 +17,8 @@ struct Selection {
     std::vector<float> weights;
 };
 
-Selection select(const RouterSpec& spec, const std::vector<float>& logits,
+Selection select(const RouterSpec& spec,
+                 const std::vector<float>& logits,
                  const std::vector<float>& bias = {}) {
     Selection selection;
     selection.expert_ids.resize(static_cast<std::size_t>(spec.top_k));
@@ -48,8 +49,10 @@ double score(const RouterSpec& spec, const std::vector<float>& logits, std::size
 }
 
 // everything by sorting, in double; margin: how clear the choice was
-Selection select_naively(const RouterSpec& spec, const std::vector<float>& logits,
-                         const std::vector<float>& bias, double& margin) {
+Selection select_naively(const RouterSpec& spec,
+                         const std::vector<float>& logits,
+                         const std::vector<float>& bias,
+                         double& margin) {
     std::vector<double> s(logits.size());
     for (std::size_t e = 0; e < s.size(); ++e)
         s[e] = score(spec, logits, e);
@@ -113,10 +116,8 @@ std::vector<RouterSpec> specs() {
                    .group_score = GroupScore::maximum,
                    .normalize = false,
                    .scale = 16});
-    all.push_back({.score_function = ScoreFunction::none,
-                   .num_experts = 7,
-                   .top_k = 7,
-                   .normalize = false});
+    all.push_back(
+        {.score_function = ScoreFunction::none, .num_experts = 7, .top_k = 7, .normalize = false});
     all.push_back({.score_function = ScoreFunction::sigmoid, .num_experts = 896, .top_k = 16});
     return all;
 }

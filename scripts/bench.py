@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Prints what the tools cost, as ratios within one run.
+
+Needs a release build (scripts/quickstart.sh makes one in build/; the grouped experts also need its
+tests) and 400 MB in the temporary folder.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHAPE = ["--ep_size", "32", "--num_iterations", "100", "--num_layers", "58", "--num_experts", "256"]
+
+
+def private_memory_kib(pid):
+    """Anonymous resident memory: mapped files aside."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as status:
+            found = re.search(r"RssAnon:\s+(\d+)", status.read())
+        return int(found.group(1)) if found else 0
+    except OSError:
+        return 0
+
+
+def timed(command):
+    start = time.perf_counter()
+    subprocess.run(command, shell=isinstance(command, str), check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def peak_private_mib(command):
+    """Sampled every half millisecond, in a run of its own so that sampling costs no time."""
+    peak = 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, private_memory_kib(process.pid))
+            time.sleep(0.0005)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return peak / 1024
+
+
+def bench_reading(tools, folder, runs):
+    subprocess.run([sys.executable, ROOT / "scripts" / "make_statistics.py", folder, *SHAPE],
+                   check=True, stdout=subprocess.DEVNULL)
+    size = sum(path.stat().st_size for path in pathlib.Path(folder).iterdir())
+    cat = f"cat {folder}/* > /dev/null"
+    commands = {
+        "eplb-report": [tools / "eplb-report", folder],
+        "eplb-gen --algorithm greedy": [
+            tools / "eplb-gen", folder, "--algorithm", "greedy", "--ep_size", "36",
+            "--num_slots", "288", "--output_path", f"{folder}.yaml"],
+    }
+    best = {name: float("inf") for name in ["cat", *commands]}
+    for _ in range(runs):  # interleaved: a slow moment of the machine hits all alike
+        best["cat"] = min(best["cat"], timed(cat))
+        for name, command in commands.items():
+            best[name] = min(best[name], timed(command))
+    os.unlink(f"{folder}.yaml")
+    print(f"a folder of {size / 1e6:.0f} MB (32 ranks x 100 iterations x 58 layers x 256 experts), "
+          f"best of {runs}:")
+    print(f"  cat: {1000 * best['cat']:.0f} ms")
+    for name, command in commands.items():
+        print(f"  {name}: {1000 * best[name]:.0f} ms, {best[name] / best['cat']:.2f} x cat, "
+              f"{peak_private_mib(command):.0f} MiB private memory at most")
+    os.unlink(f"{folder}.yaml")
+
+
+def bench_counting(tools):
+    run = subprocess.run([tools / "eplb-collect", "--iterations", "5"], check=True,
+                         capture_output=True, text=True)
+    share = re.search(r"count (\S+) %", run.stderr).group(1)
+    print(f"eplb-collect, deepseek-r1 at 32 ranks x 128 tokens: counting takes {share} % of the time")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
+    parser.add_argument("--runs", type=int, default=7)
+    arguments = parser.parse_args()
+    tools = arguments.build / "tools"
+    with tempfile.TemporaryDirectory() as folder:
+        bench_reading(tools, f"{folder}/statistics", arguments.runs)
+    bench_counting(tools)
+    experts = arguments.build / "tests" / "bench_grouped_mlp"
+    if experts.exists():
+        sys.stdout.flush()
+        subprocess.run([experts], check=True)
+
+
+if __name__ == "__main__":
+    main()
