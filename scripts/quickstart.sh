@@ -14,8 +14,12 @@ mkdir -p build/quickstart
 cd build/quickstart
 rm -rf before static online eplb.yaml online.yaml
 
+bold= plain=
+if [ -t 1 ]; then
+    bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
 step() {
-    printf '\n\033[1m%s\033[0m\n' "$1"
+    printf '\n%s%s%s\n' "$bold" "$1" "$plain"
 }
 show() {
     printf '$ %s\n' "$*"

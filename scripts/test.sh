@@ -39,7 +39,7 @@ fi
 
 failed=0
 for folder in $builds; do
-    ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         meson test -C "$folder" --print-errorlogs || failed=1
 done
 

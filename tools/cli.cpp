@@ -14,14 +14,17 @@
 namespace eplb::cli {
 namespace {
 
-CLI::Validator at_least(std::int64_t minimum, const char* description) {
+constexpr std::int64_t kMaxNumber = 1 << 20;
+
+CLI::Validator between(std::int64_t minimum, std::int64_t maximum, const char* description) {
     return CLI::Validator(
-        [minimum](const std::string& text) -> std::string {
+        [minimum, maximum](const std::string& text) -> std::string {
             std::int64_t value = 0;
             const char* const end = text.data() + text.size();
             const auto [rest, error] = std::from_chars(text.data(), end, value);
-            if (error != std::errc() || rest != end || value < minimum || value > INT32_MAX)
-                return "'" + text + "' is not an integer >= " + std::to_string(minimum);
+            if (error != std::errc() || rest != end || value < minimum || value > maximum)
+                return "'" + text + "' is not an integer in [" + std::to_string(minimum) + ", " +
+                       std::to_string(maximum) + "]";
             return "";
         },
         description);
@@ -57,29 +60,33 @@ std::optional<std::int64_t> parse_python_int(std::string text) {
 
 }  // namespace
 
-int run_tool(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
-    app.set_version_flag("--version", app.get_name() + " " EPLB_VERSION);
-    app.failure_message([](const CLI::App* tool, const CLI::Error& error) {
-        return tool->get_name() + ": error: " + error.what() + "\nTry '" + tool->get_name() +
-               " --help' for more information.\n";
-    });
+int run_tool(const Tool& tool, int argc, char** argv) {
+    const auto fail = [&](const char* what, int exit_code) {
+        std::cerr << tool.name << ": error: " << what << '\n';
+        if (exit_code == kUsage)
+            std::cerr << "Try '" << tool.name << " --help' for more information.\n";
+        return exit_code;
+    };
     try {
-        app.parse(argc, argv);
+        CLI::App app(tool.description, tool.name);
+        app.set_version_flag("--version", tool.name + " " EPLB_VERSION);
+        tool.add_options(app);
+        try {
+            app.parse(argc, argv);
+        } catch (const CLI::Success& done) {  // --help, --version
+            return app.exit(done, std::cout, std::cerr);
+        }
+        return tool.run(app);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error, std::cout, std::cerr) == 0 ? kDone : kUsage;
-    }
-    try {
-        return body();
+        return fail(error.what(), kUsage);
     } catch (const UsageError& error) {
-        std::cerr << app.get_name() << ": error: " << error.what() << "\nTry '" << app.get_name()
-                  << " --help' for more information.\n";
-        return kUsage;
+        return fail(error.what(), kUsage);
+    } catch (const GateError& error) {
+        return fail(error.what(), kGateFailed);
     } catch (const std::bad_alloc&) {
-        std::cerr << app.get_name() << ": error: out of memory\n";
-        return kFailed;
+        return fail("out of memory", kFailed);
     } catch (const std::exception& error) {
-        std::cerr << app.get_name() << ": error: " << error.what() << '\n';
-        return kFailed;
+        return fail(error.what(), kFailed);
     }
 }
 
@@ -94,16 +101,22 @@ void note(const CLI::App& app, const std::string& text) {
 std::string flag(const std::string& name) {
     std::string hyphenated = name;
     std::replace(hyphenated.begin(), hyphenated.end(), '_', '-');
+    // NOLINTNEXTLINE(performance-inefficient-string-concatenation)
     return hyphenated == name ? "--" + name : "--" + name + ",--" + hyphenated;
 }
 
 const CLI::Validator& positive() {
-    static const CLI::Validator validator = at_least(1, ">=1");
+    static const CLI::Validator validator = between(1, kMaxNumber, "");
     return validator;
 }
 
 const CLI::Validator& non_negative() {
-    static const CLI::Validator validator = at_least(0, ">=0");
+    static const CLI::Validator validator = between(0, kMaxNumber, "");
+    return validator;
+}
+
+const CLI::Validator& id() {
+    static const CLI::Validator validator = between(0, std::int64_t{1} << 60, "");
     return validator;
 }
 
@@ -153,10 +166,10 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
         ->type_name("PATH");
     app.add_option(flag("iter_start"), options.iter_start, "First iteration used")
         ->type_name("N")
-        ->check(non_negative());
+        ->check(id());
     app.add_option(flag("iter_stop"), options.iter_stop, "Iteration to stop before")
         ->type_name("N")
-        ->check(non_negative());
+        ->check(id());
     app.add_option(flag("load_balancer"), options.load_balancer,
                    "The EPLB yaml in force during the recording: turns its slot ids into experts")
         ->type_name("FILE");
@@ -180,9 +193,11 @@ ExpertStatistics load_statistics(const StatisticsOptions& options, ThreadPool& t
         throw Error(options.load_balancer + ": has num_slots " + std::to_string(config.num_slots) +
                     ", but the statistics hold " + std::to_string(statistics.num_experts) +
                     " ids; give the yaml that was in force during the recording");
-    // TensorRT-LLM's folders do not say that their ids are slots
-    statistics.ids = IdKind::slot;
-    return fold_slots(statistics, config);
+    try {
+        return fold_slots(statistics, config);
+    } catch (const Error& error) {
+        throw Error(options.load_balancer + ": " + error.what());
+    }
 }
 
 void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers) {

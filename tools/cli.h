@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
-#include "lib/formats/trtllm_statistics.h"
 #include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/selection.h"
 
 // What the three tools share: the frame around main(), validators, and options that mean the same
 // everywhere.
@@ -19,14 +19,21 @@ namespace eplb::cli {
 
 enum ExitCode {
     kDone = 0,
-    kFailed = 1,    // data or I/O
-    kUsage = 2,     // the command line
-    kNotBuilt = 3,  // a feature that this build lacks, or a gate that failed
+    kFailed = 1,      // data or I/O
+    kUsage = 2,       // the command line
+    kGateFailed = 3,  // what was to be checked does not hold
     kInterrupted = 130,
 };
 
-// Parses, runs `body`, turns exceptions into "NAME: error: …" on stderr and an exit code.
-int run_tool(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
+struct Tool {
+    std::string name;
+    std::string description;
+    std::function<void(CLI::App&)> add_options;
+    std::function<int(const CLI::App&)> run;  // gives the exit code
+};
+
+// Parses, runs, turns exceptions into "NAME: error: …" on stderr and an exit code.
+int run_tool(const Tool& tool, int argc, char** argv);
 
 // "NAME: warning: …" and "NAME: …" on stderr.
 void warn(const CLI::App& app, const std::string& text);
@@ -36,9 +43,11 @@ void note(const CLI::App& app, const std::string& text);
 // flag("num_slots") is "--num_slots,--num-slots".
 std::string flag(const std::string& name);
 
-// Integers >= 1, >= 0.
+// Numbers of things: integers from 1, or from 0, to a million or so, beyond which only a slip of
+// the hand goes. And ids of iterations, and seeds: integers from 0.
 const CLI::Validator& positive();
 const CLI::Validator& non_negative();
+const CLI::Validator& id();
 
 // An option that takes one of some names; its help and its error list them.
 template <typename Value>
@@ -72,11 +81,6 @@ CLI::Option* add_choice(CLI::App& app,
 
 // "3,10-20" -> {3, 10, 11, …, 20}; throws UsageError naming `option`.
 std::vector<int> parse_layer_list(const std::string& text, const std::string& option);
-
-struct IterationRange {
-    std::int64_t start = 0;
-    std::int64_t stop = 0;  // exclusive
-};
 
 // "100-200", by the rules of upstream's EXPERT_STATISTIC_ITER_RANGE and with start < stop; throws
 // UsageError naming `origin`.

@@ -1,12 +1,7 @@
-#include <unistd.h>
-
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +15,7 @@
 #include "lib/formats/eplb_config.h"
 #include "lib/model/synthetic.h"
 #include "tools/cli.h"
+#include "tools/collect_log.h"
 
 namespace {
 
@@ -69,6 +65,7 @@ void add_options(CLI::App& app, CollectOptions& options) {
         ->check(cli::positive());
     app.add_option("--seed", options.seed, "Of the weights and the synthetic traffic")
         ->type_name("N")
+        ->check(cli::id())
         ->capture_default_str();
     app.add_option(
            "--dataset", options.dataset,
@@ -129,22 +126,48 @@ void add_options(CLI::App& app, CollectOptions& options) {
 // What to record and where; no path: nothing.
 struct Recording {
     std::string path;
-    std::optional<cli::IterationRange> range;  // none: the whole run
+    std::optional<IterationRange> range;  // none: the whole run
 };
 
 Recording resolve_recording(const CollectOptions& options) {
-    const char* const env_path = std::getenv("EXPERT_STATISTIC_PATH");
-    const char* const env_range = std::getenv("EXPERT_STATISTIC_ITER_RANGE");
+    const auto variable = [](const char* name) {
+        const char* const value = std::getenv(name);
+        return std::string(value == nullptr ? "" : value);
+    };
+    const std::string env_path = variable("EXPERT_STATISTIC_PATH");
+    const std::string env_range = variable("EXPERT_STATISTIC_ITER_RANGE");
     Recording recording;
     if (!options.iter_range.empty())
         recording.range = cli::parse_iteration_range(options.iter_range, "--iter_range");
-    else if (env_range != nullptr)
+    else if (!env_range.empty())
         recording.range = cli::parse_iteration_range(env_range, "EXPERT_STATISTIC_ITER_RANGE");
     if (!options.expert_statistic_path.empty())
         recording.path = options.expert_statistic_path;
     else if (recording.range)
-        recording.path = env_path != nullptr ? env_path : "expert_statistic";
+        recording.path = env_path.empty() ? "expert_statistic" : env_path;
     return recording;
+}
+
+// What would fail only after the work, or overflow in it.
+void check_run(const CollectOptions& options,
+               const Recording& recording,
+               const Harness::Options& resolved,
+               const MoeModelConfig& model,
+               std::int64_t first_recorded,
+               std::int64_t num_iterations) {
+    if (options.raw && (recording.path.empty() || recording.path == "-"))
+        throw UsageError("--raw needs a folder to record in; a stream holds counts only");
+    if (!recording.path.empty() && num_iterations <= first_recorded)
+        throw UsageError("--iterations " + std::to_string(num_iterations) +
+                         " ends before the recording begins, at iteration " +
+                         std::to_string(first_recorded));
+    const std::int64_t num_ids =
+        static_cast<std::int64_t>(resolved.ep_size) * options.tokens_per_rank * model.router.top_k;
+    if (num_ids > INT32_MAX)
+        throw UsageError("--ep_size " + std::to_string(resolved.ep_size) + " x --tokens_per_rank " +
+                         std::to_string(options.tokens_per_rank) + " x top-" +
+                         std::to_string(model.router.top_k) +
+                         " is more than an iteration can hold, " + std::to_string(INT32_MAX));
 }
 
 Preset resolve_preset(const CollectOptions& options) {
@@ -202,65 +225,20 @@ std::unique_ptr<TokenSource> make_token_source(const CollectOptions& options,
                                            options.tokens_per_rank);
 }
 
-std::string text(const char* format, double value) {
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, format, value);
-    return buffer;
+// What is recorded. A config's slots are counted where there is one, else experts.
+ExpertStatistics recording_shape(const MoeModelConfig& model,
+                                 const Harness::Options& options,
+                                 std::int64_t iter_start) {
+    ExpertStatistics shape;
+    shape.num_experts = options.config ? options.config->num_slots : model.router.num_experts;
+    shape.top_k = model.router.top_k;
+    shape.ep_size = options.ep_size;
+    shape.layers = model.layers;
+    shape.iter_start = iter_start;
+    shape.ids = options.config ? IdKind::slot : IdKind::expert;
+    shape.layer_updates_per_iter = options.config ? options.config->layer_updates_per_iter : 0;
+    return shape;
 }
-
-// Imbalance over ranks, averaged over layers and iterations.
-class ImbalanceLog {
-  public:
-    explicit ImbalanceLog(const std::vector<int>& layers) : layers_(layers), sums_(layers.size()) {}
-
-    void add(const std::vector<double>& layer_imbalance) {
-        for (std::size_t i = 0; i < sums_.size(); ++i)
-            sums_[i] += layer_imbalance[i];
-        ++num_iterations_;
-    }
-
-    double average() const {
-        double sum = 0;
-        for (const double layer : sums_)
-            sum += layer;
-        return sum / static_cast<double>(sums_.size()) / num_iterations_;
-    }
-
-    std::string worst_layer() const {
-        const auto worst = std::max_element(sums_.begin(), sums_.end()) - sums_.begin();
-        return "layer " + std::to_string(layers_[static_cast<std::size_t>(worst)]) +
-               text(": %.3f", sums_[static_cast<std::size_t>(worst)] / num_iterations_);
-    }
-
-    void clear() { *this = ImbalanceLog(layers_); }
-
-  private:
-    std::vector<int> layers_;
-    std::vector<double> sums_;  // [layers]
-    int num_iterations_ = 0;
-};
-
-// One line that is written over and over, on a terminal only.
-class ProgressLine {
-  public:
-    ~ProgressLine() { clear(); }
-
-    void show(const std::string& line) {
-        if (on_terminal_)
-            std::cerr << '\r' << line << "\x1b[K" << std::flush;
-        shown_ = true;
-    }
-
-    void clear() {
-        if (on_terminal_ && shown_)
-            std::cerr << "\r\x1b[K" << std::flush;
-        shown_ = false;
-    }
-
-  private:
-    bool on_terminal_ = ::isatty(STDERR_FILENO) != 0;
-    bool shown_ = false;
-};
 
 void stop_at_signals() {
     struct sigaction action = {};
@@ -276,161 +254,99 @@ void ignore_signals() {
         std::signal(signal, SIG_IGN);
 }
 
-void print_stage_times(const CLI::App& app, const StageTimes& times) {
-    static constexpr const char* kNames[] = {"embed",   "route",   "count",       "dispatch",
-                                             "experts", "combine", "move_weights"};
-    double total = 0;
-    for (const double seconds : times.seconds)
-        total += seconds;
-    std::string line = "time in";
-    for (std::size_t i = 0; i < times.seconds.size(); ++i)
-        if (times.seconds[i] > 0)
-            line += std::string(i == 0 ? " " : ", ") + kNames[i] +
-                    text(" %.2f %%", 100 * times.seconds[i] / total);
-    cli::note(app, line);
+// Writes the recording and says what it holds.
+void finish_recording(const CLI::App& app,
+                      Recorder& recorder,
+                      const std::string& path,
+                      const IterationRange& range,
+                      const std::string& how_it_ended) {
+    const std::int64_t recorded = recorder.num_recorded();
+    if (recorded == 0)
+        throw Error("nothing was recorded: " + how_it_ended + ", before iteration " +
+                    std::to_string(range.start));
+    ignore_signals();
+    recorder.finish();
+    if (recorded < range.stop - range.start)
+        cli::warn(app, "recorded " + std::to_string(recorded) + " of " +
+                           std::to_string(range.stop - range.start) +
+                           " iterations: " + how_it_ended);
+    cli::note(app, "iterations " + std::to_string(range.start) + "-" +
+                       std::to_string(range.start + recorded) + " recorded in " +
+                       (path == "-" ? "the stream" : path));
 }
 
 int collect(const CLI::App& app, const CollectOptions& options) {
     const Recording recording = resolve_recording(options);
     const Preset preset = resolve_preset(options);
-    const Harness::Options resolved = harness_options(options, preset);
-    if (options.raw && recording.path == "-")
-        throw UsageError("--raw needs a folder; a stream holds counts only");
+    Harness::Options resolved = harness_options(options, preset);
+    resolved.count = !recording.path.empty();
     const std::int64_t num_iterations = options.iterations > 0 ? options.iterations
                                         : recording.range      ? recording.range->stop
                                                                : kDefaultIterations;
-    const cli::IterationRange range =
-        recording.range.value_or(cli::IterationRange{0, num_iterations});
+    const IterationRange range = recording.range.value_or(IterationRange{0, num_iterations});
+    check_run(options, recording, resolved, preset.model, range.start, num_iterations);
     const std::unique_ptr<TokenSource> source =
         make_token_source(options, resolved.ep_size, preset.model.vocab_size);
 
     ThreadPool threads(options.num_threads);
     CpuBackend backend(threads);
-    const MoeModelConfig& model_config = preset.model;
-    stop_at_signals();
     std::optional<Recorder> recorder;
-    if (!recording.path.empty()) {
-        ExpertStatistics shape;
-        shape.num_experts =
-            resolved.config ? resolved.config->num_slots : model_config.router.num_experts;
-        shape.top_k = model_config.router.top_k;
-        shape.ep_size = resolved.ep_size;
-        shape.layers = model_config.layers;
-        shape.iter_start = range.start;
-        shape.ids = resolved.config ? IdKind::slot : IdKind::expert;
-        shape.layer_updates_per_iter =
-            resolved.config ? resolved.config->layer_updates_per_iter : 0;
-        recorder.emplace(shape, range.stop, recording.path, options.raw);
-    }
-
+    if (!recording.path.empty())
+        recorder.emplace(recording_shape(preset.model, resolved, range.start), range.stop,
+                         recording.path, options.raw);
     const SyntheticModel model(preset, options.seed, threads);
     Harness harness(model, resolved, backend, threads);
-    cli::note(app, model_config.name + " (synthetic, hidden size " +
-                       std::to_string(model_config.hidden_size) +
-                       "): " + std::to_string(model_config.num_layers()) + " MoE layers, " +
-                       std::to_string(model_config.router.num_experts) + " experts, top-" +
-                       std::to_string(model_config.router.top_k) + ", " +
-                       std::to_string(harness.num_slots()) + " slots on " +
-                       std::to_string(resolved.ep_size) + " ranks");
-
-    if (!recorder)
-        cli::note(app,
-                  "nothing is recorded: give --expert_statistic_path, or set "
-                  "EXPERT_STATISTIC_ITER_RANGE");
     DirectCheck direct_check(model, threads);
     Harness::LayerObserver observer;
     if (options.check)
         observer = [&](const Harness::LayerTrace& trace) { direct_check.check(trace); };
-    ProgressLine progress;
-    ImbalanceLog run_log(model_config.layers);
-    ImbalanceLog cycle_log(model_config.layers);
-    std::int64_t num_moved_slots = 0;
+
+    cli::CollectLog log(app, preset.model, harness, num_iterations);
+    if (!recorder)
+        cli::note(app,
+                  "nothing is recorded: give --expert_statistic_path, or set "
+                  "EXPERT_STATISTIC_ITER_RANGE");
+    stop_at_signals();
     std::int64_t iteration = 0;
-    bool out_of_data = false;
-    const auto start = std::chrono::steady_clock::now();
-    for (; iteration < num_iterations && !interrupted; ++iteration) {
+    std::string cause = "--iterations says so";
+    for (; iteration < num_iterations; ++iteration) {
         const IterationTokens tokens = source->next();
-        if (tokens.num_tokens() == 0) {
-            out_of_data = true;
+        if (interrupted || tokens.num_tokens() == 0) {
+            cause = interrupted ? "it was interrupted" : "the dataset has no more tokens";
             break;
         }
         const IterationCounts& counts = harness.run(iteration, tokens, observer);
-        if (recorder && recorder->wants(iteration))
+        if (recorder && recorder->wants(iteration)) {
+            const auto start = std::chrono::steady_clock::now();
             recorder->record(counts, tokens);
-        const std::vector<double> imbalance = counts.rank_imbalance();
-        run_log.add(imbalance);
-        progress.show("iteration " + std::to_string(iteration + 1) + " of " +
-                      std::to_string(num_iterations) +
-                      text(", average imbalance ratio %.3f", run_log.average()));
-        if (harness.balancer() == nullptr)
-            continue;
-        cycle_log.add(imbalance);
-        num_moved_slots += harness.num_moved_slots();
-        const int cycle_length = harness.balancer()->plan().cycle_length();
-        if ((iteration + 1) % cycle_length == 0 || iteration + 1 == num_iterations) {
-            const std::int64_t cycle = iteration / cycle_length;
-            const double mib = static_cast<double>(num_moved_slots) *
-                               static_cast<double>(model.expert_shape().num_weights()) *
-                               sizeof(float) / (1 << 20);
-            progress.clear();
-            cli::note(app, "cycle " + std::to_string(cycle) + ", iterations " +
-                               std::to_string(cycle * cycle_length) + "-" +
-                               std::to_string(iteration + 1) +
-                               text(": average imbalance ratio %.3f", cycle_log.average()) + ", " +
-                               std::to_string(num_moved_slots) + " slots moved" +
-                               text(" (%.2f MiB)", mib));
-            cycle_log.clear();
-            num_moved_slots = 0;
+            log.add_counting(std::chrono::steady_clock::now() - start);
         }
+        log.iteration_done(iteration, counts);
     }
-    progress.clear();
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-
-    if (iteration > 0) {
-        cli::note(app, std::to_string(iteration) + text(" iterations in %.1f s", seconds) +
-                           text("; average imbalance ratio %.3f", run_log.average()) + ", worst " +
-                           run_log.worst_layer());
-        print_stage_times(app, harness.times());
-        cli::note(app, text("expert buffers took %.2f MiB at most",
-                            static_cast<double>(harness.peak_expert_buffer_bytes()) / (1 << 20)));
-    }
+    log.run_done(iteration);
     if (options.check)
         cli::note(app, "checked " + std::to_string(direct_check.num_tokens()) +
-                           " tokens of layers: largest difference from a direct evaluation" +
-                           text(" %.1e", direct_check.largest_difference()) + ", " +
+                           " tokens of layers: largest difference from a direct evaluation " +
+                           cli::formatted("%.1e", direct_check.largest_difference()) + ", " +
                            std::to_string(direct_check.num_near_ties()) + " near-ties left out");
-    if (recorder) {
-        const std::int64_t wanted = range.stop - range.start;
-        const std::string cause = interrupted   ? "it was interrupted"
-                                  : out_of_data ? "the dataset has no more tokens"
-                                                : "--iterations says so";
-        const std::string ended =
-            "the run ended after " + std::to_string(iteration) + " iterations, since " + cause;
-        if (recorder->num_recorded() == 0)
-            throw Error("nothing was recorded: " + ended + ", before iteration " +
-                        std::to_string(range.start));
-        ignore_signals();
-        recorder->finish();
-        if (recorder->num_recorded() < wanted)
-            cli::warn(app, "recorded " + std::to_string(recorder->num_recorded()) + " of " +
-                               std::to_string(wanted) + " iterations: " + ended);
-        cli::note(app, "iterations " + std::to_string(range.start) + "-" +
-                           std::to_string(range.start + recorder->num_recorded()) +
-                           " recorded in " +
-                           (recording.path == "-" ? "the stream" : recording.path));
-    }
+    const std::string how_it_ended =
+        "the run ended after " + std::to_string(iteration) + " iterations, since " + cause;
+    if (recorder && (recorder->num_recorded() > 0 || !interrupted))
+        finish_recording(app, *recorder, recording.path, range, how_it_ended);
+    else if (recorder)
+        cli::warn(app, "nothing was recorded: " + how_it_ended);
     return interrupted ? cli::kInterrupted : cli::kDone;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app(
-        "Run the MoE layers of a model over expert-parallel ranks and record which experts "
-        "their tokens are routed to.",
-        "eplb-collect");
     CollectOptions options;
-    add_options(app, options);
-    return cli::run_tool(app, argc, argv, [&] { return collect(app, options); });
+    return cli::run_tool(
+        {.name = "eplb-collect",
+         .description = "Run the MoE layers of a model over expert-parallel ranks and record which "
+                        "experts their tokens are routed to.",
+         .add_options = [&](CLI::App& app) { add_options(app, options); },
+         .run = [&](const CLI::App& app) { return collect(app, options); }},
+        argc, argv);
 }

@@ -230,11 +230,12 @@ int generate(const CLI::App& app, const GenOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app(
-        "Generate the placement of a Mixture-of-Experts model's experts on slots, as the "
-        "yaml that TensorRT-LLM loads.",
-        "eplb-gen");
     GenOptions options;
-    add_options(app, options);
-    return cli::run_tool(app, argc, argv, [&] { return generate(app, options); });
+    return cli::run_tool(
+        {.name = "eplb-gen",
+         .description = "Generate the placement of a Mixture-of-Experts model's experts on slots, "
+                        "as the yaml that TensorRT-LLM loads.",
+         .add_options = [&](CLI::App& app) { add_options(app, options); },
+         .run = [&](const CLI::App& app) { return generate(app, options); }},
+        argc, argv);
 }

@@ -90,6 +90,8 @@ std::vector<Cell> summary_row(Cell label, const LoadSummary& summary) {
 }
 
 int report(const CLI::App& app, const ReportOptions& options) {
+    if (options.per_expert && options.ep_size > 0)
+        throw UsageError("--ep_size says nothing about --per_expert, which looks at no ranks");
     const std::vector<int> layers = options.layers.empty()
                                         ? std::vector<int>()
                                         : cli::parse_layer_list(options.layers, "--layers");
@@ -134,11 +136,11 @@ int report(const CLI::App& app, const ReportOptions& options) {
                      {"mean", "mean"},
                      {"std", "std"},
                      {"imbalance_ratio", "imbalance-ratio"}};
-    std::int64_t num_skipped = 0;
+    std::int64_t num_empty_iterations = 0;  // over layers
     for (std::size_t i = 0; i < summaries.size(); ++i) {
         table.rows.push_back(
             summary_row(static_cast<std::int64_t>(statistics.layers[i]), summaries[i]));
-        num_skipped += summaries[i].num_empty_iterations;
+        num_empty_iterations += summaries[i].num_empty_iterations;
     }
     table.average = summary_row(std::string("average"), average(summaries));
     const bool slots = projected || statistics.ids == IdKind::slot;
@@ -151,13 +153,13 @@ int report(const CLI::App& app, const ReportOptions& options) {
         {"top_k", static_cast<std::int64_t>(statistics.top_k)},
         {"iter_start", statistics.iter_start},
         {"iter_stop", statistics.iter_stop()},
-        {"num_skipped", num_skipped},
+        {"num_empty_iterations", num_empty_iterations},
     };
     if (projected)
         table.context.emplace_back("projection_eplb_config_path",
                                    options.projection_eplb_config_path);
-    if (num_skipped > 0)
-        cli::warn(app, std::to_string(num_skipped) +
+    if (num_empty_iterations > 0)
+        cli::warn(app, std::to_string(num_empty_iterations) +
                            " pairs of iteration and layer have no tokens; they are left out of the "
                            "averages");
     output.write(write_table(table, options.format));
@@ -168,9 +170,12 @@ int report(const CLI::App& app, const ReportOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("Report how evenly a Mixture-of-Experts model loads its expert-parallel ranks.",
-                 "eplb-report");
     ReportOptions options;
-    add_options(app, options);
-    return cli::run_tool(app, argc, argv, [&] { return report(app, options); });
+    return cli::run_tool(
+        {.name = "eplb-report",
+         .description =
+             "Report how evenly a Mixture-of-Experts model loads its expert-parallel ranks.",
+         .add_options = [&](CLI::App& app) { add_options(app, options); },
+         .run = [&](const CLI::App& app) { return report(app, options); }},
+        argc, argv);
 }

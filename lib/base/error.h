@@ -13,6 +13,12 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// What was to be checked does not hold; exit code 3.
+class GateError : public Error {
+  public:
+    using Error::Error;
+};
+
 // The command line asks for something that cannot be; exit code 2.
 class UsageError : public Error {
   public:

@@ -7,8 +7,12 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "lib/base/error.h"
 
 namespace eplb {
 namespace {
@@ -34,18 +38,33 @@ struct ThreadPool::State {
     int num_running = 0;
     bool stop = false;
     std::exception_ptr error;
+    std::int64_t error_index = 0;
     std::vector<std::thread> threads;
 
     void run(int thread) {
+        std::int64_t i = 0;
         try {
-            for (std::int64_t i = next++; i < count; i = next++)
+            for (i = next++; i < count; i = next++)
                 (*body)(i, thread);
         } catch (...) {
+            // lower indices have begun and may throw yet
             const std::lock_guard lock(mutex);
-            if (!error)
+            if (!error || i < error_index) {
                 error = std::current_exception();
+                error_index = i;
+            }
             next = count;
         }
+    }
+
+    void stop_threads() {
+        {
+            const std::lock_guard lock(mutex);
+            stop = true;
+        }
+        start.notify_all();
+        for (std::thread& thread : threads)
+            thread.join();
     }
 
     void work(int thread) {
@@ -67,18 +86,19 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
     const int total = num_threads > 0 ? num_threads : available_processors();
-    for (int thread = 1; thread < total; ++thread)
-        state_->threads.emplace_back([state = state_.get(), thread] { state->work(thread); });
+    try {
+        for (int thread = 1; thread < total; ++thread)
+            state_->threads.emplace_back([state = state_.get(), thread] { state->work(thread); });
+    } catch (const std::system_error&) {
+        const std::size_t made = state_->threads.size() + 1;
+        state_->stop_threads();
+        throw Error(std::to_string(total) + " threads: the system gives no more than " +
+                    std::to_string(made));
+    }
 }
 
 ThreadPool::~ThreadPool() {
-    {
-        const std::lock_guard lock(state_->mutex);
-        state_->stop = true;
-    }
-    state_->start.notify_all();
-    for (std::thread& thread : state_->threads)
-        thread.join();
+    state_->stop_threads();
 }
 
 int ThreadPool::num_threads() const {

@@ -12,7 +12,7 @@ namespace eplb {
 class ThreadPool {
   public:
     // num_threads >= 1, the calling thread included; 0 means one per processor that this process
-    // may use.
+    // may use. Error where the system gives fewer.
     explicit ThreadPool(int num_threads = 0);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -21,7 +21,8 @@ class ThreadPool {
     int num_threads() const;
 
     // Calls body(i) once for every i in [0, count), on any thread, and returns when all are done.
-    // The first exception that a body throws is rethrown here. Not reentrant.
+    // Where bodies throw, no further index is begun and the exception of the lowest index is
+    // rethrown here: the same one for any number of threads. Not reentrant.
     void for_each(std::int64_t count, const std::function<void(std::int64_t)>& body);
 
     // The same with the number of the running thread, in [0, num_threads()), for scratch space.

@@ -32,7 +32,8 @@ std::vector<std::int32_t> parse_request(std::string_view line,
     token_ids.reserve(request[key].size());
     for (const nlohmann::json& value : request[key]) {
         if (!value.is_number_integer())
-            throw Error(where + "\"" + key + "\" holds " + value.dump() + ", not a token id");
+            throw Error(where + "\"" + key + "\" holds a " + value.type_name() +
+                        ", not a token id");
         // above what a signed integer holds, get() would wrap around
         if (value.is_number_unsigned()
                 ? value.get<std::uint64_t>() >= static_cast<std::uint64_t>(vocab_size)

@@ -177,7 +177,7 @@ void DirectCheck::check(const Harness::LayerTrace& trace) {
             return;
         }
         if (routed != choice.expert_ids)
-            throw Error(where + "was routed to other experts than a direct evaluation chooses");
+            throw GateError(where + "was routed to other experts than a direct evaluation chooses");
 
         Vector added(hidden_size);
         for (std::size_t j = 0; j < top_k; ++j)
@@ -196,8 +196,8 @@ void DirectCheck::check(const Harness::LayerTrace& trace) {
         }
         differences[t] = difference / largest;
         if (!(differences[t] <= kTolerance))
-            throw Error(where + "differs from a direct evaluation by " +
-                        std::to_string(differences[t]) + " of what the layer adds");
+            throw GateError(where + "differs from a direct evaluation by " +
+                            std::to_string(differences[t]) + " of what the layer adds");
     });
     for (const double difference : differences) {
         ++num_tokens_;

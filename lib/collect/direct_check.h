@@ -25,7 +25,7 @@ class DirectCheck {
     DirectCheck(const SyntheticModel& model, ThreadPool& threads)
         : model_(model), threads_(threads) {}
 
-    // Throws an Error that names layer and token where harness and direct evaluation differ.
+    // Throws a GateError that names layer and token where harness and direct evaluation differ.
     void check(const Harness::LayerTrace& trace);
 
     std::int64_t num_tokens() const { return num_tokens_; }  // checked, over all layers

@@ -52,6 +52,8 @@ struct DispatchPlan {
 class LayerSlots {
   public:
     LayerSlots(const SyntheticModel& model, int layer, Placement placement);
+    LayerSlots(LayerSlots&&) = default;  // not copied: slot_weights_ points into weights_
+    LayerSlots& operator=(LayerSlots&&) = default;
 
     const Placement& placement() const { return placement_; }
     const SlotRouter& router() const { return router_; }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "lib/base/error.h"
+#include "lib/report/load_summary.h"
 
 namespace eplb {
 namespace {
@@ -43,13 +44,21 @@ Placement initial_placement(const MoeModelConfig& model,
     if (!options.config || options.config->initial_global_assignments.empty())
         return default_placement(num_experts, options.ep_size, slots_per_rank);
     const int layer_id = model.layers[static_cast<std::size_t>(layer)];
-    const auto& assignments = options.config->initial_global_assignments;
-    const auto found = assignments.find(layer_id);
-    if (found == assignments.end())
-        throw Error("the load balancer config has no assignment for layer " +
-                    std::to_string(layer_id) +
-                    "; make it from statistics of this model, or add the "
-                    "layer with eplb-gen --fill_layers");
+    const std::string subject =
+        "the load balancer config, layer " + std::to_string(layer_id) + ": ";
+    const auto found = options.config->initial_global_assignments.find(layer_id);
+    if (found == options.config->initial_global_assignments.end())
+        throw Error(subject +
+                    "has no assignment; make the config from statistics of this model, or add "
+                    "the layer with eplb-gen --fill_layers");
+    if (found->second.size() != static_cast<std::size_t>(num_slots))
+        throw Error(subject + std::to_string(found->second.size()) +
+                    " entries where num_slots is " + std::to_string(num_slots));
+    try {
+        covering_replica_counts(found->second, num_experts);
+    } catch (const Error& error) {
+        throw Error(subject + error.what());
+    }
     return {options.ep_size, slots_per_rank, found->second};
 }
 
@@ -70,22 +79,6 @@ void check_options(const MoeModelConfig& model, const Harness::Options& options)
     if (num_slots < num_experts)
         throw Error("num_slots " + std::to_string(num_slots) + " is below the model's " +
                     std::to_string(num_experts) + " experts");
-    for (const auto& [layer_id, expert_ids] : options.config->initial_global_assignments)
-        for (const int expert : expert_ids)
-            if (expert < 0 || expert >= num_experts)
-                throw Error("the load balancer config puts expert " + std::to_string(expert) +
-                            " in layer " + std::to_string(layer_id) + ", but the model has " +
-                            std::to_string(num_experts) + " experts");
-}
-
-void check_replicas(const MoeModelConfig& model, const Placement& placement, int layer) {
-    const std::vector<int> replicas =
-        replica_counts(placement.expert_ids, model.router.num_experts);
-    const auto missing = std::find(replicas.begin(), replicas.end(), 0);
-    if (missing != replicas.end())
-        throw Error("the load balancer config has no slot for expert " +
-                    std::to_string(missing - replicas.begin()) + " of layer " +
-                    std::to_string(model.layers[static_cast<std::size_t>(layer)]));
 }
 
 template <typename T>
@@ -102,20 +95,11 @@ std::span<std::int64_t> IterationCounts::row(int layer, int rank) {
 }
 
 std::vector<double> IterationCounts::rank_imbalance() const {
-    const auto slots_per_rank = static_cast<std::size_t>(num_slots / ep_size);
     std::vector<double> imbalance;
     for (int layer = 0; layer < num_layers; ++layer) {
-        std::vector<std::int64_t> ranks(static_cast<std::size_t>(ep_size));
-        const std::size_t layer_size =
-            static_cast<std::size_t>(ep_size) * static_cast<std::size_t>(num_slots);
-        const std::span<const std::int64_t> cells =
-            std::span(counts).subspan(static_cast<std::size_t>(layer) * layer_size, layer_size);
-        for (std::size_t i = 0; i < cells.size(); ++i)
-            ranks[i % static_cast<std::size_t>(num_slots) / slots_per_rank] += cells[i];
-        const auto total =
-            static_cast<double>(std::accumulate(ranks.begin(), ranks.end(), std::int64_t{0}));
-        const auto maximum = static_cast<double>(*std::max_element(ranks.begin(), ranks.end()));
-        imbalance.push_back(total > 0 ? maximum * ep_size / total - 1 : 0);
+        const auto first = slot_totals.begin() + static_cast<std::ptrdiff_t>(layer) * num_slots;
+        const LayerLoad slots = {1, num_slots, {first, first + num_slots}};
+        imbalance.push_back(summarize(rank_load(slots, ep_size)).imbalance_ratio);
     }
     return imbalance;
 }
@@ -135,7 +119,6 @@ Harness::Harness(const SyntheticModel& model,
     threads.for_each(config.num_layers(), [&](std::int64_t index) {
         const int layer = static_cast<int>(index);
         const Placement placement = initial_placement(config, options, layer);
-        check_replicas(config, placement, layer);
         made[static_cast<std::size_t>(index)].emplace(model, layer, placement);
     });
     for (std::optional<LayerSlots>& layer : made)
@@ -156,6 +139,10 @@ Harness::Harness(const SyntheticModel& model,
     counts_.num_slots = num_slots_;
 }
 
+std::size_t Harness::expert_bytes() const {
+    return model_.expert_shape().num_weights() * sizeof(float);
+}
+
 const IterationCounts& Harness::run(std::int64_t iteration,
                                     const IterationTokens& tokens,
                                     const LayerObserver& observer) {
@@ -172,9 +159,10 @@ const IterationCounts& Harness::run(std::int64_t iteration,
     num_moved_slots_ = 0;
     {
         const StageTimer timer(times_, StageTimes::count);
-        counts_.counts.assign(config.layers.size() * static_cast<std::size_t>(options_.ep_size) *
-                                  static_cast<std::size_t>(num_slots_),
-                              0);
+        const std::size_t num_cells = config.layers.size() * static_cast<std::size_t>(num_slots_);
+        counts_.slot_totals.assign(num_cells, 0);
+        if (options_.count)
+            counts_.counts.assign(num_cells * static_cast<std::size_t>(options_.ep_size), 0);
     }
     {
         const StageTimer timer(times_, StageTimes::embed);
@@ -232,7 +220,9 @@ void Harness::route_layer(int layer, const IterationTokens& tokens) {
         const std::span<std::int32_t> slot_ids = std::span(slot_ids_).subspan(begin, size);
         slot_router.route(std::span(expert_ids_).subspan(begin, size), static_cast<int>(rank),
                           slot_ids);
-        // counted on the spot, while the ids are in the cache
+        if (!options_.count)
+            return;
+        // on the spot, while the ids are in the cache
         const auto start = std::chrono::steady_clock::now();
         count(slot_ids, counts_.row(layer, static_cast<int>(rank)));
         count_seconds[rank] = seconds_since(start);
@@ -254,6 +244,10 @@ void Harness::compute_chunk(int layer) {
         const StageTimer timer(times_, StageTimes::dispatch);
         plan_.build(chunk_tokens_, slot_ids_, top_k, num_slots_);
         resize_at_least(expert_output_, plan_.rows.size() * hidden_size);
+        std::int64_t* const totals =
+            counts_.slot_totals.data() + static_cast<std::ptrdiff_t>(layer) * num_slots_;
+        for (std::size_t slot = 0; slot < static_cast<std::size_t>(num_slots_); ++slot)
+            totals[slot] += plan_.slot_begin[slot + 1] - plan_.slot_begin[slot];
     }
     const bool has_shared = !shared_experts_.empty();
     {
@@ -284,13 +278,12 @@ void Harness::balance_layer(std::int64_t iteration, int layer) {
     LayerSlots& slots = slots_[static_cast<std::size_t>(layer)];
     std::vector<std::int64_t> expert_counts(
         static_cast<std::size_t>(model_.config().router.num_experts));
-    const auto num_slots = static_cast<std::size_t>(num_slots_);
-    const std::size_t layer_size = static_cast<std::size_t>(options_.ep_size) * num_slots;
-    const std::int64_t* const cells =
-        counts_.counts.data() + static_cast<std::size_t>(layer) * layer_size;
-    for (std::size_t i = 0; i < layer_size; ++i)
-        expert_counts[static_cast<std::size_t>(slots.placement().expert_ids[i % num_slots])] +=
-            cells[i];
+    for (int slot = 0; slot < num_slots_; ++slot)
+        expert_counts[static_cast<std::size_t>(
+            slots.placement().expert_ids[static_cast<std::size_t>(slot)])] +=
+            counts_.slot_totals[static_cast<std::size_t>(layer) *
+                                    static_cast<std::size_t>(num_slots_) +
+                                static_cast<std::size_t>(slot)];
     if (const std::optional<Placement> next = balancer_->update(iteration, layer, expert_counts))
         num_moved_slots_ += slots.move_to(*next);
 }

@@ -27,13 +27,14 @@ struct IterationCounts {
     int num_layers = 0;
     int ep_size = 0;
     int num_slots = 0;
-    std::vector<std::int64_t> counts;  // [num_layers][ep_size (source)][num_slots]
+    std::vector<std::int64_t> slot_totals;  // [num_layers][num_slots], of all source ranks
+    std::vector<std::int64_t> counts;  // [num_layers][ep_size (source)][num_slots], where counted
     // the slots' ids themselves, [num_layers][num_tokens][top_k], in token order
     std::vector<std::int32_t> slot_ids;
 
     std::span<std::int64_t> row(int layer, int rank);  // [num_slots]
 
-    // Per layer max / mean - 1 of the ranks that compute, 0 for a layer without tokens.
+    // Per layer (max - mean) / mean of the ranks that compute, 0 for a layer without tokens.
     std::vector<double> rank_imbalance() const;
 };
 
@@ -48,6 +49,7 @@ class Harness {
         int ep_size = 1;
         int max_num_tokens = 0;            // 0: the whole iteration at once
         std::optional<EplbConfig> config;  // none: experts are slots, in order
+        bool count = true;                 // per source rank
         bool keep_ids = false;
     };
 
@@ -58,6 +60,8 @@ class Harness {
             ThreadPool& threads);
 
     int num_slots() const { return num_slots_; }
+    int ep_size() const { return options_.ep_size; }
+    std::size_t expert_bytes() const;  // weights of one routed expert
 
     // What a layer did, for checks.
     struct LayerTrace {

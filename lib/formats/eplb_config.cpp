@@ -69,6 +69,9 @@ int read_integer(const std::string& name,
     return number;
 }
 
+// More slots than any deployment has, few enough that products of sizes do not overflow.
+constexpr int kMaxNumSlots = 1 << 20;
+
 // A mapping's members under their keys' text, in the order of the text. A key that stands there
 // twice is refused: yaml-cpp would take the first, PyYAML the last.
 std::vector<std::pair<YAML::Node, YAML::Node>> members_of(const std::string& name,
@@ -124,8 +127,12 @@ struct Document {
 void read_assignments(Document& document, const YAML::Node& assignments) {
     if (assignments.IsNull())
         return;
-    for (const auto& [key, list] :
-         members_of(document.name, assignments, "initial_global_assignments")) {
+    const auto members = members_of(document.name, assignments, "initial_global_assignments");
+    if (members.empty())
+        fail_at(document.name, assignments,
+                "initial_global_assignments is empty: the engine would find no layer in it; leave "
+                "the key out to start from the engine's default");
+    for (const auto& [key, list] : members) {
         const int layer = read_integer(document.name, key, "a layer id", 0);
         require_value(document.name, key, list);
         document.lists.emplace(layer, list);
@@ -145,6 +152,8 @@ void read_members(Document& document, const YAML::Node& root) {
             has_num_slots = true;
             document.num_slots.reset(value);
             document.config.num_slots = read_integer(document.name, value, word, 1);
+            if (document.config.num_slots > kMaxNumSlots)
+                fail_at(document.name, value, "num_slots " + value.Scalar() + " is absurd");
         } else if (word == "layer_updates_per_iter") {
             document.config.layer_updates_per_iter = read_integer(document.name, value, word, 0);
         } else if (word == "initial_global_assignments") {

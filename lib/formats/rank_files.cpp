@@ -173,6 +173,20 @@ std::vector<fs::path> find_rank_files(const fs::path& folder, std::string_view p
     return paths;
 }
 
+void check_replaceable(const fs::path& folder) {
+    for (const std::string_view prefix : {kCountsPrefix, kRoutedIdsPrefix})
+        for (const std::string& name : file_names(folder)) {
+            const std::optional<std::string_view> middle = middle_of(name, prefix);
+            if (!middle || is_raw_dump(*middle))
+                continue;
+            int rank = 0;
+            std::error_code ignored;
+            if (!parse_decimal(*middle, rank) || fs::is_directory(folder / name, ignored))
+                throw Error((folder / name).string() +
+                            ": stands among the files to be written; move it out of the folder");
+        }
+}
+
 void remove_file(const fs::path& path) {
     std::error_code error;
     fs::remove(path, error);

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "lib/base/safetensors.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/statistics/selection.h"
 
 // The rank files of a TensorRT-LLM statistics folder as files and keys; what their tensors mean is
 // trtllm_statistics' matter.
@@ -29,6 +29,10 @@ std::filesystem::path rank_path(const std::filesystem::path& folder,
 // whatever matches rank*.safetensors, so a file that matches and is no rank's is an Error.
 std::vector<std::filesystem::path> find_rank_files(const std::filesystem::path& folder,
                                                    std::string_view prefix);
+
+// Throws the Error that says what in a folder stands in the way of new rank files: a file that
+// find_rank_files() would refuse to take for a rank's, or a folder of a rank file's name.
+void check_replaceable(const std::filesystem::path& folder);
 
 // Removes the files of ranks from num_kept on.
 void remove_rank_files(const std::filesystem::path& folder, std::string_view prefix, int num_kept);
@@ -56,7 +60,7 @@ struct RankFiles {
     // [ep_size]: cells in the order of iterations, then layers; files with one header share them
     std::vector<std::shared_ptr<const std::vector<KeyedTensor>>> cells;
     std::vector<int> layers;
-    RecordedRange iterations;
+    IterationRange iterations;
 
     int ep_size() const { return static_cast<int>(files.size()); }
     const Tensor& tensor(int source, const KeyedTensor& cell) const {

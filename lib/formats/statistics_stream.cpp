@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/formats/trtllm_statistics.h"
 
 namespace eplb {
 namespace {
@@ -446,7 +447,7 @@ class StreamReader {
     }
 
     ExpertStatistics take_statistics() {
-        const RecordedRange range = select_iterations(
+        const IterationRange range = select_iterations(
             selection_, {shape_.iter_start, shape_.iter_start + num_iterations_}, reader_.name());
         shape_.iter_start = range.start;
         shape_.num_iterations = static_cast<int>(range.stop - range.start);
@@ -498,6 +499,8 @@ StatisticsStreamWriter::StatisticsStreamWriter(const ExpertStatistics& shape, Ou
             ",\"ep_size\":" + std::to_string(shape.ep_size) + ",\"layers\":";
     append_list(line_, shape.layers);
     line_ += ",\"iter_start\":" + std::to_string(shape.iter_start);
+    if (shape.ids == IdKind::expert)
+        line_ += R"(,"ids":"expert")";
     if (shape.ids == IdKind::slot)
         line_ += ",\"ids\":\"slot\",\"layer_updates_per_iter\":" +
                  std::to_string(shape.layer_updates_per_iter);

@@ -4,8 +4,9 @@
 #include <string>
 
 #include "lib/base/file.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/base/parallel.h"
 #include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/selection.h"
 
 // Statistics as JSON lines, for pipes. data/README.md documents the format:
 //

@@ -39,7 +39,7 @@ struct Meta {
     int num_experts = 0;
     int top_k = 0;
     int ep_size = 0;  // 0: not given
-    IdKind ids = IdKind::expert;
+    IdKind ids = IdKind::unstated;
     int layer_updates_per_iter = 0;
 };
 
@@ -65,7 +65,9 @@ int meta_integer(const json& meta, const std::string& name, const char* key, int
 
 IdKind meta_ids(const json& meta, const std::string& name) {
     const auto found = meta.find("ids");
-    if (found == meta.end() || *found == "expert")
+    if (found == meta.end())
+        return IdKind::unstated;
+    if (*found == "expert")
         return IdKind::expert;
     if (*found == "slot")
         return IdKind::slot;
@@ -103,7 +105,10 @@ Meta read_meta(const fs::path& folder) {
 // as Python's json.dump spells it
 std::string format_meta(const ExpertStatistics& statistics) {
     std::string text = "{\"num_experts\": " + std::to_string(statistics.num_experts) +
-                       ", \"num_experts_per_token\": " + std::to_string(statistics.top_k);
+                       ", \"num_experts_per_token\": " + std::to_string(statistics.top_k) +
+                       ", \"ep_size\": " + std::to_string(statistics.ep_size);
+    if (statistics.ids == IdKind::expert)
+        text += ", \"ids\": \"expert\"";
     if (statistics.ids == IdKind::slot)
         text += ", \"ids\": \"slot\", \"layer_updates_per_iter\": " +
                 std::to_string(statistics.layer_updates_per_iter);
@@ -268,7 +273,7 @@ ExpertStatistics shape_of(const Meta& meta,
                           const RankFiles& recording,
                           const StatisticsSelection& selection,
                           const std::string& folder) {
-    const RecordedRange range = select_iterations(selection, recording.iterations, folder);
+    const IterationRange range = select_iterations(selection, recording.iterations, folder);
     ExpertStatistics statistics;
     statistics.num_experts = meta.num_experts;
     statistics.top_k = meta.top_k;
@@ -378,20 +383,6 @@ std::vector<TensorToWrite> ids_to_write(const RoutedIds& routed, int source) {
 
 }  // namespace
 
-RecordedRange select_iterations(const StatisticsSelection& selection,
-                                RecordedRange recorded,
-                                const std::string& name) {
-    const RecordedRange range = {selection.iter_start.value_or(recorded.start),
-                                 selection.iter_stop.value_or(recorded.stop)};
-    if (range.start >= recorded.start && range.start < range.stop && range.stop <= recorded.stop)
-        return range;
-    const auto text = [](const RecordedRange& iterations) {
-        return std::to_string(iterations.start) + "-" + std::to_string(iterations.stop);
-    };
-    throw Error(name + ": holds iterations " + text(recorded) + " (half open), not " + text(range) +
-                "; choose iter_start and iter_stop from these");
-}
-
 ExpertStatistics read_trtllm_statistics(const fs::path& folder,
                                         const StatisticsSelection& selection,
                                         ThreadPool& threads) {
@@ -482,6 +473,7 @@ TrtllmStatisticsFolder::TrtllmStatisticsFolder(fs::path folder) : folder_(std::m
     if (is_there(folder_) && !is_folder(folder_))
         throw Error(folder_.string() + ": is no folder; name a folder to write");
     new_folders_ = std::make_unique<NewFolders>(folder_);
+    check_replaceable(folder_);
     // a file that goes away at once: it shows that files can be made here
     const OutputFile proof((folder_ / kMetaName).string());
 }

@@ -9,6 +9,7 @@
 
 #include "lib/base/parallel.h"
 #include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/selection.h"
 
 // The folder that TensorRT-LLM's ExpertStatistic writes ($EXPERT_STATISTIC_PATH) and that
 // examples/wide_ep/ep_load_balancer reads:
@@ -20,28 +21,9 @@
 //                         [num_tokens of the rank, top_k]
 //
 // Recordings under EPLB hold slot ids: num_experts is then the number of slots. Upstream does not
-// say so in the folder; we add "ids": "slot" and "layer_updates_per_iter" to meta_info.json, which
-// upstream's loader ignores.
+// say so in the folder. We add to meta_info.json, where upstream's loader ignores it: "ep_size", so
+// that a lost rank is noticed, "ids", "expert" or "slot", and for slots "layer_updates_per_iter".
 namespace eplb {
-
-struct StatisticsSelection {
-    std::optional<std::int64_t> iter_start;  // default: the first recorded iteration
-    std::optional<std::int64_t> iter_stop;   // exclusive; default: past the last recorded one
-    bool sum_sources = false;                // add the source ranks up: num_sources becomes 1
-};
-
-// The recorded iterations [first, stop) that `selection` asks for. An Error that starts with `name`
-// and says what exists where it asks for none or for others.
-struct RecordedRange {
-    std::int64_t start = 0;
-    std::int64_t stop = 0;  // exclusive
-};
-RecordedRange select_iterations(const StatisticsSelection& selection,
-                                RecordedRange recorded,
-                                const std::string& name);
-
-// No honest count comes near: a larger one is damage, and sums of them cannot overflow.
-constexpr std::int64_t kMaxCount = (std::int64_t{1} << 40) - 1;
 
 // Reads the counts. Strict: missing or extra ranks, gaps in iterations, layers missing in an
 // iteration, keys that only some ranks have, a wrong shape or dtype, negative counts, a num_experts

@@ -11,7 +11,8 @@
 #include "lib/model/router.h"
 
 // The arithmetic of a router, one token at a time, in plain fp32 operations whose bits depend on
-// neither compiler nor vector width (no fused multiply-add, no library function but sqrt).
+// neither compiler nor vector width: no fused multiply-add, no library function but sqrt (and, for
+// sqrtsoftplus, log1p).
 namespace eplb {
 
 // e^x, within 2 ulp for x in [-87, 88]; x is clamped to that range. Branch-free, so that loops over

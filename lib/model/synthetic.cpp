@@ -60,7 +60,8 @@ double sample_imbalance(const RouterSpec& spec,
         for (const std::int32_t e : expert_ids)
             ++rank_counts[static_cast<std::size_t>(e / experts_per_rank)];
     }
-    const double total = static_cast<double>(logits.size() / num_experts) * spec.top_k;
+    const std::size_t num_tokens = logits.size() / num_experts;
+    const double total = static_cast<double>(num_tokens) * spec.top_k;
     return *std::max_element(rank_counts.begin(), rank_counts.end()) * num_ranks / total - 1;
 }
 
@@ -118,7 +119,7 @@ void SyntheticModel::embed(std::span<const std::int32_t> token_ids, std::span<fl
             combine_keys(seed_, kContextNoise, token_ids[t], before(1), before(2));
         std::fill_n(state.begin(), kFirstNoise, 0.0F);
         state[0] = share_scale(kCommonShare, config_.hidden_size);
-        state[static_cast<std::size_t>(1 + topic(token_ids[t]))] =
+        state[1 + static_cast<std::size_t>(topic(token_ids[t]))] =
             share_scale(kTopicShare, config_.hidden_size);
         for (std::size_t i = kFirstNoise; i < hidden_size; ++i)
             state[i] = noise * (0.6F * normal_at(token_key, i) + 0.8F * normal_at(context_key, i));

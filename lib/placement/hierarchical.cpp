@@ -36,7 +36,8 @@ std::vector<int> pack_items(std::span<const float> load, int num_packs) {
         const auto [pack_load, pack] = lightest.top();
         lightest.pop();
         int& position = num_packed[static_cast<std::size_t>(pack)];
-        order[static_cast<std::size_t>(pack * pack_size + position)] = item;
+        order[static_cast<std::size_t>(pack) * static_cast<std::size_t>(pack_size) +
+              static_cast<std::size_t>(position)] = item;
         if (++position < pack_size)
             lightest.emplace(pack_load + load_of(item), pack);
     }

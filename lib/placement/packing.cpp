@@ -54,6 +54,7 @@ Placement pack_greedy(std::span<const float> load,
 
     // ranks with a free slot, least loaded first; pairs compare their ids on a tie
     std::vector<std::pair<double, int>> empty_ranks;
+    empty_ranks.reserve(static_cast<std::size_t>(ep_size));
     for (int rank_id = 0; rank_id < ep_size; ++rank_id)
         empty_ranks.emplace_back(0.0, rank_id);
     std::priority_queue<std::pair<double, int>, std::vector<std::pair<double, int>>, std::greater<>>

@@ -84,7 +84,7 @@ void check_plan_request(const PlanRequest& request, int num_experts) {
 std::vector<Placement> plan(const ExpertStatistics& statistics,
                             const PlanRequest& request,
                             ThreadPool& threads) {
-    if (statistics.ids != IdKind::expert)
+    if (statistics.ids == IdKind::slot)
         throw Error(
             "statistics: the ids are slots of a config, not experts; fold them with the "
             "config that was in force during the recording");

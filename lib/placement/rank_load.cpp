@@ -10,14 +10,14 @@ namespace eplb {
 namespace {
 
 void require_expert_ids(const ExpertStatistics& statistics) {
-    if (statistics.ids != IdKind::expert)
+    if (statistics.ids == IdKind::slot)
         throw Error(
             "statistics: the ids are slots, not experts; fold them with the config that was "
             "in force during the recording");
 }
 
 void check_foldable(const ExpertStatistics& statistics, const EplbConfig& config) {
-    if (statistics.ids != IdKind::slot)
+    if (statistics.ids == IdKind::expert)
         throw Error(
             "statistics: the ids are experts already; leave out the config of the recording");
     if (statistics.num_experts != config.num_slots)
@@ -29,6 +29,10 @@ void check_foldable(const ExpertStatistics& statistics, const EplbConfig& config
             "statistics: experts moved between slots during the recording "
             "(layer_updates_per_iter > 0), so that slots cannot be turned back into experts; "
             "record with layer_updates_per_iter 0");
+    if (config.initial_global_assignments.empty())
+        throw Error(
+            "the config has no initial_global_assignments, so that the experts in its slots are "
+            "not known; record with a config that has them");
 }
 
 int highest_expert(const EplbConfig& config) {
@@ -39,31 +43,10 @@ int highest_expert(const EplbConfig& config) {
     return highest;
 }
 
-int num_model_experts(const EplbConfig& config, int num_experts) {
-    if (num_experts > 0)
-        return num_experts;
-    if (config.initial_global_assignments.empty())
-        throw Error(
-            "the config has no initial_global_assignments, and the engine's default depends "
-            "on num_experts: give num_experts");
-    return highest_expert(config) + 1;
-}
-
-std::vector<int> default_assignment(int num_experts, int ep_size, int num_slots) {
-    if (ep_size < 1 || num_slots % ep_size != 0)
-        throw Error("num_slots " + std::to_string(num_slots) +
-                    " of the config is not a multiple of the recording's ep_size " +
-                    std::to_string(ep_size));
-    return default_placement(num_experts, ep_size, num_slots / ep_size).expert_ids;
-}
-
 // The expert in each slot of one layer, checked.
-std::vector<int> assignment_in_force(const EplbConfig& config,
-                                     int layer_id,
-                                     int num_experts,
-                                     int ep_size) {
-    if (config.initial_global_assignments.empty())
-        return default_assignment(num_experts, ep_size, config.num_slots);
+const std::vector<int>& assignment_in_force(const EplbConfig& config,
+                                            int layer_id,
+                                            int num_experts) {
     const auto found = config.initial_global_assignments.find(layer_id);
     const std::string subject = "layer " + std::to_string(layer_id) + " of the config";
     if (found == config.initial_global_assignments.end())
@@ -124,18 +107,15 @@ LayerLoad rank_load(const LayerLoad& slot_load, int ep_size) {
     return by_rank;
 }
 
-ExpertStatistics fold_slots(const ExpertStatistics& statistics,
-                            const EplbConfig& config,
-                            int num_experts) {
+ExpertStatistics fold_slots(const ExpertStatistics& statistics, const EplbConfig& config) {
     check_foldable(statistics, config);
     ExpertStatistics folded = statistics;
     folded.ids = IdKind::expert;
-    folded.num_experts = num_model_experts(config, num_experts);
+    folded.num_experts = highest_expert(config) + 1;
     folded.allocate();
     for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        const std::vector<int> expert_ids =
-            assignment_in_force(config, statistics.layers[static_cast<std::size_t>(layer)],
-                                folded.num_experts, statistics.ep_size);
+        const std::vector<int>& expert_ids = assignment_in_force(
+            config, statistics.layers[static_cast<std::size_t>(layer)], folded.num_experts);
         for (int iteration = 0; iteration < statistics.num_iterations; ++iteration)
             for (int source = 0; source < statistics.num_sources; ++source) {
                 const std::span<const std::int64_t> slots =

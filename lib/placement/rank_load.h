@@ -36,14 +36,11 @@ LayerLoad projected_load(const ExpertStatistics& statistics,
 LayerLoad rank_load(const LayerLoad& slot_load, int ep_size);
 
 // Turns statistics that hold slot ids into statistics of experts: each slot counts for the expert
-// that `config` puts there. Where the config has no assignments at all, the engine's default stands
-// in, which depends on num_experts; 0 stands for the highest id in the assignments, plus 1.
-// Error: ids are experts already, num_slots differs, a layer is missing in the config or malformed,
-// num_experts is needed but 0, or the experts moved during the recording (layer_updates_per_iter >
-// 0 in either).
-ExpertStatistics fold_slots(const ExpertStatistics& statistics,
-                            const EplbConfig& config,
-                            int num_experts = 0);
+// that `config` puts there; num_experts becomes the highest of them, plus 1.
+// Error: ids are experts already, num_slots differs, the config has no assignments (it then leaves
+// open which experts its slots hold), a layer is missing in it or malformed, or the experts moved
+// during the recording (layer_updates_per_iter > 0 in either).
+ExpertStatistics fold_slots(const ExpertStatistics& statistics, const EplbConfig& config);
 
 }  // namespace eplb
 

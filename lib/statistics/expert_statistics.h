@@ -10,8 +10,9 @@ namespace eplb {
 
 // What the counts and routed ids of a recording stand for.
 enum class IdKind {
-    expert,  // the model's experts
-    slot,    // the slots of the EplbConfig that was in force during the recording
+    unstated,  // TensorRT-LLM's folders do not say; taken for experts until a config is given
+    expert,    // the model's experts
+    slot,      // the slots of the EplbConfig that was in force during the recording
 };
 
 // Routed token counts, exact: how many of its tokens each source rank sent to each expert, per
@@ -30,7 +31,7 @@ struct ExpertStatistics {
     // ep_size, or 1 where the counts were summed over the source ranks
     int num_sources = 0;
 
-    IdKind ids = IdKind::expert;
+    IdKind ids = IdKind::unstated;
     // Of the config in force, where ids are slots: above 0 the experts behind the slots moved
     // during the recording, so that no single config can turn slots back into experts.
     int layer_updates_per_iter = 0;

@@ -25,5 +25,11 @@ eplb-collect $small --load_balancer static.yaml --expert_statistic_path after 2>
 run eplb-gen after -o out.yaml
 run eplb-gen before --load_balancer static.yaml -o out.yaml
 # folded back they are the experts' counts again
-run eplb-gen after --load_balancer static.yaml --num_slots 16 -o again.yaml
+run "eplb-gen after --load_balancer static.yaml --num_slots 16 -o again.yaml 2> /dev/null"
+# a default placement cannot be folded, nor what says that it holds experts
+printf 'num_slots: 16\n' > default.yaml
+eplb-collect $small --load_balancer default.yaml --expert_statistic_path default 2> /dev/null
+run eplb-gen default --load_balancer default.yaml -o out.yaml
+printf 'num_slots: 8\ninitial_global_assignments: {0: [1,0,2,3,4,5,6,7], 1: [0,1,2,3,4,5,6,7]}\n' > eight.yaml
+run eplb-gen before --load_balancer eight.yaml -o out.yaml
 run diff static.yaml again.yaml

@@ -9,6 +9,7 @@ run eplb-report '$stats' --iter_start 7 --iter_stop 7
 run eplb-report '$stats' --iter_start 1000
 run eplb-report '$stats' --ep_size 0
 run eplb-report '$stats' --ep_size 5
+run eplb-report '$stats' --ep_size 2 --per_expert
 run eplb-report '$stats' -o missing/report.txt
 run eplb-report '$stats' -o /dev/full
 run "eplb-report '$stats' > /dev/full"

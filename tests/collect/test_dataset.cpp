@@ -41,6 +41,8 @@ TEST_CASE("what is wrong with a dataset is said with its line") {
     check_error("{\"input_ids\":[-1]}\n", "line 1: ", "token id -1 is outside");
     check_error("{\"input_ids\":[18446744073709551615]}\n", "line 1: ", "is outside");
     check_error("{\"input_ids\":[1.5]}\n", "line 1: ", "not a token id");
+    check_error("{\"input_ids\":[" + std::string(300000, '[') + std::string(300000, ']') + "]}\n",
+                "line 1: ", "not a token id");
     check_error("{\"input_ids\":7}\n", "line 1: ", "no list \"input_ids\"");
     check_error("{\"task_id\":0}\n", "line 1: ", "no list \"input_ids\"");
     check_error("{\"prompt\":\"hello\",\"output_tokens\":3}\n", "line 1: ", "tokenizer");

@@ -25,6 +25,7 @@ TEST_CASE("layers take turns in round-robin groups, an empty one last where all 
     CHECK(groups(6, 4) == Groups{{0, 2, 4}, {1, 3, 5}, {}});
     CHECK(groups(2, 1) == Groups{{0}, {1}, {}});
     CHECK(groups(1, 5) == Groups{{0}, {}});
+    CHECK(groups(2, 2147483647) == Groups{{0, 1}, {}});
 
     const Groups r1 = groups(58, 2);
     REQUIRE(r1.size() == 30);

@@ -24,6 +24,7 @@ TEST_CASE("a recording holds the iterations of its range, half open, per source 
     shape.ep_size = 4;
     shape.layers = preset.model.layers;
     shape.iter_start = 2;
+    shape.ids = IdKind::expert;
     const TemporaryFolder folder;
     Recorder recorder(shape, 5, folder / "stats", true);
     std::vector<std::int64_t> expected;

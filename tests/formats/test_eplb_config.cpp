@@ -82,8 +82,15 @@ TEST_CASE("any yaml style means the same") {
 TEST_CASE("absent assignments may be spelled in any way") {
     for (const char* const none :
          {"", "initial_global_assignments:\n", "initial_global_assignments: null\n",
-          "initial_global_assignments: ~\n", "initial_global_assignments: {}\n"})
+          "initial_global_assignments: ~\n"})
         CHECK(parse("num_slots: 4\n" + std::string(none)) == EplbConfig{4, 0, {}});
+}
+
+// upstream asks whether the member is None; in an empty mapping it finds no layer and dies
+TEST_CASE("an empty mapping of assignments is refused") {
+    const std::string error =
+        error_of([] { parse("num_slots: 4\ninitial_global_assignments: {}\n"); });
+    CHECK(error.find("line 2: initial_global_assignments is empty") != std::string::npos);
 }
 
 TEST_CASE("each fault is refused with file and line") {
@@ -243,4 +250,24 @@ TEST_CASE("faults of the options are refused with file and line") {
     check("moe_config: {}\nmoe_config: {}\n", "line 2: key moe_config stands there twice");
     check("moe_config:\n  load_balancer: absent.yaml\n",
           "line 2: load_balancer: absent.yaml: cannot open");
+}
+
+TEST_CASE("options cut off at any byte are an error or options that were not all there") {
+    const TemporaryFolder folder;
+    const std::string path = (folder / "options.yaml").string();
+    const std::string whole =
+        "moe_config:\n  max_num_tokens: 9\n  load_balancer: {num_slots: 4, "
+        "initial_global_assignments: {3: [0, 1, 2, 0]}}\n";
+    for (std::size_t size = 0; size <= whole.size(); ++size) {
+        CAPTURE(size);
+        write_text(path, whole.substr(0, size));
+        MoeOptions options;
+        const std::string error = error_of([&] { options = read_moe_options(path, {3, 2}); });
+        if (size + 1 >= whole.size())  // but for the newline
+            CHECK(options.load_balancer.initial_global_assignments.size() == 1);
+        else if (error.empty())
+            CHECK(options.load_balancer.initial_global_assignments.empty());
+        else
+            CHECK(error.find(path + ": ") == 0);
+    }
 }

@@ -2,6 +2,7 @@
 
 #include "lib/base/error.h"
 #include "lib/formats/statistics_stream.h"
+#include "lib/formats/trtllm_statistics.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 

@@ -166,7 +166,7 @@ TEST_CASE("routed ids written with the packages that define the format are read"
     CHECK(read_trtllm_routed_ids(kFixture, fixture_statistics()) == fixture_routed_ids());
 }
 
-TEST_CASE("a written folder equals the one of the packages byte by byte") {
+TEST_CASE("a written folder's tensors equal those of the packages byte by byte") {
     const TemporaryFolder folder;
     TrtllmStatisticsFolder output(folder / "stats");
     const RoutedIds routed = fixture_routed_ids();
@@ -174,8 +174,33 @@ TEST_CASE("a written folder equals the one of the packages byte by byte") {
     CHECK(names_in(folder / "stats") == names_in(kFixture));
     for (const std::string& name : names_in(kFixture)) {
         CAPTURE(name);
-        CHECK(read_text(folder / "stats" / name) == read_text(kFixture / name));
+        if (name != "meta_info.json")
+            CHECK(read_text(folder / "stats" / name) == read_text(kFixture / name));
     }
+    // what upstream writes, and then what it ignores
+    const std::string meta = read_text(kFixture / "meta_info.json");
+    CHECK(read_text(folder / "stats" / "meta_info.json") ==
+          meta.substr(0, meta.size() - 1) + ", \"ep_size\": 2}");
+}
+
+TEST_CASE("a lost last rank is noticed where the folder says how many there were") {
+    const TemporaryFolder folder;
+    TrtllmStatisticsFolder(folder / "stats").write(fixture_statistics(), nullptr);
+    std::filesystem::remove(folder / "stats" / "rank1.safetensors");
+    const std::string error = error_of([&] { read(folder / "stats"); });
+    CHECK(contains(error, "ep_size"));
+    CHECK(contains(error, "meta_info.json"));
+}
+
+TEST_CASE(
+    "a folder that holds what would be taken for a rank is refused before anything is written") {
+    const TemporaryFolder folder;
+    TrtllmStatisticsFolder(folder / "stats").write(fixture_statistics(), nullptr);
+    std::filesystem::create_directory(folder / "stats" / "rank9.safetensors");
+    CHECK(contains(error_of([&] { TrtllmStatisticsFolder output(folder / "stats"); }),
+                   "rank9.safetensors: stands among the files to be written"));
+    std::filesystem::remove(folder / "stats" / "rank9.safetensors");
+    CHECK(read(folder / "stats") == fixture_statistics());
 }
 
 TEST_CASE("an iteration range selects those iterations, counts and ids alike") {

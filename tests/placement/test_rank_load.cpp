@@ -171,22 +171,19 @@ TEST_CASE("a projection refuses slot ids and incomplete assignments") {
 
 TEST_CASE("folding slots undoes an assignment, count by count") {
     ExpertStatistics experts = make_statistics({3, 60}, 3, 4, 6);
+    experts.ids = IdKind::expert;
     fill(experts, 4);
     const std::map<int, std::vector<int>> assignments = {{3, {0, 1, 2, 3, 4, 5, 0, 0}},
                                                          {60, {5, 5, 4, 3, 2, 1, 0, 4}}};
     CHECK(fold_slots(to_slots(experts, assignments), config_of(assignments)) == experts);
-    CHECK(fold_slots(to_slots(experts, assignments), config_of(assignments), 6) == experts);
 }
 
-TEST_CASE("folding takes the engine's default assignment where the config has none") {
-    ExpertStatistics experts = make_statistics({3, 4}, 2, 4, 6);
-    fill(experts, 5);
-    const std::vector<int> assignment = default_placement(6, 4, 2).expert_ids;
-    const ExpertStatistics slots = to_slots(experts, {{3, assignment}, {4, assignment}});
+TEST_CASE("a config without assignments cannot be folded: its experts are not known") {
+    ExpertStatistics slots = make_statistics({3}, 1, 2, 8);
+    slots.ids = IdKind::slot;
     EplbConfig config;
     config.num_slots = 8;
-    CHECK(fold_slots(slots, config, 6) == experts);
-    CHECK(error_of([&] { fold_slots(slots, config); }).find("give num_experts") !=
+    CHECK(error_of([&] { fold_slots(slots, config); }).find("no initial_global_assignments") !=
           std::string::npos);
 }
 

@@ -1,0 +1,122 @@
+#include "tools/collect_log.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <numeric>
+
+namespace eplb::cli {
+
+std::string formatted(const char* format, double value) {
+    char buffer[64];
+    std::snprintf(buffer, sizeof buffer, format, value);
+    return buffer;
+}
+
+void ImbalanceAverage::add(const std::vector<double>& layer_imbalance) {
+    for (std::size_t i = 0; i < sums_.size(); ++i)
+        sums_[i] += layer_imbalance[i];
+    ++num_iterations_;
+}
+
+double ImbalanceAverage::over_layers() const {
+    return std::accumulate(sums_.begin(), sums_.end(), 0.0) / static_cast<double>(sums_.size()) /
+           num_iterations_;
+}
+
+std::size_t ImbalanceAverage::worst_layer() const {
+    return static_cast<std::size_t>(std::max_element(sums_.begin(), sums_.end()) - sums_.begin());
+}
+
+CollectLog::CollectLog(const CLI::App& app,
+                       const MoeModelConfig& model,
+                       const Harness& harness,
+                       std::int64_t num_iterations)
+    : app_(app),
+      model_(model),
+      harness_(harness),
+      num_iterations_(num_iterations),
+      run_(model.layers.size()),
+      cycle_(model.layers.size()),
+      on_terminal_(::isatty(STDERR_FILENO) != 0) {
+    note(app_, model.name + " (synthetic, hidden size " + std::to_string(model.hidden_size) +
+                   "): " + std::to_string(model.num_layers()) + " MoE layers, " +
+                   std::to_string(model.router.num_experts) + " experts, top-" +
+                   std::to_string(model.router.top_k) + ", " + std::to_string(harness.num_slots()) +
+                   " slots on " + std::to_string(harness.ep_size()) + " ranks");
+}
+
+void CollectLog::iteration_done(std::int64_t iteration, const IterationCounts& counts) {
+    const std::vector<double> imbalance = counts.rank_imbalance();
+    run_.add(imbalance);
+    show_progress(iteration + 1);
+    if (harness_.balancer() == nullptr)
+        return;
+    cycle_.add(imbalance);
+    num_moved_slots_ += harness_.num_moved_slots();
+    const int cycle_length = harness_.balancer()->plan().cycle_length();
+    if ((iteration + 1) % cycle_length == 0 || iteration + 1 == num_iterations_)
+        cycle_done(iteration / cycle_length, iteration + 1);
+}
+
+void CollectLog::cycle_done(std::int64_t cycle, std::int64_t iter_stop) {
+    const double mib = static_cast<double>(num_moved_slots_) *
+                       static_cast<double>(harness_.expert_bytes()) / (1 << 20);
+    clear_progress();
+    note(app_, "cycle " + std::to_string(cycle) + ", iterations " +
+                   std::to_string(cycle * harness_.balancer()->plan().cycle_length()) + "-" +
+                   std::to_string(iter_stop) + ": average imbalance ratio " +
+                   formatted("%.3f", cycle_.over_layers()) + ", " +
+                   std::to_string(num_moved_slots_) + " slots moved" +
+                   formatted(" (%.2f MiB)", mib));
+    cycle_ = ImbalanceAverage(model_.layers.size());
+    num_moved_slots_ = 0;
+}
+
+void CollectLog::run_done(std::int64_t num_iterations) {
+    clear_progress();
+    if (num_iterations == 0)
+        return;
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start_;
+    const std::size_t worst = run_.worst_layer();
+    note(app_, std::to_string(num_iterations) + formatted(" iterations in %.1f s", time.count()) +
+                   formatted("; average imbalance ratio %.3f", run_.over_layers()) +
+                   ", worst layer " + std::to_string(model_.layers[worst]) +
+                   formatted(": %.3f", run_.of_layer(worst)));
+    note(app_, stage_times());
+    note(app_, formatted("expert buffers took %.2f MiB at most",
+                         static_cast<double>(harness_.peak_expert_buffer_bytes()) / (1 << 20)));
+}
+
+std::string CollectLog::stage_times() const {
+    static constexpr const char* kNames[] = {"embed",   "route",   "count",       "dispatch",
+                                             "experts", "combine", "move_weights"};
+    StageTimes times = harness_.times();
+    times.seconds[StageTimes::count] += counting_seconds_;
+    const double total = std::accumulate(times.seconds.begin(), times.seconds.end(), 0.0);
+    std::string line = "time in";
+    for (std::size_t i = 0; i < times.seconds.size(); ++i)
+        if (times.seconds[i] > 0)
+            line += std::string(i == 0 ? " " : ", ") + kNames[i] +
+                    formatted(" %.2f %%", 100 * times.seconds[i] / total);
+    return line;
+}
+
+void CollectLog::show_progress(std::int64_t num_done) {
+    if (!on_terminal_)
+        return;
+    std::cerr << "\riteration " << num_done << " of " << num_iterations_
+              << formatted(", average imbalance ratio %.3f", run_.over_layers()) << "\x1b[K"
+              << std::flush;
+    progress_shown_ = true;
+}
+
+void CollectLog::clear_progress() {
+    if (progress_shown_)
+        std::cerr << "\r\x1b[K" << std::flush;
+    progress_shown_ = false;
+}
+
+}  // namespace eplb::cli
