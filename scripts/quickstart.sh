@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 scripts/install_packages.sh
 [ -f build/build.ninja ] || meson setup build > build.log || { cat build.log; exit 1; }
 rm -f build.log
+echo "building, which takes some minutes the first time"
 ninja -C build --quiet tools/eplb-collect tools/eplb-report tools/eplb-gen
 
 PATH="$PWD/build/tools:$PATH"

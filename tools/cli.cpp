@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <new>
+#include <numeric>
+#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/formats/eplb_config.h"
@@ -58,6 +62,43 @@ std::optional<std::int64_t> parse_python_int(std::string text) {
     return value;
 }
 
+// letters to change, add or leave out
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), 0);
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        std::size_t diagonal = std::exchange(row[0], i);
+        for (std::size_t j = 1; j <= b.size(); ++j)
+            diagonal = std::exchange(row[j], std::min({diagonal + (a[i - 1] == b[j - 1] ? 0 : 1),
+                                                       row[j] + 1, row[j - 1] + 1}));
+    }
+    return row.back();
+}
+
+// What CLI11 would call an argument too many, or a missing one: the first flag that does not exist.
+std::optional<std::string> unknown_flag(const CLI::App& app, int argc, char** argv) {
+    std::vector<std::string> known = {"--help"};
+    for (const CLI::Option* const option : app.get_options())
+        for (const std::string& name : option->get_lnames())
+            known.push_back("--" + name);
+    for (int i = 1; i < argc; ++i) {
+        const std::string given = argv[i];
+        const std::string flag = given.substr(0, given.find('='));
+        if (flag.size() < 3 || flag.compare(0, 2, "--") != 0 ||
+            std::find(known.begin(), known.end(), flag) != known.end())
+            continue;
+        const auto nearest = std::min_element(
+            known.begin(), known.end(), [&](const std::string& a, const std::string& b) {
+                return edit_distance(flag, a) < edit_distance(flag, b);
+            });
+        std::string text = "unknown option " + flag;
+        if (edit_distance(flag, *nearest) <= 3 || nearest->compare(0, flag.size(), flag) == 0)
+            text += "; did you mean " + *nearest + "?";
+        return text;
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 int run_tool(const Tool& tool, int argc, char** argv) {
@@ -67,6 +108,7 @@ int run_tool(const Tool& tool, int argc, char** argv) {
             std::cerr << "Try '" << tool.name << " --help' for more information.\n";
         return exit_code;
     };
+    std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then an error like a full disk
     try {
         CLI::App app(tool.description, tool.name);
         app.set_version_flag("--version", tool.name + " " EPLB_VERSION);
@@ -75,6 +117,8 @@ int run_tool(const Tool& tool, int argc, char** argv) {
             app.parse(argc, argv);
         } catch (const CLI::Success& done) {  // --help, --version
             return app.exit(done, std::cout, std::cerr);
+        } catch (const CLI::ParseError& error) {
+            return fail(unknown_flag(app, argc, argv).value_or(error.what()).c_str(), kUsage);
         }
         return tool.run(app);
     } catch (const CLI::ParseError& error) {
@@ -120,6 +164,30 @@ const CLI::Validator& id() {
     return validator;
 }
 
+const CLI::Validator& not_empty() {
+    static const CLI::Validator validator(
+        [](const std::string& text) { return std::string(text.empty() ? "is empty" : ""); }, "");
+    return validator;
+}
+
+void check_output(const std::string& output_path, const std::vector<std::string>& inputs) {
+    namespace fs = std::filesystem;
+    if (output_path == "-")
+        return;
+    const fs::path output = output_path;
+    const fs::path folder = output.has_parent_path() ? output.parent_path() : fs::path(".");
+    std::error_code ignored;
+    for (const std::string& input : inputs) {
+        if (fs::is_regular_file(input, ignored) && fs::equivalent(output, input, ignored))
+            throw UsageError(output_path + ": is an input; the output needs a name of its own");
+        if (fs::is_directory(input, ignored) && fs::equivalent(folder, input, ignored) &&
+            (output.extension() == ".safetensors" || output.filename() == "meta_info.json"))
+            throw UsageError(output_path +
+                             ": belongs to the statistics; the output needs a name "
+                             "of its own");
+    }
+}
+
 std::vector<int> parse_layer_list(const std::string& text, const std::string& option) {
     const auto fail = [&](const std::string& part) {
         throw UsageError(option + ": '" + part + "' is neither a layer nor a range; write 3,10-20");
@@ -130,8 +198,11 @@ std::vector<int> parse_layer_list(const std::string& text, const std::string& op
         const auto first = parse_python_int(part.substr(0, dash));
         const auto last =
             dash == std::string::npos ? first : parse_python_int(part.substr(dash + 1));
-        if (!first || !last || *last > 1'000'000)
+        if (!first || !last)
             fail(part);
+        if (*last > kMaxNumber)
+            throw UsageError(option + ": layer " + std::to_string(*last) + " is beyond " +
+                             std::to_string(kMaxNumber));
         if (*last < *first)
             throw UsageError(option + ": the range " + part + " is empty");
         for (auto layer = static_cast<int>(*first); layer <= *last; ++layer)
@@ -163,7 +234,8 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
                    options.expert_statistic_path,
                    "Folder in TensorRT-LLM's format, stream of eplb-collect, or - for standard "
                    "input")
-        ->type_name("PATH");
+        ->type_name("PATH")
+        ->check(not_empty());
     app.add_option(flag("iter_start"), options.iter_start, "First iteration used")
         ->type_name("N")
         ->check(id());
@@ -172,32 +244,49 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
         ->check(id());
     app.add_option(flag("load_balancer"), options.load_balancer,
                    "The EPLB yaml in force during the recording: turns its slot ids into experts")
-        ->type_name("FILE");
+        ->type_name("FILE")
+        ->check(not_empty());
     add_threads_option(app, options.num_threads);
 }
 
-ExpertStatistics load_statistics(const StatisticsOptions& options, ThreadPool& threads) {
-    if (options.expert_statistic_path.empty())
+ExpertStatistics load_statistics(const StatisticsOptions& options,
+                                 ThreadPool& threads,
+                                 std::optional<RecordedUnder>* under) {
+    const std::string& path = options.expert_statistic_path;
+    if (path.empty())
         throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
     if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
         throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
                          " must be below --iter_stop " + std::to_string(*options.iter_stop));
     ExpertStatistics statistics = read_statistics(
-        options.expert_statistic_path,
+        path,
         {.iter_start = options.iter_start, .iter_stop = options.iter_stop, .sum_sources = true},
         threads);
+    if (std::all_of(statistics.counts.begin(), statistics.counts.end(),
+                    [](std::int64_t count) { return count == 0; }))
+        throw Error(path + ": holds no tokens");
     if (options.load_balancer.empty())
         return statistics;
+
     const EplbConfig config = read_eplb_config(options.load_balancer);
     if (statistics.num_experts != config.num_slots)
         throw Error(options.load_balancer + ": has num_slots " + std::to_string(config.num_slots) +
                     ", but the statistics hold " + std::to_string(statistics.num_experts) +
                     " ids; give the yaml that was in force during the recording");
+    if (under != nullptr && config.num_slots % statistics.ep_size == 0)
+        *under = {config.num_slots, recorded_summaries(statistics, statistics.ep_size)};
     try {
         return fold_slots(statistics, config);
     } catch (const Error& error) {
         throw Error(options.load_balancer + ": " + error.what());
     }
+}
+
+std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size) {
+    std::vector<LoadSummary> layers;
+    for (int layer = 0; layer < statistics.num_layers(); ++layer)
+        layers.push_back(summarize(rank_load(recorded_load(statistics, layer), ep_size)));
+    return layers;
 }
 
 void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers) {

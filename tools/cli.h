@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
+#include "lib/report/load_summary.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/selection.h"
 
@@ -35,6 +36,9 @@ struct Tool {
 // Parses, runs, turns exceptions into "NAME: error: …" on stderr and an exit code.
 int run_tool(const Tool& tool, int argc, char** argv);
 
+// Refuses an output that would replace one of the inputs, or a file of the statistics folder.
+void check_output(const std::string& output_path, const std::vector<std::string>& inputs);
+
 // "NAME: warning: …" and "NAME: …" on stderr.
 void warn(const CLI::App& app, const std::string& text);
 void note(const CLI::App& app, const std::string& text);
@@ -48,6 +52,9 @@ std::string flag(const std::string& name);
 const CLI::Validator& positive();
 const CLI::Validator& non_negative();
 const CLI::Validator& id();
+
+// Any text but none: an empty one is a shell variable that was not set.
+const CLI::Validator& not_empty();
 
 // An option that takes one of some names; its help and its error list them.
 template <typename Value>
@@ -96,8 +103,21 @@ struct StatisticsOptions {
 };
 void add_statistics_options(CLI::App& app, StatisticsOptions& options);
 
-// Reads them, source ranks summed, slot ids folded to experts where load_balancer is given.
-ExpertStatistics load_statistics(const StatisticsOptions& options, ThreadPool& threads);
+// Where statistics were folded: how many slots there were, and how even the ranks were with them.
+struct RecordedUnder {
+    int num_slots = 0;
+    std::vector<LoadSummary> layers;  // over the recording's ranks
+};
+
+// Reads them, source ranks summed, slot ids folded to experts where load_balancer is given (then
+// with `under`, if not null). Error where they hold no tokens at all.
+ExpertStatistics load_statistics(const StatisticsOptions& options,
+                                 ThreadPool& threads,
+                                 std::optional<RecordedUnder>* under = nullptr);
+
+// Per layer, over ranks that hold the recorded experts (or slots) in order; ep_size must divide
+// them.
+std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size);
 
 // Keeps only some layers; throws Error naming one that is not there.
 void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers);

@@ -4,10 +4,21 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <numeric>
 
 namespace eplb::cli {
+
+namespace {
+
+// one that moves its cursor
+bool is_smart_terminal() {
+    const char* const term = std::getenv("TERM");
+    return ::isatty(STDERR_FILENO) != 0 && term != nullptr && std::string(term) != "dumb";
+}
+
+}  // namespace
 
 std::string formatted(const char* format, double value) {
     char buffer[64];
@@ -33,14 +44,16 @@ std::size_t ImbalanceAverage::worst_layer() const {
 CollectLog::CollectLog(const CLI::App& app,
                        const MoeModelConfig& model,
                        const Harness& harness,
-                       std::int64_t num_iterations)
+                       std::int64_t num_iterations,
+                       bool stdout_is_busy)
     : app_(app),
       model_(model),
       harness_(harness),
       num_iterations_(num_iterations),
       run_(model.layers.size()),
       cycle_(model.layers.size()),
-      on_terminal_(::isatty(STDERR_FILENO) != 0) {
+      recorded_(model.layers.size()),
+      on_terminal_(!stdout_is_busy && is_smart_terminal()) {
     note(app_, model.name + " (synthetic, hidden size " + std::to_string(model.hidden_size) +
                    "): " + std::to_string(model.num_layers()) + " MoE layers, " +
                    std::to_string(model.router.num_experts) + " experts, top-" +
@@ -59,6 +72,12 @@ void CollectLog::iteration_done(std::int64_t iteration, const IterationCounts& c
     const int cycle_length = harness_.balancer()->plan().cycle_length();
     if ((iteration + 1) % cycle_length == 0 || iteration + 1 == num_iterations_)
         cycle_done(iteration / cycle_length, iteration + 1);
+}
+
+void CollectLog::iteration_recorded(const IterationCounts& counts,
+                                    std::chrono::duration<double> time) {
+    recorded_.add(counts.rank_imbalance());
+    counting_seconds_ += time.count();
 }
 
 void CollectLog::cycle_done(std::int64_t cycle, std::int64_t iter_stop) {
@@ -81,10 +100,11 @@ void CollectLog::run_done(std::int64_t num_iterations) {
         return;
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start_;
     const std::size_t worst = run_.worst_layer();
-    note(app_, std::to_string(num_iterations) + formatted(" iterations in %.1f s", time.count()) +
-                   formatted("; average imbalance ratio %.3f", run_.over_layers()) +
-                   ", worst layer " + std::to_string(model_.layers[worst]) +
-                   formatted(": %.3f", run_.of_layer(worst)));
+    note(app_,
+         std::to_string(num_iterations) + formatted(" iterations in %.1f s", time.count()) +
+             formatted("; over all of them average imbalance ratio %.3f", run_.over_layers()) +
+             ", worst layer " + std::to_string(model_.layers[worst]) +
+             formatted(": %.3f", run_.of_layer(worst)));
     note(app_, stage_times());
     note(app_, formatted("expert buffers took %.2f MiB at most",
                          static_cast<double>(harness_.peak_expert_buffer_bytes()) / (1 << 20)));

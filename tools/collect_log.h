@@ -37,13 +37,15 @@ class CollectLog {
     CollectLog(const CLI::App& app,
                const MoeModelConfig& model,
                const Harness& harness,
-               std::int64_t num_iterations);
+               std::int64_t num_iterations,
+               bool stdout_is_busy);  // the terminal shows something else: no progress line
     ~CollectLog() { clear_progress(); }
     CollectLog(const CollectLog&) = delete;
     CollectLog& operator=(const CollectLog&) = delete;
 
     void iteration_done(std::int64_t iteration, const IterationCounts& counts);
-    void add_counting(std::chrono::duration<double> time) { counting_seconds_ += time.count(); }
+    void iteration_recorded(const IterationCounts& counts, std::chrono::duration<double> time);
+    double recorded_imbalance() const { return recorded_.over_layers(); }
     void run_done(std::int64_t num_iterations);
 
   private:
@@ -59,6 +61,7 @@ class CollectLog {
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
     ImbalanceAverage run_;
     ImbalanceAverage cycle_;
+    ImbalanceAverage recorded_;
     std::int64_t num_moved_slots_ = 0;  // in the cycle
     double counting_seconds_ = 0;       // beside the harness' own
     bool on_terminal_;

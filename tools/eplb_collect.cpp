@@ -1,7 +1,10 @@
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -71,7 +74,8 @@ void add_options(CLI::App& app, CollectOptions& options) {
            "--dataset", options.dataset,
            "Requests as TensorRT-LLM's dataset.json (one JSON object with \"input_ids\" per "
            "line); by default synthetic traffic without end")
-        ->type_name("FILE");
+        ->type_name("FILE")
+        ->check(cli::not_empty());
     app.add_option(cli::flag("ep_size"), options.ep_size,
                    "Expert-parallel ranks; by default the "
                    "preset's (deepseek-r1: 32)")
@@ -94,26 +98,32 @@ void add_options(CLI::App& app, CollectOptions& options) {
     CLI::Option* const load_balancer =
         app.add_option(cli::flag("load_balancer"), options.load_balancer,
                        "EPLB yaml: static placement, or online with layer_updates_per_iter > 0")
-            ->type_name("FILE");
+            ->type_name("FILE")
+            ->check(cli::not_empty());
     app.add_option(cli::flag("extra_llm_api_options"), options.extra_llm_api_options,
                    "TensorRT-LLM's options file: load_balancer and max_num_tokens of its "
                    "moe_config")
         ->type_name("FILE")
+        ->check(cli::not_empty())
         ->excludes(load_balancer);
     app.add_option(cli::flag("expert_statistic_path"), options.expert_statistic_path,
                    "Where the statistics go: a folder, or - for a stream on standard output; "
-                   "before EXPERT_STATISTIC_PATH")
-        ->type_name("PATH");
+                   "overrides EXPERT_STATISTIC_PATH")
+        ->type_name("PATH")
+        ->check(cli::not_empty());
     app.add_option(cli::flag("iter_range"), options.iter_range,
-                   "Iterations to record, half open; before EXPERT_STATISTIC_ITER_RANGE")
-        ->type_name("A-B");
+                   "Iterations A to B - 1 are recorded, by default all; overrides "
+                   "EXPERT_STATISTIC_ITER_RANGE")
+        ->type_name("A-B")
+        ->check(cli::not_empty());
     app.add_flag("--raw", options.raw, "Record the routed ids too (folders only)");
     app.add_flag("--check", options.check,
                  "Compare every layer's output with a direct evaluation, token by token");
     cli::add_threads_option(app, options.num_threads);
     app.footer(
         "Under EPLB the statistics count slots, as the engine's do; without it slots are experts.\n"
-        "Without a path and a range nothing is recorded.\n"
+        "Without a path or a range nothing is recorded; a range without a path goes to the folder\n"
+        "expert_statistic.\n"
         "\n"
         "examples:\n"
         "  eplb-collect --expert_statistic_path expert_statistic --iter_range 10-30\n"
@@ -196,7 +206,9 @@ Preset resolve_preset(const CollectOptions& options) {
     return preset;
 }
 
-Harness::Options harness_options(const CollectOptions& options, const Preset& preset) {
+Harness::Options harness_options(const CLI::App& app,
+                                 const CollectOptions& options,
+                                 const Preset& preset) {
     Harness::Options resolved;
     resolved.ep_size = options.ep_size > 0 ? options.ep_size : preset.default_ep_size;
     resolved.keep_ids = options.raw;
@@ -209,6 +221,9 @@ Harness::Options harness_options(const CollectOptions& options, const Preset& pr
         resolved.max_num_tokens = moe.max_num_tokens;
         if (moe.has_load_balancer)
             resolved.config = std::move(moe.load_balancer);
+        else
+            cli::note(app, options.extra_llm_api_options +
+                               " names no moe_config.load_balancer: this is a run without EPLB");
     }
     if (options.max_num_tokens > 0)
         resolved.max_num_tokens = options.max_num_tokens;
@@ -244,7 +259,7 @@ void stop_at_signals() {
     struct sigaction action = {};
     action.sa_handler = [](int) { interrupted = true; };
     action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one ends the run at once
-    for (const int signal : {SIGINT, SIGTERM})
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
         ::sigaction(signal, &action, nullptr);
 }
 
@@ -259,6 +274,7 @@ void finish_recording(const CLI::App& app,
                       Recorder& recorder,
                       const std::string& path,
                       const IterationRange& range,
+                      double imbalance_ratio,
                       const std::string& how_it_ended) {
     const std::int64_t recorded = recorder.num_recorded();
     if (recorded == 0)
@@ -272,13 +288,14 @@ void finish_recording(const CLI::App& app,
                            " iterations: " + how_it_ended);
     cli::note(app, "iterations " + std::to_string(range.start) + "-" +
                        std::to_string(range.start + recorded) + " recorded in " +
-                       (path == "-" ? "the stream" : path));
+                       (path == "-" ? "the stream" : path) + ", average imbalance ratio " +
+                       cli::formatted("%.3f", imbalance_ratio));
 }
 
 int collect(const CLI::App& app, const CollectOptions& options) {
     const Recording recording = resolve_recording(options);
     const Preset preset = resolve_preset(options);
-    Harness::Options resolved = harness_options(options, preset);
+    Harness::Options resolved = harness_options(app, options, preset);
     resolved.count = !recording.path.empty();
     const std::int64_t num_iterations = options.iterations > 0 ? options.iterations
                                         : recording.range      ? recording.range->stop
@@ -291,6 +308,9 @@ int collect(const CLI::App& app, const CollectOptions& options) {
     ThreadPool threads(options.num_threads);
     CpuBackend backend(threads);
     std::optional<Recorder> recorder;
+    if (!recording.path.empty() && recording.path != "-" &&
+        std::filesystem::exists(std::filesystem::path(recording.path) / "meta_info.json"))
+        cli::note(app, "the statistics in " + recording.path + " will be replaced");
     if (!recording.path.empty())
         recorder.emplace(recording_shape(preset.model, resolved, range.start), range.stop,
                          recording.path, options.raw);
@@ -301,7 +321,8 @@ int collect(const CLI::App& app, const CollectOptions& options) {
     if (options.check)
         observer = [&](const Harness::LayerTrace& trace) { direct_check.check(trace); };
 
-    cli::CollectLog log(app, preset.model, harness, num_iterations);
+    cli::CollectLog log(app, preset.model, harness, num_iterations,
+                        recording.path == "-" && ::isatty(STDOUT_FILENO) != 0);
     if (!recorder)
         cli::note(app,
                   "nothing is recorded: give --expert_statistic_path, or set "
@@ -319,7 +340,7 @@ int collect(const CLI::App& app, const CollectOptions& options) {
         if (recorder && recorder->wants(iteration)) {
             const auto start = std::chrono::steady_clock::now();
             recorder->record(counts, tokens);
-            log.add_counting(std::chrono::steady_clock::now() - start);
+            log.iteration_recorded(counts, std::chrono::steady_clock::now() - start);
         }
         log.iteration_done(iteration, counts);
     }
@@ -332,7 +353,8 @@ int collect(const CLI::App& app, const CollectOptions& options) {
     const std::string how_it_ended =
         "the run ended after " + std::to_string(iteration) + " iterations, since " + cause;
     if (recorder && (recorder->num_recorded() > 0 || !interrupted))
-        finish_recording(app, *recorder, recording.path, range, how_it_ended);
+        finish_recording(app, *recorder, recording.path, range, log.recorded_imbalance(),
+                         how_it_ended);
     else if (recorder)
         cli::warn(app, "nothing was recorded: " + how_it_ended);
     return interrupted ? cli::kInterrupted : cli::kDone;

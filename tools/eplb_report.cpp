@@ -27,7 +27,8 @@ void add_options(CLI::App& app, ReportOptions& options) {
     cli::add_statistics_options(app, options.statistics);
     app.add_option(cli::flag("projection_eplb_config_path"), options.projection_eplb_config_path,
                    "EPLB yaml: report what its placement would make of the recorded load")
-        ->type_name("FILE");
+        ->type_name("FILE")
+        ->check(cli::not_empty());
     app.add_option(cli::flag("ep_size"), options.ep_size,
                    "Ranks to report on; by default those of the recording")
         ->type_name("N")
@@ -35,7 +36,8 @@ void add_options(CLI::App& app, ReportOptions& options) {
     app.add_flag(cli::flag("per_expert"), options.per_expert,
                  "Compare experts (with a config: slots) instead of ranks");
     app.add_option("--layers", options.layers, "Only these layers, like 3,10-20")
-        ->type_name("LIST");
+        ->type_name("LIST")
+        ->check(cli::not_empty());
     cli::add_choice<TableFormat>(app, "--format", options.format,
                                  {{"text", TableFormat::text},
                                   {"csv", TableFormat::csv},
@@ -45,6 +47,7 @@ void add_options(CLI::App& app, ReportOptions& options) {
     app.add_option("-o," + cli::flag("output_path"), options.output_path,
                    "Where the report goes; - is standard output")
         ->type_name("FILE")
+        ->check(cli::not_empty())
         ->capture_default_str();
     app.footer(
         "For each layer, over the ranks of an iteration and then averaged over iterations: mean\n"
@@ -65,13 +68,17 @@ int resolve_ep_size(const ReportOptions& options,
     if (options.ep_size > 0) {
         if (num_slots % options.ep_size != 0)
             throw UsageError("--ep_size " + std::to_string(options.ep_size) + " does not divide " +
-                             std::to_string(num_slots) + " slots");
+                             std::to_string(num_slots) +
+                             " slots: each rank holds the same number of them");
         return options.ep_size;
     }
     if (num_slots % statistics.ep_size != 0)
-        throw UsageError(std::to_string(num_slots) + " slots cannot be spread evenly over the " +
+        throw UsageError(std::to_string(num_slots) +
+                         " slots (experts, where there is no config) cannot be spread evenly over "
+                         "the " +
                          std::to_string(statistics.ep_size) +
-                         " ranks of the recording; give --ep_size");
+                         " ranks of the recording; give --ep_size (if a rank file is missing, "
+                         "copy it)");
     return statistics.ep_size;
 }
 
@@ -95,6 +102,9 @@ int report(const CLI::App& app, const ReportOptions& options) {
     const std::vector<int> layers = options.layers.empty()
                                         ? std::vector<int>()
                                         : cli::parse_layer_list(options.layers, "--layers");
+    cli::check_output(options.output_path,
+                      {options.statistics.expert_statistic_path, options.statistics.load_balancer,
+                       options.projection_eplb_config_path});
     OutputFile output(options.output_path);
     ThreadPool threads(options.statistics.num_threads);
     ExpertStatistics statistics = cli::load_statistics(options.statistics, threads);
@@ -149,6 +159,7 @@ int report(const CLI::App& app, const ReportOptions& options) {
                              : slots             ? "slots"
                                                  : "experts")},
         {"num_bins", static_cast<std::int64_t>(options.per_expert ? num_slots : ep_size)},
+        {"ids", std::string(statistics.ids == IdKind::slot ? "slot" : "expert")},
         {"num_experts", static_cast<std::int64_t>(statistics.num_experts)},
         {"top_k", static_cast<std::int64_t>(statistics.top_k)},
         {"iter_start", statistics.iter_start},

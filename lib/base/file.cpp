@@ -131,6 +131,8 @@ void PositionedFile::read(std::size_t offset, std::span<std::byte> into) const {
     }
 }
 
+constexpr std::size_t kMaxLine = std::size_t{1} << 30;
+
 LineReader::LineReader(const std::string& path)
     : name_(path == "-" ? "standard input" : path),
       fd_(path == "-" ? STDIN_FILENO : open_to_read(path)) {}
@@ -164,6 +166,9 @@ std::optional<std::string_view> LineReader::next() {
             return line;
         }
         searched = buffer_.size() - begin_;  // fill() moves the rest to the front
+        if (searched > kMaxLine)
+            throw Error(name_ + ": line " + std::to_string(line_number_ + 1) +
+                        ": has no end within a gigabyte; this is no text");
         if (at_end_ || !fill()) {
             at_end_ = true;
             break;

@@ -67,9 +67,10 @@ void check_options(const MoeModelConfig& model, const Harness::Options& options)
     const std::string on_ranks = " on " + std::to_string(options.ep_size) + " ranks";
     if (!options.config) {
         if (num_experts % options.ep_size != 0)
-            throw Error(std::to_string(num_experts) + " experts" + on_ranks +
-                        ": not the same number on each; choose an ep_size that divides the "
-                        "experts, or give a load balancer config with a num_slots that it divides");
+            throw UsageError(
+                std::to_string(num_experts) + " experts" + on_ranks +
+                ": not the same number on each; choose an ep_size that divides the "
+                "experts, or give a load balancer config with a num_slots that it divides");
         return;
     }
     const int num_slots = options.config->num_slots;

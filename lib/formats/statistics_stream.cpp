@@ -542,6 +542,8 @@ ExpertStatistics read_statistics(const std::string& path,
     const auto status = std::filesystem::status(path, ignored);
     if (status.type() == std::filesystem::file_type::not_found)
         throw Error(path + ": no such file or folder; name a statistics folder, a stream or -");
+    if (path.ends_with(".safetensors"))
+        throw Error(path + ": is one file of a statistics folder; name the folder");
     if (std::filesystem::is_directory(status))
         return read_trtllm_statistics(path, selection, threads);
     return read_statistics_stream(path, selection);

@@ -24,9 +24,8 @@ Spread measure(std::span<const double> bins, double sum) {
     for (const double load : bins)
         squares += (load - spread.mean) * (load - spread.mean);
     spread.std = std::sqrt(squares / (num_bins - 1));
-    // not max / mean - 1, which loses digits where the load is almost even
-    spread.imbalance_ratio =
-        (*std::max_element(bins.begin(), bins.end()) - spread.mean) / spread.mean;
+    // in upstream's order of operations, so that the digits agree
+    spread.imbalance_ratio = *std::max_element(bins.begin(), bins.end()) / spread.mean - 1;
     return spread;
 }
 

@@ -12,6 +12,11 @@ run eplb-gen '$stats' --fill_layers 3-x -o out.yaml
 run eplb-gen '$stats' -o missing/out.yaml
 run eplb-gen '$stats' -o /dev/full
 run ls
+cp -r "$stats" copy; chmod -R u+w copy
+run eplb-gen copy --num_slot 12 -o out.yaml
+run eplb-gen copy -o copy/rank0.safetensors
+run eplb-report copy/rank0.safetensors
+run eplb-gen copy --iter_start '""' -o out.yaml
 
 # slot ids are not experts
 eplb-gen --num_slots 16 --layer_updates_per_iter 2 -o online.yaml

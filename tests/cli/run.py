@@ -32,6 +32,7 @@ def normalized(text):
     text = re.sub(r" in \d+\.\d s", " in TIME", text)
     # what a synthetic model routes where is no other program's word: only that it is said
     text = re.sub(r"(?m)(^eplb-collect:.* ratio )\d\.\d+(, worst layer )\d+: \d\.\d+", r"\1R\2L: R", text)
+    text = re.sub(r"(?m)(^eplb-collect: iterations .* ratio )\d\.\d+$", r"\1R", text)
     text = re.sub(r"(?m)(^eplb-collect: cycle.* ratio )\d\.\d+, \d+( slots moved) \(.*\)", r"\1R, N\2", text)
     text = re.sub(r"(direct evaluation) \d\.\de-\d+", r"\1 SMALL", text)
     return re.sub(r"time in .*", "time in …", text)

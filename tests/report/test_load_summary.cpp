@@ -85,7 +85,9 @@ TEST_CASE("figures equal those of exact arithmetic") {
             summarize(load_of(expected["load"].get<std::vector<std::vector<double>>>()));
         CHECK(summary.mean == near(expected["mean"].get<double>()));
         CHECK(summary.std == near(expected["std"].get<double>()));
-        CHECK(summary.imbalance_ratio == near(expected["imbalance_ratio"].get<double>()));
+        // max / mean - 1 loses digits where the load is almost even, upstream's as ours
+        CHECK(summary.imbalance_ratio ==
+              near(expected["imbalance_ratio"].get<double>()).margin(1e-15));
         CHECK(summary.num_iterations == expected["num_iterations"].get<int>());
     }
 }
