@@ -7,6 +7,21 @@
 namespace eplb {
 namespace {
 
+// Compensated (Neumaier): as if summed exactly and rounded once, nearly always.
+class Sum {
+  public:
+    void add(double value) {
+        const double next = sum_ + value;
+        lost_ += std::abs(sum_) >= std::abs(value) ? (sum_ - next) + value : (value - next) + sum_;
+        sum_ = next;
+    }
+    double mean(int count) const { return count > 0 ? (sum_ + lost_) / count : 0; }
+
+  private:
+    double sum_ = 0;
+    double lost_ = 0;
+};
+
 struct Spread {
     double mean = 0;
     double std = 0;
@@ -33,6 +48,9 @@ Spread measure(std::span<const double> bins, double sum) {
 
 LoadSummary summarize(const LayerLoad& load) {
     LoadSummary summary;
+    Sum mean;
+    Sum std;
+    Sum imbalance_ratio;
     for (int i = 0; i < load.num_iterations; ++i) {
         const std::span<const double> bins = load.iteration(i);
         const double sum = std::accumulate(bins.begin(), bins.end(), 0.0);
@@ -41,37 +59,36 @@ LoadSummary summarize(const LayerLoad& load) {
             continue;
         }
         const Spread spread = measure(bins, sum);
-        summary.mean += spread.mean;
-        summary.std += spread.std;
-        summary.imbalance_ratio += spread.imbalance_ratio;
+        mean.add(spread.mean);
+        std.add(spread.std);
+        imbalance_ratio.add(spread.imbalance_ratio);
         ++summary.num_iterations;
     }
-    if (summary.num_iterations > 0) {
-        summary.mean /= summary.num_iterations;
-        summary.std /= summary.num_iterations;
-        summary.imbalance_ratio /= summary.num_iterations;
-    }
+    summary.mean = mean.mean(summary.num_iterations);
+    summary.std = std.mean(summary.num_iterations);
+    summary.imbalance_ratio = imbalance_ratio.mean(summary.num_iterations);
     return summary;
 }
 
 LoadSummary average(std::span<const LoadSummary> layers) {
     LoadSummary result;
+    Sum mean;
+    Sum std;
+    Sum imbalance_ratio;
     int num_layers = 0;
     for (const LoadSummary& layer : layers) {
         result.num_iterations += layer.num_iterations;
         result.num_empty_iterations += layer.num_empty_iterations;
         if (layer.num_iterations == 0)
             continue;
-        result.mean += layer.mean;
-        result.std += layer.std;
-        result.imbalance_ratio += layer.imbalance_ratio;
+        mean.add(layer.mean);
+        std.add(layer.std);
+        imbalance_ratio.add(layer.imbalance_ratio);
         ++num_layers;
     }
-    if (num_layers > 0) {
-        result.mean /= num_layers;
-        result.std /= num_layers;
-        result.imbalance_ratio /= num_layers;
-    }
+    result.mean = mean.mean(num_layers);
+    result.std = std.mean(num_layers);
+    result.imbalance_ratio = imbalance_ratio.mean(num_layers);
     return result;
 }
 
