@@ -99,6 +99,22 @@ std::optional<std::string> unknown_flag(const CLI::App& app, int argc, char** ar
     return std::nullopt;
 }
 
+// Adds "3" or "10-20".
+void add_layers(std::vector<int>& layers, const std::string& part, const std::string& option) {
+    const std::size_t dash = part.find('-');
+    const auto first = parse_python_int(part.substr(0, dash));
+    const auto last = dash == std::string::npos ? first : parse_python_int(part.substr(dash + 1));
+    if (!first || !last)
+        throw UsageError(option + ": '" + part + "' is neither a layer nor a range; write 3,10-20");
+    if (*last > kMaxNumber)
+        throw UsageError(option + ": layer " + std::to_string(*last) + " is beyond " +
+                         std::to_string(kMaxNumber));
+    if (*last < *first)
+        throw UsageError(option + ": the range " + part + " is empty");
+    for (auto layer = static_cast<int>(*first); layer <= *last; ++layer)
+        layers.push_back(layer);
+}
+
 }  // namespace
 
 int run_tool(const Tool& tool, int argc, char** argv) {
@@ -145,8 +161,10 @@ void note(const CLI::App& app, const std::string& text) {
 std::string flag(const std::string& name) {
     std::string hyphenated = name;
     std::replace(hyphenated.begin(), hyphenated.end(), '_', '-');
-    // NOLINTNEXTLINE(performance-inefficient-string-concatenation)
-    return hyphenated == name ? "--" + name : "--" + name + ",--" + hyphenated;
+    std::string flags = "--" + name;
+    if (hyphenated != name)
+        flags.append(",--").append(hyphenated);
+    return flags;
 }
 
 const CLI::Validator& positive() {
@@ -189,25 +207,9 @@ void check_output(const std::string& output_path, const std::vector<std::string>
 }
 
 std::vector<int> parse_layer_list(const std::string& text, const std::string& option) {
-    const auto fail = [&](const std::string& part) {
-        throw UsageError(option + ": '" + part + "' is neither a layer nor a range; write 3,10-20");
-    };
     std::vector<int> layers;
-    for (const std::string& part : CLI::detail::split(text, ',')) {
-        const std::size_t dash = part.find('-');
-        const auto first = parse_python_int(part.substr(0, dash));
-        const auto last =
-            dash == std::string::npos ? first : parse_python_int(part.substr(dash + 1));
-        if (!first || !last)
-            fail(part);
-        if (*last > kMaxNumber)
-            throw UsageError(option + ": layer " + std::to_string(*last) + " is beyond " +
-                             std::to_string(kMaxNumber));
-        if (*last < *first)
-            throw UsageError(option + ": the range " + part + " is empty");
-        for (auto layer = static_cast<int>(*first); layer <= *last; ++layer)
-            layers.push_back(layer);
-    }
+    for (const std::string& part : CLI::detail::split(text, ','))
+        add_layers(layers, part, option);
     std::sort(layers.begin(), layers.end());
     layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
     return layers;
@@ -284,6 +286,7 @@ ExpertStatistics load_statistics(const StatisticsOptions& options,
 
 std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size) {
     std::vector<LoadSummary> layers;
+    layers.reserve(statistics.layers.size());
     for (int layer = 0; layer < statistics.num_layers(); ++layer)
         layers.push_back(summarize(rank_load(recorded_load(statistics, layer), ep_size)));
     return layers;
