@@ -43,6 +43,12 @@ std::string error_of(const std::function<void()>& call) {
     return "";
 }
 
+std::string replaced(std::string text, const std::string& part, const std::string& by) {
+    const std::size_t found = text.find(part);
+    REQUIRE(found != std::string::npos);
+    return text.replace(found, part.size(), by);
+}
+
 fs::path test_data() {
     return fs::path(EPLB_SOURCE_ROOT) / "tests" / "data";
 }

@@ -30,6 +30,9 @@ std::string read_text(const std::filesystem::path& path);
 // The text of the eplb::Error that `call` throws; empty if it throws none.
 std::string error_of(const std::function<void()>& call);
 
+// `text` with the first `part` replaced, which must be there.
+std::string replaced(std::string text, const std::string& part, const std::string& by);
+
 // tests/data in the source tree.
 std::filesystem::path test_data();
 
@@ -37,5 +40,12 @@ std::filesystem::path test_data();
 std::filesystem::path real_data();
 
 }  // namespace eplb::test
+
+#define CHECK_STARTS_WITH(text, part)           \
+    do {                                        \
+        const std::string text_of_check = text; \
+        CAPTURE(text_of_check);                 \
+        CHECK(text_of_check.starts_with(part)); \
+    } while (false)
 
 #endif

@@ -8,6 +8,7 @@
 using namespace eplb;
 using eplb::test::error_of;
 using eplb::test::read_text;
+using eplb::test::replaced;
 using eplb::test::TemporaryFolder;
 using eplb::test::write_text;
 
@@ -34,20 +35,7 @@ std::string error_for(const std::string& text, const EplbConfigExpectation& expe
     return error_of([&] { parse(text, expectation); });
 }
 
-std::string replaced(std::string text, const std::string& part, const std::string& by) {
-    const std::size_t found = text.find(part);
-    REQUIRE(found != std::string::npos);
-    return text.replace(found, part.size(), by);
-}
-
 }  // namespace
-
-#define CHECK_STARTS_WITH(text, part) \
-    do {                              \
-        const std::string t = text;   \
-        CAPTURE(t);                   \
-        CHECK(t.starts_with(part));   \
-    } while (false)
 
 TEST_CASE("a config that PyYAML wrote is read and written back byte by byte") {
     const EplbConfig config = read_eplb_config((kFixtures / "eplb_config.yaml").string());

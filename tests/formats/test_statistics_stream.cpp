@@ -9,6 +9,7 @@
 using namespace eplb;
 using eplb::test::error_of;
 using eplb::test::read_text;
+using eplb::test::replaced;
 using eplb::test::TemporaryFolder;
 using eplb::test::write_text;
 
@@ -73,20 +74,7 @@ std::string written(const ExpertStatistics& statistics) {
     return read_text(folder / "s.jsonl");
 }
 
-std::string replaced(std::string text, const std::string& part, const std::string& by) {
-    const std::size_t found = text.find(part);
-    REQUIRE(found != std::string::npos);
-    return text.replace(found, part.size(), by);
-}
-
 }  // namespace
-
-#define CHECK_STARTS_WITH(text, part) \
-    do {                              \
-        const std::string t = text;   \
-        CAPTURE(t);                   \
-        CHECK(t.starts_with(part));   \
-    } while (false)
 
 TEST_CASE("a stream is written as documented") {
     CHECK(written(whole_statistics()) == kWhole);
