@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "lib/model/model_config.h"
 #include "lib/model/router.h"
-#include "lib/model/synthetic.h"
 
 namespace eplb {
 

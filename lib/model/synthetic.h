@@ -10,26 +10,6 @@
 
 namespace eplb {
 
-// One MLP with SwiGLU: down(silu(gate x) * (up x)). Its weights are one block: [hidden_size][2 *
-// intermediate_size], of which the first half of the columns is gate and the second up, then down
-// [intermediate_size][hidden_size]. Inputs are rows: matrix products pack that layout fastest.
-struct ExpertShape {
-    int hidden_size = 0;
-    int intermediate_size = 0;
-
-    std::size_t num_weights() const {
-        return 3 * static_cast<std::size_t>(hidden_size) *
-               static_cast<std::size_t>(intermediate_size);
-    }
-};
-
-// What a layer has besides its routed experts.
-struct RouterWeights {
-    std::vector<float> norm;    // [hidden_size], of the RMSNorm before the router
-    std::vector<float> weight;  // [num_experts][hidden_size]
-    std::vector<float> bias;    // [num_experts], or empty
-};
-
 // A model made of seeded random weights, whose routing is as uneven as a real model's. Every value
 // is a function of (seed, layer, expert, position) alone, so that any part can be made anywhere.
 //
