@@ -33,8 +33,8 @@ if $all; then
     # another compiler, and the kernels for a plain processor
     CC=clang CXX=clang++ build build-clang -Dcpu_arch=
     # g++ 12 warns falsely in <regex> under the sanitizers
-    build build-sanitize -Dbuildtype=debug -Doptimization=1 -Dcpu_arch= -Dwerror=false \
-        -Db_sanitize=address,undefined
+    build build-sanitize -Dbuildtype=plain -Doptimization=1 -Dcpp_args=-g1 -Dcpu_arch= \
+        -Dwerror=false -Db_sanitize=address,undefined
 fi
 
 failed=0
