@@ -15,7 +15,7 @@ mkdir -p build/quickstart
 cd build/quickstart
 rm -rf before static online eplb.yaml online.yaml
 
-bold= plain=
+bold='' plain=''
 if [ -t 1 ]; then
     bold=$(printf '\033[1m') plain=$(printf '\033[0m')
 fi
