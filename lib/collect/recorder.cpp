@@ -1,5 +1,7 @@
 #include "lib/collect/recorder.h"
 
+#include <algorithm>
+
 namespace eplb {
 
 Recorder::Recorder(const ExpertStatistics& shape,
@@ -32,6 +34,13 @@ void Recorder::record(const IterationCounts& counts, const IterationTokens& toke
         stream_->write_iteration(statistics_, 0);
         ++statistics_.iter_start;
     } else {
+        if (num_recorded_ == 0) {
+            // growing step by step would touch the memory twice over
+            constexpr std::size_t kMaxReserved = std::size_t{1} << 26;  // counts: half a gigabyte
+            const auto wanted = static_cast<std::size_t>(iter_stop_ - statistics_.iter_start);
+            statistics_.counts.reserve(std::min(wanted, kMaxReserved / counts.counts.size() + 1) *
+                                       counts.counts.size());
+        }
         statistics_.counts.insert(statistics_.counts.end(), counts.counts.begin(),
                                   counts.counts.end());
         ++statistics_.num_iterations;
