@@ -11,7 +11,7 @@
 
 #include "lib/base/error.h"
 #include "lib/formats/eplb_config.h"
-#include "lib/formats/statistics_stream.h"
+#include "lib/formats/statistics_source.h"
 #include "lib/placement/rank_load.h"
 #include "tools/version.h"
 

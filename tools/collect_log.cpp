@@ -61,9 +61,13 @@ CollectLog::CollectLog(const CLI::App& app,
                    " slots on " + std::to_string(harness.ep_size()) + " ranks");
 }
 
-void CollectLog::iteration_done(std::int64_t iteration, const IterationCounts& counts) {
+void CollectLog::iteration_done(std::int64_t iteration,
+                                const IterationCounts& counts,
+                                bool is_recorded) {
     const std::vector<double> imbalance = counts.rank_imbalance();
     run_.add(imbalance);
+    if (is_recorded)
+        recorded_.add(imbalance);
     show_progress(iteration + 1);
     if (harness_.balancer() == nullptr)
         return;
@@ -72,12 +76,6 @@ void CollectLog::iteration_done(std::int64_t iteration, const IterationCounts& c
     const int cycle_length = harness_.balancer()->plan().cycle_length();
     if ((iteration + 1) % cycle_length == 0 || iteration + 1 == num_iterations_)
         cycle_done(iteration / cycle_length, iteration + 1);
-}
-
-void CollectLog::iteration_recorded(const IterationCounts& counts,
-                                    std::chrono::duration<double> time) {
-    recorded_.add(counts.rank_imbalance());
-    counting_seconds_ += time.count();
 }
 
 void CollectLog::cycle_done(std::int64_t cycle, std::int64_t iter_stop) {

@@ -43,8 +43,8 @@ class CollectLog {
     CollectLog(const CollectLog&) = delete;
     CollectLog& operator=(const CollectLog&) = delete;
 
-    void iteration_done(std::int64_t iteration, const IterationCounts& counts);
-    void iteration_recorded(const IterationCounts& counts, std::chrono::duration<double> time);
+    void iteration_done(std::int64_t iteration, const IterationCounts& counts, bool is_recorded);
+    void add_counting(std::chrono::duration<double> time) { counting_seconds_ += time.count(); }
     double recorded_imbalance() const { return recorded_.over_layers(); }
     void run_done(std::int64_t num_iterations);
 

@@ -259,8 +259,12 @@ void stop_at_signals() {
     struct sigaction action = {};
     action.sa_handler = [](int) { interrupted = true; };
     action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one ends the run at once
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+    for (const int signal : {SIGINT, SIGTERM})
         ::sigaction(signal, &action, nullptr);
+    // under nohup a hang-up is none of our business
+    struct sigaction inherited = {};
+    if (::sigaction(SIGHUP, nullptr, &inherited) == 0 && inherited.sa_handler != SIG_IGN)
+        ::sigaction(SIGHUP, &action, nullptr);
 }
 
 // What is being written is finished first.
@@ -337,12 +341,13 @@ int collect(const CLI::App& app, const CollectOptions& options) {
             break;
         }
         const IterationCounts& counts = harness.run(iteration, tokens, observer);
-        if (recorder && recorder->wants(iteration)) {
+        const bool is_recorded = recorder && recorder->wants(iteration);
+        if (is_recorded) {
             const auto start = std::chrono::steady_clock::now();
             recorder->record(counts, tokens);
-            log.iteration_recorded(counts, std::chrono::steady_clock::now() - start);
+            log.add_counting(std::chrono::steady_clock::now() - start);
         }
-        log.iteration_done(iteration, counts);
+        log.iteration_done(iteration, counts, is_recorded);
     }
     log.run_done(iteration);
     if (options.check)

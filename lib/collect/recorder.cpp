@@ -8,7 +8,7 @@ Recorder::Recorder(const ExpertStatistics& shape,
                    std::int64_t iter_stop,
                    const std::string& path,
                    bool keep_ids)
-    : statistics_(shape), iter_stop_(iter_stop) {
+    : statistics_(shape), range_{shape.iter_start, iter_stop} {
     statistics_.num_sources = statistics_.ep_size;
     statistics_.num_iterations = 0;
     statistics_.counts.clear();
@@ -31,13 +31,13 @@ void Recorder::record(const IterationCounts& counts, const IterationTokens& toke
     if (stream_) {
         statistics_.counts = counts.counts;
         statistics_.num_iterations = 1;
+        statistics_.iter_start = range_.start + num_recorded_;
         stream_->write_iteration(statistics_, 0);
-        ++statistics_.iter_start;
     } else {
         if (num_recorded_ == 0) {
             // growing step by step would touch the memory twice over
             constexpr std::size_t kMaxReserved = std::size_t{1} << 26;  // counts: half a gigabyte
-            const auto wanted = static_cast<std::size_t>(iter_stop_ - statistics_.iter_start);
+            const auto wanted = static_cast<std::size_t>(range_.stop - range_.start);
             statistics_.counts.reserve(std::min(wanted, kMaxReserved / counts.counts.size() + 1) *
                                        counts.counts.size());
         }

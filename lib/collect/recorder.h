@@ -25,7 +25,7 @@ class Recorder {
              bool keep_ids);
 
     bool wants(std::int64_t iteration) const {
-        return iteration >= statistics_.iter_start && iteration < iter_stop_;
+        return iteration >= range_.start && iteration < range_.stop;
     }
 
     // To be called with every iteration of the range, in order. tokens gives the ranks' shares of
@@ -41,7 +41,7 @@ class Recorder {
     void keep_ids(const IterationCounts& counts, const IterationTokens& tokens);
 
     ExpertStatistics statistics_;  // for a stream: of the current iteration alone
-    std::int64_t iter_stop_;
+    IterationRange range_;
     int num_recorded_ = 0;
     std::optional<RoutedIds> routed_ids_;
     std::optional<TrtllmStatisticsFolder> folder_;

@@ -3,182 +3,18 @@
 #include <algorithm>
 #include <charconv>
 #include <climits>
-#include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
-#include <system_error>
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/formats/stream_line.h"
 
 namespace eplb {
 namespace {
 
-using nlohmann::json;
-
 constexpr const char* kFormat = "eplb-statistics";
 constexpr std::int64_t kVersion = 1;
-
-// ---- one line ----
-
-struct Value {
-    enum class Kind { other, integer, text, boolean, list, table };
-    Kind kind = Kind::other;
-    std::int64_t integer = 0;
-    bool boolean = false;
-    std::string text;
-    std::vector<std::int64_t> numbers;  // of a list, or of all rows of a table
-    std::vector<std::size_t> row_ends;  // of a table, in numbers
-};
-
-// A line's members. Lines are flat: integers, strings, booleans, lists and tables of integers.
-class Line {
-  public:
-    explicit Line(std::string where) : where_(std::move(where)) {}
-
-    [[noreturn]] void fail(const std::string& what) const { throw Error(where_ + what); }
-
-    Value& add(const std::string& key) {
-        const auto [found, is_new] = members_.try_emplace(key);
-        if (!is_new)
-            fail("\"" + key + "\" stands there twice");
-        return found->second;
-    }
-
-    bool has(const std::string& key) const { return members_.count(key) > 0; }
-
-    const Value& get(const std::string& key, Value::Kind kind, const char* kind_name) const {
-        const auto found = members_.find(key);
-        if (found == members_.end())
-            fail("\"" + key + "\" is missing");
-        if (found->second.kind != kind)
-            fail("\"" + key + "\" must be " + kind_name);
-        return found->second;
-    }
-
-    std::int64_t integer(const std::string& key, std::int64_t minimum, std::int64_t maximum) const {
-        const std::int64_t number = get(key, Value::Kind::integer, "an integer").integer;
-        if (number < minimum || number > maximum)
-            fail("\"" + key + "\" is " + std::to_string(number) + ", it must be in [" +
-                 std::to_string(minimum) + ", " + std::to_string(maximum) + "]");
-        return number;
-    }
-
-    int small_integer(const std::string& key, int minimum) const {
-        return static_cast<int>(integer(key, minimum, INT_MAX));
-    }
-
-    // What version 1 does not know is of a later version or a mistake.
-    void allow_only(std::initializer_list<const char*> keys) const {
-        for (const auto& [key, value] : members_)
-            if (std::find(keys.begin(), keys.end(), key) == keys.end())
-                fail("unknown member \"" + key + "\"");
-    }
-
-  private:
-    std::string where_;  // "FILE: line 3: "
-    std::map<std::string, Value> members_;
-};
-
-// Fills a Line from JSON without building a tree.
-class LineHandler : public nlohmann::json_sax<json> {
-  public:
-    explicit LineHandler(Line& line) : line_(line) {}
-
-    bool start_object(std::size_t) override {
-        if (depth_ > 0)
-            refuse("an object");
-        depth_ = 1;
-        return true;
-    }
-    bool end_object() override { return true; }
-
-    bool key(string_t& key) override {
-        key_ = key;
-        value_ = &line_.add(key);
-        return true;
-    }
-
-    bool start_array(std::size_t) override {
-        if (depth_ == 0)
-            line_.fail("must be an object");
-        if (depth_ == 3 || (depth_ == 2 && value_->row_ends.empty() && !value_->numbers.empty()))
-            refuse("a list in a list of integers");
-        value_->kind = depth_ == 1 ? Value::Kind::list : Value::Kind::table;
-        ++depth_;
-        return true;
-    }
-
-    bool end_array() override {
-        if (--depth_ == 2)
-            value_->row_ends.push_back(value_->numbers.size());
-        return true;
-    }
-
-    bool number_unsigned(number_unsigned_t number) override {
-        if (number > static_cast<number_unsigned_t>(INT64_MAX))
-            refuse("a number that is too large");
-        return number_integer(static_cast<number_integer_t>(number));
-    }
-
-    bool number_integer(number_integer_t number) override {
-        if (depth_ == 0)
-            line_.fail("must be an object");
-        if (depth_ == 1) {
-            value_->kind = Value::Kind::integer;
-            value_->integer = number;
-            return true;
-        }
-        if (depth_ == 2 && value_->kind == Value::Kind::table)
-            refuse("an integer in a list of lists");
-        value_->numbers.push_back(number);
-        return true;
-    }
-
-    bool string(string_t& text) override {
-        scalar("a string").kind = Value::Kind::text;
-        value_->text = text;
-        return true;
-    }
-
-    bool boolean(bool boolean) override {
-        scalar("a boolean").kind = Value::Kind::boolean;
-        value_->boolean = boolean;
-        return true;
-    }
-
-    bool null() override { refuse("null"); }
-    bool number_float(number_float_t, const string_t&) override {
-        refuse("a number that is no integer");
-    }
-    bool binary(binary_t&) override { refuse("binary data"); }
-
-    bool parse_error(std::size_t position,
-                     const std::string&,
-                     const nlohmann::detail::exception&) override {
-        line_.fail("no valid JSON at byte " + std::to_string(position));
-    }
-
-  private:
-    [[noreturn]] void refuse(const std::string& found) const {
-        if (depth_ == 0)
-            line_.fail("must be an object");
-        line_.fail("\"" + key_ + "\" holds " + found);
-    }
-
-    Value& scalar(const char* kind) {
-        if (depth_ != 1)
-            refuse(kind);
-        return *value_;
-    }
-
-    Line& line_;
-    std::string key_;
-    Value* value_ = nullptr;
-    int depth_ = 0;  // 1: in the object, 2: in a member's list, 3: in a list of that
-};
 
 // Takes the spelling that StatisticsStreamWriter writes, ten times quicker than a JSON parser. A
 // line that is spelled in another way, or is wrong, is left to the parser.
@@ -227,8 +63,6 @@ class QuickScanner {
     const char* end_;
 };
 
-// ---- the whole stream ----
-
 class StreamReader {
   public:
     StreamReader(const std::string& path, const StatisticsSelection& selection)
@@ -264,13 +98,12 @@ class StreamReader {
                     ": the stream ends without its end line: it was cut off, or its writer failed");
     }
 
-    Line parse(std::string_view text) const {
-        Line line(where());
-        LineHandler handler(line);
+    StreamLine parse(std::string_view text) const {
+        StreamLine line(where());
         if (text.find_first_not_of(" \t\r") == std::string_view::npos)
             line.fail("is blank");
         try {
-            json::sax_parse(text.data(), text.data() + text.size(), &handler);
+            line.parse(text);
         } catch (const Error&) {
             // only the last line can lack its newline
             if (reader_.ended_in_newline())
@@ -287,11 +120,11 @@ class StreamReader {
             throw Error(
                 reader_.name() +
                 ": line 1: the input is empty: the program that writes it produced nothing");
-        const Line line = parse(*text);
+        const StreamLine line = parse(*text);
         const char* const remedy = ": this is no statistics stream";
         if (!line.has("format"))
             line.fail("\"format\" is missing" + std::string(remedy));
-        const std::string& format = line.get("format", Value::Kind::text, "a string").text;
+        const std::string& format = line.get("format", StreamValue::Kind::text, "a string").text;
         if (format != kFormat)
             line.fail("\"format\" is \"" + format + "\"" + remedy);
         const std::int64_t version = line.integer("version", 1, INT64_MAX);
@@ -303,7 +136,7 @@ class StreamReader {
         read_shape(line);
     }
 
-    void read_shape(const Line& line) {
+    void read_shape(const StreamLine& line) {
         shape_.num_experts = line.small_integer("num_experts", 1);
         shape_.top_k = line.small_integer("top_k", 1);
         shape_.ep_size = line.small_integer("ep_size", 1);
@@ -312,7 +145,7 @@ class StreamReader {
         if (shape_.top_k > shape_.num_experts)
             line.fail("\"top_k\" must not exceed \"num_experts\"");
         for (const std::int64_t layer :
-             line.get("layers", Value::Kind::list, "a list of integers").numbers) {
+             line.get("layers", StreamValue::Kind::list, "a list of integers").numbers) {
             if (layer < 0 || layer > INT_MAX ||
                 (!shape_.layers.empty() && layer <= shape_.layers.back()))
                 line.fail("\"layers\" must be ascending layer ids");
@@ -321,7 +154,7 @@ class StreamReader {
         if (shape_.layers.empty())
             line.fail("\"layers\" must not be empty");
         if (line.has("ids")) {
-            const std::string& ids = line.get("ids", Value::Kind::text, "a string").text;
+            const std::string& ids = line.get("ids", StreamValue::Kind::text, "a string").text;
             if (ids != "slot" && ids != "expert")
                 line.fail(R"("ids" must be "expert" or "slot")");
             shape_.ids = ids == "slot" ? IdKind::slot : IdKind::expert;
@@ -337,7 +170,7 @@ class StreamReader {
             add_counts(iteration, layer);
             return;
         }
-        const Line line = parse(text);
+        const StreamLine line = parse(text);
         if (line.has("end"))
             read_end(line);
         else
@@ -353,11 +186,12 @@ class StreamReader {
                scanner.is_at_end();
     }
 
-    void read_counts(const Line& line) {
+    void read_counts(const StreamLine& line) {
         line.allow_only({"iteration", "layer", "counts"});
         const std::int64_t iteration = line.integer("iteration", 0, INT64_MAX);
         const int layer = line.small_integer("layer", 0);
-        const Value& counts = line.get("counts", Value::Kind::table, "a list of lists of integers");
+        const StreamValue& counts =
+            line.get("counts", StreamValue::Kind::table, "a list of lists of integers");
         if (counts.row_ends.size() != static_cast<std::size_t>(shape_.ep_size))
             line.fail("\"counts\" has " + std::to_string(counts.row_ends.size()) +
                       " ranks where ep_size is " + std::to_string(shape_.ep_size));
@@ -414,9 +248,9 @@ class StreamReader {
                (!selection_.iter_stop || iteration < *selection_.iter_stop);
     }
 
-    void read_end(const Line& line) {
+    void read_end(const StreamLine& line) {
         line.allow_only({"end", "num_iterations"});
-        if (!line.get("end", Value::Kind::boolean, "true").boolean)
+        if (!line.get("end", StreamValue::Kind::boolean, "true").boolean)
             line.fail("\"end\" must be true");
         num_iterations_ = line.small_integer("num_iterations", 0);
         if (num_iterations_ == 0)
@@ -436,7 +270,9 @@ class StreamReader {
                       std::to_string(iterations_.rbegin()->first) + " is there");
     }
 
-    void check_layers(const Line& line, std::int64_t iteration, const Iteration& found) const {
+    void check_layers(const StreamLine& line,
+                      std::int64_t iteration,
+                      const Iteration& found) const {
         const auto missing = std::find(found.has_layer.begin(), found.has_layer.end(), false);
         if (missing != found.has_layer.end())
             line.fail(
@@ -531,22 +367,6 @@ void StatisticsStreamWriter::write_end(int num_iterations) {
 ExpertStatistics read_statistics_stream(const std::string& path,
                                         const StatisticsSelection& selection) {
     return StreamReader(path, selection).read();
-}
-
-ExpertStatistics read_statistics(const std::string& path,
-                                 const StatisticsSelection& selection,
-                                 ThreadPool& threads) {
-    if (path == "-")
-        return read_statistics_stream(path, selection);
-    std::error_code ignored;
-    const auto status = std::filesystem::status(path, ignored);
-    if (status.type() == std::filesystem::file_type::not_found)
-        throw Error(path + ": no such file or folder; name a statistics folder, a stream or -");
-    if (path.ends_with(".safetensors"))
-        throw Error(path + ": is one file of a statistics folder; name the folder");
-    if (std::filesystem::is_directory(status))
-        return read_trtllm_statistics(path, selection, threads);
-    return read_statistics_stream(path, selection);
 }
 
 }  // namespace eplb

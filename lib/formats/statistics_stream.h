@@ -4,7 +4,6 @@
 #include <string>
 
 #include "lib/base/file.h"
-#include "lib/base/parallel.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/selection.h"
 
@@ -37,11 +36,6 @@ class StatisticsStreamWriter {
 // Reads a stream from a file or, for "-", standard input. Errors name the line.
 ExpertStatistics read_statistics_stream(const std::string& path,
                                         const StatisticsSelection& selection);
-
-// A folder, a stream file or "-": whichever `path` is.
-ExpertStatistics read_statistics(const std::string& path,
-                                 const StatisticsSelection& selection,
-                                 ThreadPool& threads);
 
 }  // namespace eplb
 

@@ -1,6 +1,7 @@
 #include <numeric>
 
 #include "lib/base/error.h"
+#include "lib/formats/statistics_source.h"
 #include "lib/formats/statistics_stream.h"
 #include "lib/formats/trtllm_statistics.h"
 #include "tests/catch.h"
