@@ -7,7 +7,7 @@
 #include <numbers>
 
 #include "lib/base/error.h"
-#include "lib/model/random.h"
+#include "lib/base/random.h"
 #include "lib/model/select_experts.h"
 
 namespace eplb {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/model/random.h"
+#include "lib/base/random.h"
 #include "lib/model/synthetic.h"
 #include "tests/test_support.h"
 

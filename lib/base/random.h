@@ -1,5 +1,5 @@
-#ifndef EPLB_MODEL_RANDOM_H
-#define EPLB_MODEL_RANDOM_H
+#ifndef EPLB_BASE_RANDOM_H
+#define EPLB_BASE_RANDOM_H
 
 #include <cstdint>
 
@@ -34,6 +34,23 @@ inline float normal_at(std::uint64_t key, std::uint64_t position) {
                                                ((bits >> 32) & 0xffff) + (bits >> 48));
     return static_cast<float>(sum - 2 * 0xffff) * (1.7320508F / 0x1p16F);
 }
+
+// The same numbers one after the other, for searches.
+class RandomSequence {
+  public:
+    explicit RandomSequence(std::uint64_t key) : key_(mix_bits(key)) {}
+
+    std::uint64_t bits() { return mix_bits(key_ + position_++); }
+
+    // in [0, count), count >= 1
+    int below(int count) {
+        return static_cast<int>((bits() >> 32) * static_cast<std::uint64_t>(count) >> 32);
+    }
+
+  private:
+    std::uint64_t key_;
+    std::uint64_t position_ = 0;
+};
 
 }  // namespace eplb
 

@@ -1,0 +1,242 @@
+#include "lib/placement/layer_samples.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace eplb {
+namespace {
+
+// Sums over rows cost num_experts^2 each; past this many more tell little.
+constexpr int kMaxRows = 512;
+
+// So many iterations weigh as much as the source ranks' estimate.
+constexpr double kIterationsOfEqualWeight = 40;
+
+// The share of the sample covariance where only a diagonal stands against it.
+constexpr double kShareAgainstDiagonal = 0.6;
+
+double sum_of(std::span<const double> values) {
+    return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
+// Upper triangle: += scale * row' row.
+void add_outer_product(ExpertMatrix& matrix, std::span<const double> row, double scale) {
+    for (std::size_t expert = 0; expert < row.size(); ++expert) {
+        const double factor = scale * row[expert];
+        if (factor == 0)
+            continue;
+        const std::span<double> into = matrix.row(expert);
+        for (std::size_t other = expert; other < row.size(); ++other)
+            into[other] += factor * row[other];
+    }
+}
+
+void mirror(ExpertMatrix& matrix) {
+    for (std::size_t expert = 0; expert < matrix.num_experts(); ++expert)
+        for (std::size_t other = 0; other < expert; ++other)
+            matrix.row(expert)[other] = matrix.at(other, expert);
+}
+
+// One layer of one workload.
+class LayerOfWorkload {
+  public:
+    LayerOfWorkload(const Workload& workload, int layer, int ep_size)
+        : workload_(workload), layer_(layer), ep_size_(ep_size), sums_(num_experts()) {
+        for (int i = workload.begin; i < workload.end; ++i) {
+            const std::vector<double> counts = iteration_counts(i);
+            const double total = sum_of(counts);
+            if (total == 0)
+                continue;
+            iterations_.push_back(i);
+            for (std::size_t expert = 0; expert < counts.size(); ++expert)
+                sums_[expert] += counts[expert];
+        }
+        total_ = sum_of(sums_);
+    }
+
+    bool has_tokens() const { return total_ > 0; }
+    double weight() const { return workload_.weight; }
+    int num_iterations() const { return static_cast<int>(iterations_.size()); }
+    double ids_per_rank() const { return total_ / num_iterations() / ep_size_; }
+
+    // [num_experts]: the summed counts, in mean rank loads
+    std::vector<double> load() const {
+        std::vector<double> load = sums_;
+        for (double& value : load)
+            value *= ep_size_ / total_;
+        return load;
+    }
+
+    // += scale * the estimate that the class comment of make_problem() describes.
+    void add_covariance(double scale, ExpertMatrix& covariance) const {
+        const bool several_sources = workload_.statistics->num_sources > 1;
+        if (num_iterations() < 2) {
+            if (several_sources)
+                add_source_covariance(scale, covariance);
+            return;
+        }
+        const double share = several_sources
+                                 ? num_iterations() / (num_iterations() + kIterationsOfEqualWeight)
+                                 : kShareAgainstDiagonal;
+        const std::vector<double> variance = add_iteration_covariance(scale * share, covariance);
+        if (several_sources)
+            add_source_covariance(scale * (1 - share), covariance);
+        else
+            add_sampling_variance(scale * (1 - share), variance, covariance);
+    }
+
+  private:
+    std::size_t num_experts() const {
+        return static_cast<std::size_t>(workload_.statistics->num_experts);
+    }
+
+    std::vector<double> iteration_counts(int iteration) const {
+        std::vector<double> counts(num_experts());
+        for (int source = 0; source < workload_.statistics->num_sources; ++source) {
+            const auto row = workload_.statistics->row(iteration, layer_, source);
+            for (std::size_t expert = 0; expert < counts.size(); ++expert)
+                counts[expert] += static_cast<double>(row[expert]);
+        }
+        return counts;
+    }
+
+    // Evenly spaced ones, so that no more than kMaxRows rows are summed.
+    std::vector<int> picked_iterations(int rows_per_iteration) const {
+        const int most = std::max(2, kMaxRows / rows_per_iteration);
+        const int stride = (num_iterations() + most - 1) / most;
+        std::vector<int> picked;
+        for (std::size_t i = 0; i < iterations_.size(); i += static_cast<std::size_t>(stride))
+            picked.push_back(iterations_[i]);
+        return picked;
+    }
+
+    // Over iterations, normalised to the same number of tokens. Returns its diagonal, unscaled.
+    std::vector<double> add_iteration_covariance(double scale, ExpertMatrix& covariance) const {
+        std::vector<std::vector<double>> rows;
+        std::vector<double> mean(num_experts());
+        for (const int i : picked_iterations(1)) {
+            rows.push_back(iteration_counts(i));
+            const double unit = ep_size_ / sum_of(rows.back());
+            for (std::size_t expert = 0; expert < mean.size(); ++expert)
+                mean[expert] += rows.back()[expert] *= unit;
+        }
+        const auto num_rows = static_cast<double>(rows.size());
+        std::vector<double> variance(num_experts());
+        for (std::vector<double>& row : rows) {
+            for (std::size_t expert = 0; expert < mean.size(); ++expert) {
+                row[expert] -= mean[expert] / num_rows;
+                variance[expert] += row[expert] * row[expert] / (num_rows - 1);
+            }
+            add_outer_product(covariance, row, scale / (num_rows - 1));
+        }
+        return variance;
+    }
+
+    // What the sum over source ranks would vary by if each drew its tokens on its own: the sum of
+    // the ranks' covariances around the iteration's shares.
+    void add_source_covariance(double scale, ExpertMatrix& covariance) const {
+        const int num_sources = workload_.statistics->num_sources;
+        const std::vector<int> picked = picked_iterations(num_sources);
+        std::vector<double> row(num_experts());
+        for (const int i : picked) {
+            const std::vector<double> mean = iteration_counts(i);
+            const double total = sum_of(mean);
+            const double factor = scale * num_sources / (num_sources - 1.0) *
+                                  (ep_size_ / total) * (ep_size_ / total) /
+                                  static_cast<double>(picked.size());
+            for (int source = 0; source < num_sources; ++source) {
+                const auto counts = workload_.statistics->row(i, layer_, source);
+                double source_total = 0;
+                for (std::size_t expert = 0; expert < row.size(); ++expert) {
+                    row[expert] = static_cast<double>(counts[expert]);
+                    source_total += row[expert];
+                }
+                for (std::size_t expert = 0; expert < row.size(); ++expert)
+                    row[expert] -= source_total * (mean[expert] / total);
+                add_outer_product(covariance, row, factor);
+            }
+        }
+    }
+
+    // Binomial sampling, scaled so that it explains the variance seen over all experts.
+    void add_sampling_variance(double scale,
+                               const std::vector<double>& variance,
+                               ExpertMatrix& covariance) const {
+        const std::vector<double> mean = load();
+        std::vector<double> model(num_experts());
+        double ratio = 0;
+        for (std::size_t expert = 0; expert < model.size(); ++expert) {
+            const double routed = workload_.statistics->top_k * mean[expert] / ep_size_;
+            model[expert] =
+                std::max(mean[expert], 1e-4) * std::max(1 - routed, 0.03) / ids_per_rank();
+            ratio += variance[expert] / model[expert] / static_cast<double>(model.size());
+        }
+        for (std::size_t expert = 0; expert < model.size(); ++expert)
+            covariance.row(expert)[expert] += scale * ratio * model[expert];
+    }
+
+    Workload workload_;
+    int layer_;
+    int ep_size_;
+    std::vector<int> iterations_;  // positions of those with tokens
+    std::vector<double> sums_;     // [num_experts]
+    double total_ = 0;
+};
+
+std::vector<double> normalized_speeds(const Deployment& deployment) {
+    std::vector<double> speeds = deployment.rank_speed;
+    const double mean = sum_of(speeds) / static_cast<double>(std::max<std::size_t>(1, speeds.size()));
+    for (double& speed : speeds)
+        speed /= mean;
+    return speeds;
+}
+
+}  // namespace
+
+Workload whole(const ExpertStatistics& statistics, double weight) {
+    return {&statistics, 0, statistics.num_iterations, weight};
+}
+
+PlacementProblem make_problem(std::span<const Workload> workloads,
+                              int layer,
+                              const Deployment& deployment) {
+    PlacementProblem problem;
+    problem.num_experts = workloads.front().statistics->num_experts;
+    problem.ep_size = deployment.ep_size;
+    problem.slots_per_rank = deployment.slots_per_rank();
+    problem.min_replicas = deployment.min_replicas;
+    problem.rank_speed = normalized_speeds(deployment);
+    problem.top_k = workloads.front().statistics->top_k;
+    problem.load.resize(static_cast<std::size_t>(problem.num_experts));
+
+    std::vector<LayerOfWorkload> layers;
+    for (const Workload& workload : workloads) {
+        LayerOfWorkload candidate(workload, layer, deployment.ep_size);
+        if (candidate.has_tokens())
+            layers.push_back(std::move(candidate));
+    }
+    double total_weight = 0;
+    for (const LayerOfWorkload& workload : layers)
+        total_weight += workload.weight();
+    auto covariance = std::make_shared<ExpertMatrix>(problem.load.size());
+    bool has_covariance = false;
+    for (const LayerOfWorkload& workload : layers) {
+        const double weight = workload.weight() / total_weight;
+        const std::vector<double> load = workload.load();
+        problem.workload_weight.push_back(weight);
+        problem.workload_load.insert(problem.workload_load.end(), load.begin(), load.end());
+        for (std::size_t expert = 0; expert < load.size(); ++expert)
+            problem.load[expert] += weight * load[expert];
+        problem.ids_per_rank += weight * workload.ids_per_rank();
+        workload.add_covariance(weight, *covariance);
+        has_covariance |= workload.num_iterations() > 1;
+    }
+    if (has_covariance) {
+        mirror(*covariance);
+        problem.covariance = std::move(covariance);
+    }
+    return problem;
+}
+
+}  // namespace eplb

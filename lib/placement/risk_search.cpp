@@ -1,0 +1,370 @@
+#include "lib/placement/risk_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "lib/base/fast_exp.h"
+
+namespace eplb {
+namespace {
+
+// beta = kStrength * sqrt(2 ln ep_size) / sigma: at 1 the bound of independent normals is tightest;
+// below it, outliers weigh less, which does better on iterations not seen
+constexpr double kStrength = 0.6;
+
+// steps that gain less than this share of Q are not worth taking
+constexpr double kLeastGain = 1e-6;
+
+constexpr int kMaxSwapPasses = 10;
+constexpr std::size_t kReplicaCandidates = 32;
+constexpr int kMaxLimitSteps = 400;
+
+}  // namespace
+
+RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
+    : problem_(&problem),
+      covariance_(problem.covariance.get()),
+      table_(std::move(table)),
+      num_experts_(problem.load.size()),
+      num_workloads_(problem.workload_weight.size()),
+      workload_weight_(problem.workload_weight),
+      expert_loads_(num_experts_ * num_workloads_),
+      inverse_count_(num_experts_),
+      with_experts_(covariance_ == nullptr
+                        ? 0
+                        : static_cast<std::size_t>(problem.ep_size) * num_experts_),
+      means_(static_cast<std::size_t>(problem.ep_size) * num_workloads_),
+      ranks_(static_cast<std::size_t>(problem.ep_size)),
+      scratch_(num_workloads_),
+      changed_at_(ranks_.size()),
+      looked_at_(ranks_.size() * ranks_.size(), -1) {
+    for (std::size_t workload = 0; workload < num_workloads_; ++workload)
+        for (std::size_t expert = 0; expert < num_experts_; ++expert)
+            expert_loads_[expert * num_workloads_ + workload] =
+                problem.workload(static_cast<int>(workload))[expert];
+    build();
+    fit_beta();
+}
+
+void RiskSearch::build() {
+    for (int expert = 0; expert < table_.num_experts(); ++expert)
+        inverse_count_[static_cast<std::size_t>(expert)] = 1.0 / table_.replicas(expert);
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        for (const int expert : table_.rank(rank_id))
+            apply(rank_id, {expert, share(expert), expert, 0});
+        refresh(rank_id);
+    }
+}
+
+void RiskSearch::apply(int rank_id, const Change& change) {
+    const std::span<double> rank_means = means(rank_id);
+    const auto expert = static_cast<std::size_t>(change.expert);
+    const auto other = static_cast<std::size_t>(change.other);
+    for (std::size_t w = 0; w < num_workloads_; ++w)
+        rank_means[w] += change.u * expert_loads_[expert * num_workloads_ + w] +
+                         change.z * expert_loads_[other * num_workloads_ + w];
+    if (covariance_ == nullptr)
+        return;
+    const std::span<double> row = with_experts(rank_id);
+    const std::span<const double> of_expert = covariance_->row(expert);
+    const std::span<const double> of_other = covariance_->row(other);
+    for (std::size_t i = 0; i < num_experts_; ++i)
+        row[i] += change.u * of_expert[i] + change.z * of_other[i];
+}
+
+void RiskSearch::refresh(int rank_id) {
+    Rank rank;
+    for (const int expert : table_.rank(rank_id)) {
+        rank.load += share(expert) * problem_->load[static_cast<std::size_t>(expert)];
+        if (covariance_ != nullptr)
+            rank.variance += share(expert) * with_experts(rank_id)[static_cast<std::size_t>(expert)];
+    }
+    rank.penalty = penalty(rank_id, means(rank_id), rank.variance);
+    ranks_[static_cast<std::size_t>(rank_id)] = rank;
+    changed_at_[static_cast<std::size_t>(rank_id)] = ++time_;
+}
+
+double RiskSearch::penalty(int rank_id, std::span<const double> means, double variance) const {
+    const double scale = beta_ / problem_->speed(rank_id);
+    const double spread = scale * scale * variance / 2 - beta_;
+    double sum = 0;
+    for (std::size_t w = 0; w < means.size(); ++w)
+        sum += workload_weight_[w] * fast_exp(scale * means[w] + spread);
+    return sum;
+}
+
+double RiskSearch::penalty_after(int rank_id, const Change& change) const {
+    const auto expert = static_cast<std::size_t>(change.expert);
+    const auto other = static_cast<std::size_t>(change.other);
+    const std::span<const double> before = means(rank_id);
+    for (std::size_t w = 0; w < num_workloads_; ++w)
+        scratch_[w] = before[w] + change.u * expert_loads_[expert * num_workloads_ + w] +
+                      change.z * expert_loads_[other * num_workloads_ + w];
+    double variance = ranks_[static_cast<std::size_t>(rank_id)].variance;
+    if (covariance_ != nullptr) {
+        const std::span<const double> row = with_experts(rank_id);
+        variance += 2 * change.u * row[expert] + 2 * change.z * row[other] +
+                    change.u * change.u * covariance_->at(expert, expert) +
+                    change.z * change.z * covariance_->at(other, other) +
+                    2 * change.u * change.z * covariance_->at(expert, other);
+    }
+    return penalty(rank_id, scratch_, variance);
+}
+
+void RiskSearch::fit_beta() {
+    double variance = 0;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        const double speed = problem_->speed(rank_id);
+        const Rank& rank = ranks_[static_cast<std::size_t>(rank_id)];
+        double between = 0;
+        for (std::size_t w = 0; w < num_workloads_; ++w) {
+            const double difference = means(rank_id)[w] - rank.load;
+            between += workload_weight_[w] * difference * difference;
+        }
+        variance += (rank.variance + between) / (speed * speed) / table_.ep_size();
+    }
+    set_beta(kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
+             std::sqrt(std::max(variance, 1e-8)));
+}
+
+void RiskSearch::set_beta(double beta) {
+    beta_ = beta;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+        refresh(rank_id);
+}
+
+void RiskSearch::set_workload_weights(std::span<const double> weights) {
+    workload_weight_.assign(weights.begin(), weights.end());
+    set_beta(beta_);
+}
+
+double RiskSearch::risk() const {
+    double sum = 0;
+    for (const Rank& rank : ranks_)
+        sum += rank.penalty;
+    return std::log(sum) / beta_;
+}
+
+void RiskSearch::swap(int slot, int other) {
+    const int expert = table_.expert(slot);
+    const int other_expert = table_.expert(other);
+    apply(table_.rank_of(slot), {expert, -share(expert), other_expert, share(other_expert)});
+    apply(table_.rank_of(other), {expert, share(expert), other_expert, -share(other_expert)});
+    table_.swap(slot, other);
+    refresh(table_.rank_of(slot));
+    refresh(table_.rank_of(other));
+}
+
+bool RiskSearch::improve_pair(int rank_id, int other_rank) {
+    const int slots_per_rank = table_.slots_per_rank();
+    const double before = ranks_[static_cast<std::size_t>(rank_id)].penalty +
+                          ranks_[static_cast<std::size_t>(other_rank)].penalty;
+    double best = before * (1 - kLeastGain);
+    int best_slot = -1;
+    int best_other = -1;
+    for (int i = 0; i < slots_per_rank; ++i) {
+        const int slot = rank_id * slots_per_rank + i;
+        const int expert = table_.expert(slot);
+        if (table_.hosts(other_rank, expert))
+            continue;
+        for (int k = 0; k < slots_per_rank; ++k) {
+            const int other = other_rank * slots_per_rank + k;
+            const int other_expert = table_.expert(other);
+            if (table_.hosts(rank_id, other_expert))
+                continue;
+            const double first = penalty_after(
+                rank_id, {expert, -share(expert), other_expert, share(other_expert)});
+            if (first >= best)
+                continue;
+            const double sum =
+                first + penalty_after(other_rank, {expert, share(expert), other_expert,
+                                                   -share(other_expert)});
+            if (sum < best) {
+                best = sum;
+                best_slot = slot;
+                best_other = other;
+            }
+        }
+    }
+    if (best_slot < 0)
+        return false;
+    swap(best_slot, best_other);
+    return true;
+}
+
+bool RiskSearch::swap_pass() {
+    bool improved = false;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+        for (int other = rank_id + 1; other < table_.ep_size(); ++other) {
+            int& looked_at = looked_at_[static_cast<std::size_t>(rank_id) * ranks_.size() +
+                                        static_cast<std::size_t>(other)];
+            if (looked_at >= std::max(changed_at_[static_cast<std::size_t>(rank_id)],
+                                      changed_at_[static_cast<std::size_t>(other)]))
+                continue;
+            looked_at = time_;
+            improved |= improve_pair(rank_id, other);
+        }
+    return improved;
+}
+
+// What a rank's load changes by when the slot's expert loses a replica and `expert` gains it there.
+RiskSearch::Change RiskSearch::replica_change(int rank_id, int slot, int expert) const {
+    const int loser = table_.expert(slot);
+    Change change = {loser, 0, expert, 0};
+    const double fewer = 1.0 / (table_.replicas(loser) - 1);
+    const double more = 1.0 / (table_.replicas(expert) + 1);
+    if (rank_id == table_.rank_of(slot)) {
+        change.u = -share(loser);
+        change.z = more;
+        return change;
+    }
+    if (table_.hosts(rank_id, loser))
+        change.u = fewer - share(loser);
+    if (table_.hosts(rank_id, expert))
+        change.z = more - share(expert);
+    return change;
+}
+
+double RiskSearch::replica_gain(int slot, int expert) const {
+    double gain = 0;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        const Change change = replica_change(rank_id, slot, expert);
+        if (change.u != 0 || change.z != 0)
+            gain += ranks_[static_cast<std::size_t>(rank_id)].penalty -
+                    penalty_after(rank_id, change);
+    }
+    return gain;
+}
+
+void RiskSearch::move_replica(int slot, int expert) {
+    const int loser = table_.expert(slot);
+    std::vector<int> touched;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        const Change change = replica_change(rank_id, slot, expert);
+        if (change.u == 0 && change.z == 0)
+            continue;
+        apply(rank_id, change);
+        touched.push_back(rank_id);
+    }
+    table_.replace(slot, expert);
+    for (const int changed : {loser, expert})
+        inverse_count_[static_cast<std::size_t>(changed)] = 1.0 / table_.replicas(changed);
+    for (const int rank_id : touched)
+        refresh(rank_id);
+}
+
+bool RiskSearch::replica_pass() {
+    std::vector<int> candidates(num_experts_);
+    std::iota(candidates.begin(), candidates.end(), 0);
+    const auto replica_load = [&](int expert) {
+        return problem_->load[static_cast<std::size_t>(expert)] * share(expert);
+    };
+    std::stable_sort(candidates.begin(), candidates.end(), [&](int left, int right) {
+        return replica_load(left) > replica_load(right);
+    });
+    candidates.resize(std::min(candidates.size(), kReplicaCandidates));
+    bool improved = false;
+    for (int slot = 0; slot < table_.num_slots(); ++slot) {
+        if (table_.replicas(table_.expert(slot)) <= problem_->min_replicas)
+            continue;
+        double total = 0;
+        for (const Rank& rank : ranks_)
+            total += rank.penalty;
+        double best = kLeastGain * total;
+        int best_expert = -1;
+        for (const int expert : candidates) {
+            if (table_.hosts(table_.rank_of(slot), expert) ||
+                table_.replicas(expert) >= problem_->max_replicas())
+                continue;
+            const double gain = replica_gain(slot, expert);
+            if (gain > best) {
+                best = gain;
+                best_expert = expert;
+            }
+        }
+        if (best_expert >= 0) {
+            move_replica(slot, best_expert);
+            improved = true;
+        }
+    }
+    return improved;
+}
+
+void RiskSearch::descend(int max_rounds) {
+    for (int round = 0; round < max_rounds; ++round) {
+        for (int pass = 0; pass < kMaxSwapPasses && swap_pass(); ++pass) {
+        }
+        if (!replica_pass())
+            return;
+    }
+    for (int pass = 0; pass < kMaxSwapPasses && swap_pass(); ++pass) {
+    }
+}
+
+int RiskSearch::fullest_rank() const {
+    int fullest = 0;
+    const auto load = [&](int rank_id) {
+        return ranks_[static_cast<std::size_t>(rank_id)].load / problem_->speed(rank_id);
+    };
+    for (int rank_id = 1; rank_id < table_.ep_size(); ++rank_id)
+        if (load(rank_id) > load(fullest))
+            fullest = rank_id;
+    return fullest;
+}
+
+double RiskSearch::fullest_load() const {
+    const int fullest = fullest_rank();
+    return ranks_[static_cast<std::size_t>(fullest)].load / problem_->speed(fullest);
+}
+
+void RiskSearch::limit_fullest(double limit) {
+    const int slots_per_rank = table_.slots_per_rank();
+    for (int step = 0; step < kMaxLimitSteps; ++step) {
+        const int fullest = fullest_rank();
+        const double full = fullest_load();
+        if (full <= limit)
+            return;
+        // at least a quarter of the way, or a step is not worth its price
+        const double below = full - (full - limit) / 4;
+        double best = 0;
+        int best_slot = -1;
+        int best_other = -1;
+        for (int other = 0; other < table_.num_slots(); ++other) {
+            const int rank_id = table_.rank_of(other);
+            if (rank_id == fullest)
+                continue;
+            for (int i = 0; i < slots_per_rank; ++i) {
+                const int slot = fullest * slots_per_rank + i;
+                const int expert = table_.expert(slot);
+                const int other_expert = table_.expert(other);
+                const double difference =
+                    problem_->load[static_cast<std::size_t>(expert)] * share(expert) -
+                    problem_->load[static_cast<std::size_t>(other_expert)] * share(other_expert);
+                if (difference <= 0 || full - difference / problem_->speed(fullest) >= below ||
+                    (ranks_[static_cast<std::size_t>(rank_id)].load + difference) /
+                            problem_->speed(rank_id) >=
+                        below ||
+                    !table_.may_swap(slot, other))
+                    continue;
+                const double penalties =
+                    penalty_after(fullest, {expert, -share(expert), other_expert,
+                                            share(other_expert)}) +
+                    penalty_after(rank_id, {expert, share(expert), other_expert,
+                                            -share(other_expert)}) -
+                    ranks_[static_cast<std::size_t>(rank_id)].penalty;
+                if (best_slot < 0 || penalties < best) {
+                    best = penalties;
+                    best_slot = slot;
+                    best_other = other;
+                }
+            }
+        }
+        if (best_slot < 0)
+            return;
+        swap(best_slot, best_other);
+    }
+}
+
+}  // namespace eplb

@@ -1,0 +1,120 @@
+#ifndef EPLB_PLACEMENT_RISK_SEARCH_H
+#define EPLB_PLACEMENT_RISK_SEARCH_H
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "lib/placement/placement_problem.h"
+#include "lib/placement/slot_table.h"
+
+namespace eplb {
+
+// Lowers what the hottest rank of an iteration is expected to carry.
+//
+// With mu_jw the load that rank j has of workload w on average and V_j its variance from iteration
+// to iteration, the search lowers
+//
+//   Q = sum over w of weight_w * sum over j of exp(beta (mu_jw - 1) + beta^2 V_j / 2)
+//
+// (loads divided by the rank's speed). For normal loads, ln(Q) / beta is an upper bound of the
+// expected imbalance, for every beta > 0 (Jensen; the maximum is at most the soft maximum). It
+// keeps experts apart that rise together, and gives no workload away for another.
+class RiskSearch {
+  public:
+    // problem.covariance may be null: then only the workloads differ. The problem outlives the
+    // search.
+    RiskSearch(const PlacementProblem& problem, SlotTable table);
+
+    const SlotTable& table() const { return table_; }
+
+    // Sets beta to what fits the spread of the ranks' loads now.
+    void fit_beta();
+    double beta() const { return beta_; }
+    void set_beta(double beta);
+
+    double risk() const;  // ln(Q) / beta
+
+    // How much each workload counts, instead of the problem's weights; [num_workloads], sums to 1.
+    void set_workload_weights(std::span<const double> weights);
+
+    // The best exchange of each pair of ranks, and replicas given to other experts, until neither
+    // helps any more or so many rounds are done.
+    void descend(int max_rounds);
+
+    // Exchanges that bring the summed load of the fullest rank down to `limit` where they can,
+    // each the one that adds least to the variances.
+    void limit_fullest(double limit);
+    double fullest_load() const;
+
+  private:
+    struct Rank {
+        double load = 0;      // of the summed counts, not divided by the speed
+        double variance = 0;  // V_j, likewise
+        double penalty = 0;   // the rank's part of Q
+    };
+    // A change of what ranks carry: u replicas of one expert more, z of another.
+    struct Change {
+        int expert;
+        double u;
+        int other;
+        double z;
+    };
+
+    double penalty_after(int rank_id, const Change& change) const;
+    double penalty(int rank_id, std::span<const double> means, double variance) const;
+    void apply(int rank_id, const Change& change);  // before the table changes
+    void refresh(int rank_id);                      // after it
+    void build();
+    int fullest_rank() const;
+
+    void swap(int slot, int other);
+    bool improve_pair(int rank_id, int other_rank);
+    bool swap_pass();
+
+    Change replica_change(int rank_id, int slot, int expert) const;
+    double replica_gain(int slot, int expert) const;
+    void move_replica(int slot, int expert);
+    bool replica_pass();
+
+    double share(int expert) const { return inverse_count_[static_cast<std::size_t>(expert)]; }
+    std::span<double> with_experts(int rank_id) {
+        return std::span(with_experts_).subspan(static_cast<std::size_t>(rank_id) * num_experts_,
+                                                num_experts_);
+    }
+    std::span<const double> with_experts(int rank_id) const {
+        return std::span(with_experts_).subspan(static_cast<std::size_t>(rank_id) * num_experts_,
+                                                num_experts_);
+    }
+    std::span<double> means(int rank_id) {
+        return std::span(means_).subspan(static_cast<std::size_t>(rank_id) * num_workloads_,
+                                         num_workloads_);
+    }
+    std::span<const double> means(int rank_id) const {
+        return std::span(means_).subspan(static_cast<std::size_t>(rank_id) * num_workloads_,
+                                         num_workloads_);
+    }
+
+    const PlacementProblem* problem_;
+    const ExpertMatrix* covariance_;  // may be null
+    SlotTable table_;
+    std::size_t num_experts_;
+    std::size_t num_workloads_;
+    double beta_ = 1;
+    std::vector<double> workload_weight_;  // [num_workloads]
+    std::vector<double> expert_loads_;     // [num_experts][num_workloads]
+    std::vector<double> inverse_count_;    // [num_experts], 1 / replicas
+    std::vector<double> with_experts_;     // [ep_size][num_experts]: covariance of a rank with each
+    std::vector<double> means_;            // [ep_size][num_workloads]
+    std::vector<Rank> ranks_;              // [ep_size]
+    mutable std::vector<double> scratch_;  // [num_workloads]
+
+    // when a rank changed last, and when a pair was last looked at
+    int time_ = 0;
+    std::vector<int> changed_at_;    // [ep_size]
+    std::vector<int> looked_at_;     // [ep_size][ep_size]
+};
+
+}  // namespace eplb
+
+#endif
