@@ -232,4 +232,22 @@ RankFiles open_rank_files(const std::vector<fs::path>& paths) {
     return recording;
 }
 
+void check_same_recording(const RankFiles& recording,
+                          const std::string& what,
+                          const ExpertStatistics& statistics) {
+    const std::string subject = recording.files.front().name() + ": the " + what;
+    const char* const remedy = ": they are of different runs; remove the stale files";
+    if (recording.ep_size() != statistics.ep_size)
+        throw Error(subject + " are of " + std::to_string(recording.ep_size()) +
+                    " ranks, the counts of " + std::to_string(statistics.ep_size) + remedy);
+    if (recording.layers != statistics.layers)
+        throw Error(subject + " have other layers than the counts" + remedy);
+    if (recording.iterations.start > statistics.iter_start ||
+        recording.iterations.stop < statistics.iter_stop())
+        throw Error(subject + " have iterations " + std::to_string(recording.iterations.start) +
+                    " to " + std::to_string(recording.iterations.stop - 1) + ", the counts " +
+                    std::to_string(statistics.iter_start) + " to " +
+                    std::to_string(statistics.iter_stop() - 1) + remedy);
+}
+
 }  // namespace eplb

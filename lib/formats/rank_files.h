@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/base/safetensors.h"
+#include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/selection.h"
 
 // The rank files of a TensorRT-LLM statistics folder as files and keys; what their tensors mean is
@@ -20,6 +21,7 @@ namespace eplb {
 // "{prefix}{rank}.safetensors"
 constexpr std::string_view kCountsPrefix = "rank";
 constexpr std::string_view kRoutedIdsPrefix = "token_selected_experts_rank";
+constexpr std::string_view kCooccurrencePrefix = "cooccurrence_rank";
 
 std::filesystem::path rank_path(const std::filesystem::path& folder,
                                 std::string_view prefix,
@@ -77,6 +79,12 @@ struct RankFiles {
 // At least one path. Every rank has the same keys, every iteration the same layers, and no
 // iteration is left out; everything else is an Error.
 RankFiles open_rank_files(const std::vector<std::filesystem::path>& paths);
+
+// Files that lie beside the counts belong to them: same ranks and layers, and the iterations of the
+// counts are there. An Error that calls their content `what` ("routed ids") otherwise.
+void check_same_recording(const RankFiles& recording,
+                          const std::string& what,
+                          const ExpertStatistics& statistics);
 
 }  // namespace eplb
 

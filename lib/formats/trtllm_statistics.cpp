@@ -290,25 +290,6 @@ ExpertStatistics shape_of(const Meta& meta,
 
 // ---- routed ids ----
 
-void check_same_recording(const fs::path& folder,
-                          const RankFiles& recording,
-                          const ExpertStatistics& statistics) {
-    const std::string name = rank_path(folder, kRoutedIdsPrefix, 0).string();
-    const char* const remedy = ": they are of different runs; remove the stale files";
-    if (recording.ep_size() != statistics.ep_size)
-        throw Error(name + ": the routed ids are of " + std::to_string(recording.ep_size()) +
-                    " ranks, the counts of " + std::to_string(statistics.ep_size) + remedy);
-    if (recording.layers != statistics.layers)
-        throw Error(name + ": the routed ids have other layers than the counts" + remedy);
-    if (recording.iterations.start > statistics.iter_start ||
-        recording.iterations.stop < statistics.iter_stop())
-        throw Error(name + ": the routed ids have iterations " +
-                    std::to_string(recording.iterations.start) + " to " +
-                    std::to_string(recording.iterations.stop - 1) + ", the counts " +
-                    std::to_string(statistics.iter_start) + " to " +
-                    std::to_string(statistics.iter_stop() - 1) + remedy);
-}
-
 std::vector<std::int32_t> read_ids(const SafetensorsReader& file,
                                    const Tensor& tensor,
                                    const ExpertStatistics& statistics) {
@@ -420,7 +401,7 @@ std::optional<RoutedIds> read_trtllm_routed_ids(const fs::path& folder,
     if (paths.empty())
         return std::nullopt;
     const RankFiles recording = open_rank_files(paths);
-    check_same_recording(folder, recording, statistics);
+    check_same_recording(recording, "routed ids", statistics);
 
     RoutedIds routed;
     routed.top_k = statistics.top_k;
