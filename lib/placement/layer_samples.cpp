@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "lib/placement/bound.h"
+
 namespace eplb {
 namespace {
 
@@ -163,15 +165,16 @@ class LayerOfWorkload {
     void add_sampling_variance(double scale,
                                const std::vector<double>& variance,
                                ExpertMatrix& covariance) const {
-        const std::vector<double> mean = load();
-        std::vector<double> model(num_experts());
+        const std::vector<double> model = sampling_variance(
+            load(), ep_size_, workload_.statistics->top_k, ids_per_rank());
         double ratio = 0;
-        for (std::size_t expert = 0; expert < model.size(); ++expert) {
-            const double routed = workload_.statistics->top_k * mean[expert] / ep_size_;
-            model[expert] =
-                std::max(mean[expert], 1e-4) * std::max(1 - routed, 0.03) / ids_per_rank();
-            ratio += variance[expert] / model[expert] / static_cast<double>(model.size());
-        }
+        int num_routed = 0;
+        for (std::size_t expert = 0; expert < model.size(); ++expert)
+            if (model[expert] > 0) {
+                ratio += variance[expert] / model[expert];
+                ++num_routed;
+            }
+        ratio /= num_routed;
         for (std::size_t expert = 0; expert < model.size(); ++expert)
             covariance.row(expert)[expert] += scale * ratio * model[expert];
     }
