@@ -40,25 +40,28 @@ void mirror(ExpertMatrix& matrix) {
             matrix.row(expert)[other] = matrix.at(other, expert);
 }
 
-// One layer of one workload.
-class LayerOfWorkload {
+// One range, with its sums.
+class FittedRange {
   public:
-    LayerOfWorkload(const Workload& workload, int layer, int ep_size)
-        : workload_(workload), layer_(layer), ep_size_(ep_size), sums_(num_experts()) {
-        for (int i = workload.begin; i < workload.end; ++i) {
-            const std::vector<double> counts = iteration_counts(i);
-            const double total = sum_of(counts);
-            if (total == 0)
+    FittedRange(const SampleRange& range, int ep_size)
+        : range_(range),
+          ep_size_(ep_size),
+          sums_(static_cast<std::size_t>(range.samples->num_experts())) {
+        for (int i = range.begin; i < range.end; ++i) {
+            if (range.samples->total(i) == 0)
                 continue;
             iterations_.push_back(i);
+            const std::span<const double> counts = range.samples->iteration(i);
             for (std::size_t expert = 0; expert < counts.size(); ++expert)
                 sums_[expert] += counts[expert];
         }
         total_ = sum_of(sums_);
     }
 
+    std::span<const double> sums() const { return sums_; }
+    double total() const { return total_; }
     bool has_tokens() const { return total_ > 0; }
-    double weight() const { return workload_.weight; }
+    double weight() const { return range_.weight; }
     int num_iterations() const { return static_cast<int>(iterations_.size()); }
     double ids_per_rank() const { return total_ / num_iterations() / ep_size_; }
 
@@ -70,14 +73,11 @@ class LayerOfWorkload {
         return load;
     }
 
-    // += scale * the estimate that the class comment of make_problem() describes.
+    // += scale * the estimate that make_problem() describes.
     void add_covariance(double scale, ExpertMatrix& covariance) const {
-        const bool several_sources = workload_.statistics->num_sources > 1;
-        if (num_iterations() < 2) {
-            if (several_sources)
-                add_source_covariance(scale, covariance);
+        const bool several_sources = range_.samples->statistics().num_sources > 1;
+        if (num_iterations() < 2)
             return;
-        }
         const double share = several_sources
                                  ? num_iterations() / (num_iterations() + kIterationsOfEqualWeight)
                                  : kShareAgainstDiagonal;
@@ -89,19 +89,7 @@ class LayerOfWorkload {
     }
 
   private:
-    std::size_t num_experts() const {
-        return static_cast<std::size_t>(workload_.statistics->num_experts);
-    }
-
-    std::vector<double> iteration_counts(int iteration) const {
-        std::vector<double> counts(num_experts());
-        for (int source = 0; source < workload_.statistics->num_sources; ++source) {
-            const auto row = workload_.statistics->row(iteration, layer_, source);
-            for (std::size_t expert = 0; expert < counts.size(); ++expert)
-                counts[expert] += static_cast<double>(row[expert]);
-        }
-        return counts;
-    }
+    std::size_t num_experts() const { return sums_.size(); }
 
     // Evenly spaced ones, so that no more than kMaxRows rows are summed.
     std::vector<int> picked_iterations(int rows_per_iteration) const {
@@ -118,8 +106,9 @@ class LayerOfWorkload {
         std::vector<std::vector<double>> rows;
         std::vector<double> mean(num_experts());
         for (const int i : picked_iterations(1)) {
-            rows.push_back(iteration_counts(i));
-            const double unit = ep_size_ / sum_of(rows.back());
+            const std::span<const double> counts = range_.samples->iteration(i);
+            rows.emplace_back(counts.begin(), counts.end());
+            const double unit = ep_size_ / range_.samples->total(i);
             for (std::size_t expert = 0; expert < mean.size(); ++expert)
                 mean[expert] += rows.back()[expert] *= unit;
         }
@@ -138,17 +127,17 @@ class LayerOfWorkload {
     // What the sum over source ranks would vary by if each drew its tokens on its own: the sum of
     // the ranks' covariances around the iteration's shares.
     void add_source_covariance(double scale, ExpertMatrix& covariance) const {
-        const int num_sources = workload_.statistics->num_sources;
+        const int num_sources = range_.samples->statistics().num_sources;
         const std::vector<int> picked = picked_iterations(num_sources);
         std::vector<double> row(num_experts());
         for (const int i : picked) {
-            const std::vector<double> mean = iteration_counts(i);
-            const double total = sum_of(mean);
+            const std::span<const double> mean = range_.samples->iteration(i);
+            const double total = range_.samples->total(i);
             const double factor = scale * num_sources / (num_sources - 1.0) *
                                   (ep_size_ / total) * (ep_size_ / total) /
                                   static_cast<double>(picked.size());
             for (int source = 0; source < num_sources; ++source) {
-                const auto counts = workload_.statistics->row(i, layer_, source);
+                const auto counts = range_.samples->statistics().row(i, range_.samples->layer(), source);
                 double source_total = 0;
                 for (std::size_t expert = 0; expert < row.size(); ++expert) {
                     row[expert] = static_cast<double>(counts[expert]);
@@ -166,7 +155,7 @@ class LayerOfWorkload {
                                const std::vector<double>& variance,
                                ExpertMatrix& covariance) const {
         const std::vector<double> model = sampling_variance(
-            load(), ep_size_, workload_.statistics->top_k, ids_per_rank());
+            load(), ep_size_, range_.samples->statistics().top_k, ids_per_rank());
         double ratio = 0;
         int num_routed = 0;
         for (std::size_t expert = 0; expert < model.size(); ++expert)
@@ -179,8 +168,7 @@ class LayerOfWorkload {
             covariance.row(expert)[expert] += scale * ratio * model[expert];
     }
 
-    Workload workload_;
-    int layer_;
+    SampleRange range_;
     int ep_size_;
     std::vector<int> iterations_;  // positions of those with tokens
     std::vector<double> sums_;     // [num_experts]
@@ -197,43 +185,78 @@ std::vector<double> normalized_speeds(const Deployment& deployment) {
 
 }  // namespace
 
-Workload whole(const ExpertStatistics& statistics, double weight) {
-    return {&statistics, 0, statistics.num_iterations, weight};
+LayerSamples::LayerSamples(const ExpertStatistics& statistics, int layer)
+    : statistics_(&statistics),
+      layer_(layer),
+      counts_(static_cast<std::size_t>(statistics.num_iterations) *
+              static_cast<std::size_t>(statistics.num_experts)),
+      totals_(static_cast<std::size_t>(statistics.num_iterations)) {
+    double* counts = counts_.data();
+    for (int i = 0; i < statistics.num_iterations; ++i) {
+        for (int source = 0; source < statistics.num_sources; ++source) {
+            const std::span<const std::int64_t> row = statistics.row(i, layer, source);
+            for (std::size_t expert = 0; expert < row.size(); ++expert)
+                counts[expert] += static_cast<double>(row[expert]);
+        }
+        totals_[static_cast<std::size_t>(i)] = sum_of(iteration(i));
+        counts += statistics.num_experts;
+    }
 }
 
-PlacementProblem make_problem(std::span<const Workload> workloads,
-                              int layer,
-                              const Deployment& deployment) {
+std::vector<double> mixed_counts(std::span<const SampleRange> ranges) {
+    std::vector<FittedRange> fitted;
+    double total = 0;
+    for (const SampleRange& range : ranges) {
+        fitted.emplace_back(range, 1);
+        total += fitted.back().total();
+    }
+    std::vector<double> counts(fitted.front().sums().begin(), fitted.front().sums().end());
+    if (fitted.size() == 1)
+        return counts;
+    std::fill(counts.begin(), counts.end(), 0.0);
+    double total_weight = 0;
+    for (const FittedRange& range : fitted)
+        if (range.has_tokens())
+            total_weight += range.weight();
+    const double unit = total / static_cast<double>(fitted.size());
+    for (const FittedRange& range : fitted)
+        if (range.has_tokens())
+            for (std::size_t expert = 0; expert < counts.size(); ++expert)
+                counts[expert] += range.sums()[expert] * (range.weight() / total_weight) *
+                                  (unit / range.total());
+    return counts;
+}
+
+PlacementProblem make_problem(std::span<const SampleRange> ranges, const Deployment& deployment) {
     PlacementProblem problem;
-    problem.num_experts = workloads.front().statistics->num_experts;
+    problem.num_experts = ranges.front().samples->num_experts();
     problem.ep_size = deployment.ep_size;
     problem.slots_per_rank = deployment.slots_per_rank();
     problem.min_replicas = deployment.min_replicas;
     problem.rank_speed = normalized_speeds(deployment);
-    problem.top_k = workloads.front().statistics->top_k;
+    problem.top_k = ranges.front().samples->statistics().top_k;
     problem.load.resize(static_cast<std::size_t>(problem.num_experts));
 
-    std::vector<LayerOfWorkload> layers;
-    for (const Workload& workload : workloads) {
-        LayerOfWorkload candidate(workload, layer, deployment.ep_size);
-        if (candidate.has_tokens())
-            layers.push_back(std::move(candidate));
-    }
+    std::vector<FittedRange> fitted;
     double total_weight = 0;
-    for (const LayerOfWorkload& workload : layers)
-        total_weight += workload.weight();
+    for (const SampleRange& range : ranges) {
+        FittedRange candidate(range, deployment.ep_size);
+        if (!candidate.has_tokens())
+            continue;
+        total_weight += range.weight;
+        fitted.push_back(std::move(candidate));
+    }
     auto covariance = std::make_shared<ExpertMatrix>(problem.load.size());
     bool has_covariance = false;
-    for (const LayerOfWorkload& workload : layers) {
-        const double weight = workload.weight() / total_weight;
-        const std::vector<double> load = workload.load();
+    for (const FittedRange& range : fitted) {
+        const double weight = range.weight() / total_weight;
+        const std::vector<double> load = range.load();
         problem.workload_weight.push_back(weight);
         problem.workload_load.insert(problem.workload_load.end(), load.begin(), load.end());
         for (std::size_t expert = 0; expert < load.size(); ++expert)
             problem.load[expert] += weight * load[expert];
-        problem.ids_per_rank += weight * workload.ids_per_rank();
-        workload.add_covariance(weight, *covariance);
-        has_covariance |= workload.num_iterations() > 1;
+        range.add_covariance(weight, *covariance);
+        has_covariance |= range.num_iterations() > 1;
     }
     if (has_covariance) {
         mirror(*covariance);

@@ -54,9 +54,10 @@ struct PlacementProblem {
     // their workload. Null where nothing is known of it.
     std::shared_ptr<const ExpertMatrix> covariance;
 
-    // Pure sampling noise needs these: routed ids per rank and iteration, and ids per token.
-    double ids_per_rank = 0;  // 0: unknown, or as good as infinite
-    int top_k = 1;
+    // How often a token takes two experts together: [num_experts][num_experts], mean number per
+    // token, 0 on the diagonal. Null unless traffic counts.
+    std::shared_ptr<const ExpertMatrix> cooccurrence;
+    int top_k = 1;  // experts per token
 
     int num_slots() const { return ep_size * slots_per_rank; }
     int num_workloads() const { return static_cast<int>(workload_weight.size()); }
@@ -67,6 +68,9 @@ struct PlacementProblem {
 
     // How many replicas of one expert can be of use: one per rank, and all others need their own.
     int max_replicas() const;
+
+    // (sum of load) / (sum of speed): what every rank would carry at best
+    double mean_load() const;
 
     double speed(int rank_id) const {
         return rank_speed.empty() ? 1.0 : rank_speed[static_cast<std::size_t>(rank_id)];

@@ -26,6 +26,7 @@ constexpr int kMaxLimitSteps = 400;
 RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
     : problem_(&problem),
       covariance_(problem.covariance.get()),
+      cooccurrence_(problem.cooccurrence.get()),
       table_(std::move(table)),
       num_experts_(problem.load.size()),
       num_workloads_(problem.workload_weight.size()),
@@ -35,6 +36,9 @@ RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
       with_experts_(covariance_ == nullptr
                         ? 0
                         : static_cast<std::size_t>(problem.ep_size) * num_experts_),
+      taken_with_(cooccurrence_ == nullptr
+                      ? 0
+                      : static_cast<std::size_t>(problem.ep_size) * num_experts_),
       means_(static_cast<std::size_t>(problem.ep_size) * num_workloads_),
       ranks_(static_cast<std::size_t>(problem.ep_size)),
       scratch_(num_workloads_),
@@ -65,13 +69,17 @@ void RiskSearch::apply(int rank_id, const Change& change) {
     for (std::size_t w = 0; w < num_workloads_; ++w)
         rank_means[w] += change.u * expert_loads_[expert * num_workloads_ + w] +
                          change.z * expert_loads_[other * num_workloads_ + w];
-    if (covariance_ == nullptr)
-        return;
-    const std::span<double> row = with_experts(rank_id);
-    const std::span<const double> of_expert = covariance_->row(expert);
-    const std::span<const double> of_other = covariance_->row(other);
-    for (std::size_t i = 0; i < num_experts_; ++i)
-        row[i] += change.u * of_expert[i] + change.z * of_other[i];
+    const auto add_rows = [&](const ExpertMatrix* matrix, std::vector<double>& rows) {
+        if (matrix == nullptr)
+            return;
+        const std::span<double> row = row_of(rows, rank_id);
+        const std::span<const double> of_expert = matrix->row(expert);
+        const std::span<const double> of_other = matrix->row(other);
+        for (std::size_t i = 0; i < num_experts_; ++i)
+            row[i] += change.u * of_expert[i] + change.z * of_other[i];
+    };
+    add_rows(covariance_, with_experts_);
+    add_rows(cooccurrence_, taken_with_);
 }
 
 void RiskSearch::refresh(int rank_id) {
@@ -79,20 +87,27 @@ void RiskSearch::refresh(int rank_id) {
     for (const int expert : table_.rank(rank_id)) {
         rank.load += share(expert) * problem_->load[static_cast<std::size_t>(expert)];
         if (covariance_ != nullptr)
-            rank.variance += share(expert) * with_experts(rank_id)[static_cast<std::size_t>(expert)];
+            rank.variance +=
+                share(expert) * row_of(with_experts_, rank_id)[static_cast<std::size_t>(expert)];
+        if (cooccurrence_ != nullptr)
+            rank.together +=
+                share(expert) * row_of(taken_with_, rank_id)[static_cast<std::size_t>(expert)] / 2;
     }
-    rank.penalty = penalty(rank_id, means(rank_id), rank.variance);
+    rank.penalty = penalty(rank_id, means(rank_id), rank.variance, rank.together);
     ranks_[static_cast<std::size_t>(rank_id)] = rank;
     changed_at_[static_cast<std::size_t>(rank_id)] = ++time_;
 }
 
-double RiskSearch::penalty(int rank_id, std::span<const double> means, double variance) const {
+double RiskSearch::penalty(int rank_id,
+                           std::span<const double> means,
+                           double variance,
+                           double together) const {
     const double scale = beta_ / problem_->speed(rank_id);
     const double spread = scale * scale * variance / 2 - beta_;
     double sum = 0;
     for (std::size_t w = 0; w < means.size(); ++w)
         sum += workload_weight_[w] * fast_exp(scale * means[w] + spread);
-    return sum;
+    return sum - send_price_ * together;
 }
 
 double RiskSearch::penalty_after(int rank_id, const Change& change) const {
@@ -104,13 +119,19 @@ double RiskSearch::penalty_after(int rank_id, const Change& change) const {
                       change.z * expert_loads_[other * num_workloads_ + w];
     double variance = ranks_[static_cast<std::size_t>(rank_id)].variance;
     if (covariance_ != nullptr) {
-        const std::span<const double> row = with_experts(rank_id);
+        const std::span<const double> row = row_of(with_experts_, rank_id);
         variance += 2 * change.u * row[expert] + 2 * change.z * row[other] +
                     change.u * change.u * covariance_->at(expert, expert) +
                     change.z * change.z * covariance_->at(other, other) +
                     2 * change.u * change.z * covariance_->at(expert, other);
     }
-    return penalty(rank_id, scratch_, variance);
+    double together = ranks_[static_cast<std::size_t>(rank_id)].together;
+    if (cooccurrence_ != nullptr) {
+        const std::span<const double> row = row_of(taken_with_, rank_id);
+        together += change.u * row[expert] + change.z * row[other] +
+                    change.u * change.z * cooccurrence_->at(expert, other);
+    }
+    return penalty(rank_id, scratch_, variance, together);
 }
 
 void RiskSearch::fit_beta() {
@@ -143,8 +164,31 @@ void RiskSearch::set_workload_weights(std::span<const double> weights) {
 double RiskSearch::risk() const {
     double sum = 0;
     for (const Rank& rank : ranks_)
-        sum += rank.penalty;
+        sum += rank.penalty + send_price_ * rank.together;
     return std::log(sum) / beta_;
+}
+
+double RiskSearch::workload_risk(int workload) const {
+    double sum = 0;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        const double scale = beta_ / problem_->speed(rank_id);
+        sum += fast_exp(scale * means(rank_id)[static_cast<std::size_t>(workload)] - beta_ +
+                        scale * scale * ranks_[static_cast<std::size_t>(rank_id)].variance / 2);
+    }
+    return std::log(sum) / beta_;
+}
+
+double RiskSearch::saved_sends() const {
+    double sum = 0;
+    for (const Rank& rank : ranks_)
+        sum += rank.together;
+    return sum;
+}
+
+void RiskSearch::set_traffic_weight(double weight) {
+    // d(ln(Q) / beta) = dQ / (beta Q)
+    send_price_ = weight * beta_ * std::exp(beta_ * risk()) / problem_->top_k;
+    set_beta(beta_);
 }
 
 void RiskSearch::swap(int slot, int other) {
@@ -161,7 +205,7 @@ bool RiskSearch::improve_pair(int rank_id, int other_rank) {
     const int slots_per_rank = table_.slots_per_rank();
     const double before = ranks_[static_cast<std::size_t>(rank_id)].penalty +
                           ranks_[static_cast<std::size_t>(other_rank)].penalty;
-    double best = before * (1 - kLeastGain);
+    double best = before - kLeastGain * std::abs(before);
     int best_slot = -1;
     int best_other = -1;
     for (int i = 0; i < slots_per_rank; ++i) {
@@ -176,7 +220,7 @@ bool RiskSearch::improve_pair(int rank_id, int other_rank) {
                 continue;
             const double first = penalty_after(
                 rank_id, {expert, -share(expert), other_expert, share(other_expert)});
-            if (first >= best)
+            if (send_price_ == 0 && first >= best)
                 continue;
             const double sum =
                 first + penalty_after(other_rank, {expert, share(expert), other_expert,
@@ -272,7 +316,7 @@ bool RiskSearch::replica_pass() {
         double total = 0;
         for (const Rank& rank : ranks_)
             total += rank.penalty;
-        double best = kLeastGain * total;
+        double best = kLeastGain * std::abs(total);
         int best_expert = -1;
         for (const int expert : candidates) {
             if (table_.hosts(table_.rank_of(slot), expert) ||

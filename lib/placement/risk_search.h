@@ -35,8 +35,18 @@ class RiskSearch {
 
     double risk() const;  // ln(Q) / beta
 
+    // The same of one workload alone.
+    double workload_risk(int workload) const;
+
     // How much each workload counts, instead of the problem's weights; [num_workloads], sums to 1.
     void set_workload_weights(std::span<const double> weights);
+
+    // Lets a descent also lower how many ranks a token is sent to, where `weight` of imbalance is a
+    // fair price for one rank less per routed id; 0: it does not count. Needs cooccurrence.
+    void set_traffic_weight(double weight);
+
+    // How many sends per token the placement saves, nearly: pairs of a token's experts on one rank.
+    double saved_sends() const;
 
     // The best exchange of each pair of ranks, and replicas given to other experts, until neither
     // helps any more or so many rounds are done.
@@ -51,7 +61,8 @@ class RiskSearch {
     struct Rank {
         double load = 0;      // of the summed counts, not divided by the speed
         double variance = 0;  // V_j, likewise
-        double penalty = 0;   // the rank's part of Q
+        double together = 0;  // sends saved
+        double penalty = 0;   // the rank's part of Q, less the price of the sends saved
     };
     // A change of what ranks carry: u replicas of one expert more, z of another.
     struct Change {
@@ -62,7 +73,10 @@ class RiskSearch {
     };
 
     double penalty_after(int rank_id, const Change& change) const;
-    double penalty(int rank_id, std::span<const double> means, double variance) const;
+    double penalty(int rank_id,
+                   std::span<const double> means,
+                   double variance,
+                   double together) const;
     void apply(int rank_id, const Change& change);  // before the table changes
     void refresh(int rank_id);                      // after it
     void build();
@@ -78,13 +92,11 @@ class RiskSearch {
     bool replica_pass();
 
     double share(int expert) const { return inverse_count_[static_cast<std::size_t>(expert)]; }
-    std::span<double> with_experts(int rank_id) {
-        return std::span(with_experts_).subspan(static_cast<std::size_t>(rank_id) * num_experts_,
-                                                num_experts_);
-    }
-    std::span<const double> with_experts(int rank_id) const {
-        return std::span(with_experts_).subspan(static_cast<std::size_t>(rank_id) * num_experts_,
-                                                num_experts_);
+    // a rank's row of with_experts_ or taken_with_
+    template <typename Rows>
+    auto row_of(Rows& rows, int rank_id) const {
+        return std::span(rows).subspan(static_cast<std::size_t>(rank_id) * num_experts_,
+                                       num_experts_);
     }
     std::span<double> means(int rank_id) {
         return std::span(means_).subspan(static_cast<std::size_t>(rank_id) * num_workloads_,
@@ -96,7 +108,8 @@ class RiskSearch {
     }
 
     const PlacementProblem* problem_;
-    const ExpertMatrix* covariance_;  // may be null
+    const ExpertMatrix* covariance_;    // may be null
+    const ExpertMatrix* cooccurrence_;  // likewise
     SlotTable table_;
     std::size_t num_experts_;
     std::size_t num_workloads_;
@@ -105,6 +118,8 @@ class RiskSearch {
     std::vector<double> expert_loads_;     // [num_experts][num_workloads]
     std::vector<double> inverse_count_;    // [num_experts], 1 / replicas
     std::vector<double> with_experts_;     // [ep_size][num_experts]: covariance of a rank with each
+    std::vector<double> taken_with_;       // [ep_size][num_experts]: pairs of a rank with each
+    double send_price_ = 0;                // of a send saved, in units of Q
     std::vector<double> means_;            // [ep_size][num_workloads]
     std::vector<Rank> ranks_;              // [ep_size]
     mutable std::vector<double> scratch_;  // [num_workloads]

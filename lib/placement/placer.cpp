@@ -1,0 +1,234 @@
+#include "lib/placement/placer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "lib/placement/aggregated.h"
+#include "lib/placement/annealing.h"
+#include "lib/placement/balance_search.h"
+#include "lib/placement/bound.h"
+#include "lib/placement/distinct_packing.h"
+#include "lib/placement/node_split.h"
+#include "lib/placement/risk_search.h"
+
+namespace eplb {
+namespace {
+
+// of the summed load, in mean rank loads: closer to the bound than this is close enough
+constexpr double kCloseEnough = 1e-4;
+constexpr double kCloseEnoughAtFewSlots = 1e-3;  // where it is hard to come closer
+constexpr int kFewSlots = 5;                     // per rank
+constexpr int kKicks = 200;
+constexpr int kAnnealingSteps = 100000;
+constexpr int kMaxDoublings = 6;
+constexpr int kDescentRounds = 2;
+// with fewer slots per rank, replicas have to be in proportion to the load
+constexpr int kSlotsForFreeReplicas = 5;
+constexpr double kReplicaExponent = 0.5;
+constexpr int kWorstRounds = 6;
+constexpr int kTrafficTrials = 6;
+
+bool has_risk(const PlacementProblem& problem) {
+    return problem.covariance != nullptr || problem.num_workloads() > 1;
+}
+
+
+// Every rank holds every expert, and all ranks are the same.
+Placement place_everywhere(const PlacementProblem& problem) {
+    Placement placement{problem.ep_size, problem.slots_per_rank, {}};
+    for (int slot = 0; slot < problem.num_slots(); ++slot)
+        placement.expert_ids.push_back(slot % problem.slots_per_rank % problem.num_experts);
+    return placement;
+}
+
+int doubled(int number, int round) {
+    return number << std::min(round, kMaxDoublings);
+}
+
+SlotTable search_aggregated(const PlacementProblem& problem, double bound, int round) {
+    const double close = problem.slots_per_rank <= kFewSlots ? kCloseEnoughAtFewSlots : kCloseEnough;
+    return place_aggregated(problem, {.bound = bound,
+                                      .tolerance = close * problem.mean_load() / (1 << round),
+                                      .num_kicks = doubled(kKicks, round),
+                                      .seed = static_cast<std::uint64_t>(round)});
+}
+
+// Gives weight to the workloads that fare worst, descends, and keeps what is best for the worst.
+void descend_for_worst(const PlacementProblem& problem, RiskSearch& search) {
+    const auto worst_risk = [&](const RiskSearch& of) {
+        double worst = of.workload_risk(0);
+        for (int workload = 1; workload < problem.num_workloads(); ++workload)
+            worst = std::max(worst, of.workload_risk(workload));
+        return worst;
+    };
+    std::vector<double> weights = problem.workload_weight;
+    RiskSearch best = search;
+    double best_risk = worst_risk(search);
+    for (int round = 0; round < kWorstRounds; ++round) {
+        const double worst = worst_risk(search);
+        double total = 0;
+        for (std::size_t w = 0; w < weights.size(); ++w) {
+            const double ratio = search.workload_risk(static_cast<int>(w)) / worst;
+            weights[w] *= std::exp(2 * (std::max(ratio, 0.0) - 1));
+            total += weights[w];
+        }
+        for (double& weight : weights)
+            weight /= total;
+        search.set_workload_weights(weights);
+        search.descend(kDescentRounds);
+        const double risk = worst_risk(search);
+        if (risk < best_risk) {
+            best_risk = risk;
+            best = search;
+        }
+    }
+    search = std::move(best);
+    search.set_workload_weights(problem.workload_weight);
+}
+
+// As much of the traffic weight as the budget allows.
+void descend_for_traffic(const PlacerOptions& options, RiskSearch& search) {
+    const RiskSearch start = search;
+    const double limit = search.risk() + options.traffic_budget;
+    double weight = options.co_occurrence;
+    for (int trial = 0; trial < kTrafficTrials; ++trial, weight /= 2) {
+        search = start;
+        search.set_traffic_weight(weight);
+        search.descend(kDescentRounds);
+        if (search.risk() <= limit)
+            return;
+    }
+    search = start;
+}
+
+SlotTable search_risk(const PlacementProblem& problem,
+                      const PlacerOptions& options,
+                      double bound,
+                      int round,
+                      double& beta) {
+    SlotTable start = [&] {
+        if (problem.slots_per_rank < kSlotsForFreeReplicas)
+            return search_aggregated(problem, bound, 0);
+        BalanceSearch search(problem,
+                             pack_distinct(problem, problem.load,
+                                           replicate(problem, problem.load, kReplicaExponent)));
+        search.descend(bound + kCloseEnough * problem.mean_load());
+        return search.table();
+    }();
+    RiskSearch search(problem, anneal(problem, std::move(start), doubled(kAnnealingSteps, round),
+                                      static_cast<std::uint64_t>(round)));
+    search.descend(kDescentRounds);
+    if (beta == 0)
+        beta = search.beta();
+    if (options.robust == Robust::worst && problem.num_workloads() > 1)
+        descend_for_worst(problem, search);
+    const double limit = bound + options.tolerance * problem.mean_load();
+    if (options.co_occurrence > 0 && problem.cooccurrence != nullptr)
+        descend_for_traffic(options, search);
+    search.limit_fullest(limit);
+    return search.table();
+}
+
+Placed place_round(const PlacementProblem& problem,
+                   const Deployment& deployment,
+                   const PlacerOptions& options,
+                   int round);
+
+Placed place_on_nodes(const PlacementProblem& problem,
+                      const Deployment& deployment,
+                      const PlacerOptions& options,
+                      int round) {
+    Deployment node = deployment;
+    node.num_nodes = node.num_groups = 1;
+    const std::vector<std::vector<int>> experts =
+        assign_to_nodes(problem, deployment, [&](const PlacementProblem& groups) {
+            return place_round(groups, node, options, round).placement;
+        });
+    Placed placed{{problem.ep_size, problem.slots_per_rank, {}}, 0};
+    for (int i = 0; i < deployment.num_nodes; ++i) {
+        const std::vector<int>& ids = experts[static_cast<std::size_t>(i)];
+        const Placed part =
+            place_round(node_problem(problem, deployment, i, ids), node, options, round);
+        for (const int position : part.placement.expert_ids)
+            placed.placement.expert_ids.push_back(ids[static_cast<std::size_t>(position)]);
+        placed.beta = std::max(placed.beta, part.beta);
+    }
+    return placed;
+}
+
+Placed place_round(const PlacementProblem& problem,
+                   const Deployment& deployment,
+                   const PlacerOptions& options,
+                   int round) {
+    if (problem.slots_per_rank >= problem.num_experts)
+        return {place_everywhere(problem), 0};
+    if (problem.mean_load() == 0) {
+        const std::vector<double> even(problem.load.size(), 1.0);
+        return {pack_distinct(problem, even, replicate(problem, even, 0)).placement(), 0};
+    }
+    if (deployment.num_nodes > 1)
+        return place_on_nodes(problem, deployment, options, round);
+    const double bound = aggregated_bound(problem);
+    if (options.objective == Objective::aggregated || !has_risk(problem))
+        return {search_aggregated(problem, bound, round).placement(), 0};
+    double beta = 0;
+    SlotTable table = search_risk(problem, options, bound, round, beta);
+    return {table.placement(), beta};
+}
+
+double score(const PlacementProblem& problem,
+             const PlacerOptions& options,
+             const Placement& placement,
+             double beta) {
+    SlotTable table(placement, problem.num_experts);
+    if (beta == 0)
+        return BalanceSearch(problem, std::move(table)).fullest_load();
+    RiskSearch search(problem, std::move(table));
+    search.set_beta(beta);
+    if (options.robust == Robust::mean)
+        return search.risk() -
+               options.co_occurrence * search.saved_sends() / std::max(1, problem.top_k);
+    double worst = search.workload_risk(0);
+    for (int workload = 1; workload < problem.num_workloads(); ++workload)
+        worst = std::max(worst, search.workload_risk(workload));
+    return worst;
+}
+
+}  // namespace
+
+Placed place(const PlacementProblem& problem,
+             const Deployment& deployment,
+             const PlacerOptions& options) {
+    return place_round(problem, deployment, options, 0);
+}
+
+void improve(const PlacementProblem& problem,
+             const Deployment& deployment,
+             const PlacerOptions& options,
+             int round,
+             Placed& placed) {
+    if (problem.mean_load() == 0 || problem.slots_per_rank >= problem.num_experts)
+        return;
+    Placed other = place_round(problem, deployment, options, round);
+    if (score(problem, options, other.placement, placed.beta) <
+        score(problem, options, placed.placement, placed.beta))
+        placed.placement = std::move(other.placement);
+}
+
+double imbalance_bound(const PlacementProblem& problem, const Deployment& deployment) {
+    const double mean = problem.mean_load();
+    if (mean == 0)
+        return 0;
+    double bound = aggregated_bound(problem);
+    if (deployment.num_nodes > 1) {
+        // no rank of the fullest node can be below the node's mean
+        const PlacementProblem groups = group_problem(problem, deployment);
+        bound = std::max(bound, aggregated_bound(groups) / groups.mean_load() * mean);
+    }
+    return bound / mean - 1;
+}
+
+}  // namespace eplb
