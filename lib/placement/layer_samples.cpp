@@ -16,7 +16,7 @@ constexpr int kMaxRows = 512;
 constexpr double kIterationsOfEqualWeight = 40;
 
 // The share of the sample covariance where only a diagonal stands against it.
-constexpr double kShareAgainstDiagonal = 0.6;
+constexpr double kShareAgainstDiagonal = 0.8;
 
 double sum_of(std::span<const double> values) {
     return std::accumulate(values.begin(), values.end(), 0.0);

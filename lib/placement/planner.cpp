@@ -1,99 +1,305 @@
 #include "lib/placement/planner.h"
 
 #include <algorithm>
-#include <string>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <mutex>
+#include <utility>
 
 #include "lib/base/error.h"
-#include "lib/placement/hierarchical.h"
-#include "lib/placement/packing.h"
-#include "lib/placement/replication.h"
+#include "lib/placement/evaluation.h"
+#include "lib/placement/layer_planner.h"
 
 namespace eplb {
 namespace {
 
-std::string quantity(const char* name, int value) {
-    return std::string(name) + " " + std::to_string(value);
+// stretches of iterations that each segment of a cross-validation is cut into
+constexpr int kBlocksPerSegment = 5;
+
+void check_workloads(std::span<const Workload> workloads) {
+    for (const Workload& workload : workloads) {
+        const ExpertStatistics& statistics = *workload.statistics;
+        const ExpertStatistics& first = *workloads.front().statistics;
+        if (statistics.ids == IdKind::slot)
+            throw Error(
+                "statistics: the ids are slots of a config, not experts; fold them with the "
+                "config that was in force during the recording");
+        if (statistics.num_experts != first.num_experts || statistics.top_k != first.top_k ||
+            statistics.layers != first.layers)
+            throw Error(
+                "statistics: workloads of different experts, top_k or layers cannot share a "
+                "placement");
+    }
 }
 
-void require_positive(const char* name, int value) {
-    if (value < 1)
-        throw UsageError(quantity(name, value) + ": must be 1 or more");
+// Values of positions, averaged over the layers.
+std::vector<PredictionBlock> cut_blocks(const CrossValidation& shape,
+                                        const std::vector<double>& chosen,
+                                        const std::vector<double>& greedy,
+                                        std::span<const Workload> workloads,
+                                        int blocks_per_segment) {
+    std::vector<PredictionBlock> blocks;
+    for (const CrossValidation::Segment& segment : shape.segments) {
+        const int size = segment.end - segment.begin;
+        const double weight = workloads[static_cast<std::size_t>(segment.workload)].weight / size;
+        const int num_blocks = std::min(blocks_per_segment, size);
+        for (int block = 0; block < num_blocks; ++block) {
+            PredictionBlock sums;
+            for (int i = segment.begin + size * block / num_blocks;
+                 i < segment.begin + size * (block + 1) / num_blocks; ++i) {
+                const auto position = static_cast<std::size_t>(i);
+                if (std::isnan(chosen[position]))
+                    continue;
+                sums.imbalance += weight * chosen[position];
+                sums.baseline += weight * greedy[position];
+                sums.weight += weight;
+            }
+            if (sums.weight > 0)
+                blocks.push_back(sums);
+        }
+    }
+    return blocks;
 }
 
-// "288" or "252 and 288": multiples of ep_size next to num_slots that can hold the experts
-std::string nearest_num_slots(int num_slots, int ep_size, int num_experts) {
-    const int below = num_slots / ep_size * ep_size;
-    const std::string above = std::to_string(below + ep_size);
-    return below >= num_experts ? std::to_string(below) + " and " + above : above;
-}
+class Planner {
+  public:
+    Planner(std::span<const Workload> workloads,
+            const PlanRequest& request,
+            const PlanScope& scope,
+            ThreadPool& threads)
+        : workloads_(workloads),
+          request_(request),
+          scope_(scope),
+          threads_(threads),
+          candidates_(LayerPlanner::candidates(workloads, request)),
+          greedy_(candidates_.size() - 1),
+          start_(std::chrono::steady_clock::now()) {
+        plan_.basis = scope.predict ? LayerPlanner::basis(workloads) : PredictionBasis::none;
+        planners_.resize(workloads.front().statistics->layers.size());
+        chosen_.resize(planners_.size(), 0);
+        plan_.layers.resize(planners_.size());
+    }
 
-int smallest_num_slots(int num_experts, int ep_size) {
-    return (num_experts + ep_size - 1) / ep_size * ep_size;
-}
+    Plan run() {
+        for_each_layer([&](std::size_t layer) {
+            planners_[layer] =
+                std::make_unique<LayerPlanner>(workloads_, static_cast<int>(layer), request_);
+            fit(*planners_[layer]);
+        });
+        if (request_.algorithm == Algorithm::automatic && candidates_.size() > 2)
+            choose();
+        search_on();
+        for_each_layer([&](std::size_t layer) {
+            plan_.layers[layer] = planners_[layer]->result(chosen_[layer]);
+            predict_layer(layer);
+        });
+        if (plan_.basis != PredictionBasis::none)
+            plan_.prediction = predict_all(validation_of(plan_.basis));
+        if (scope_.predict && workloads_.size() > 1) {
+            plan_.has_unseen_workload = true;
+            plan_.unseen_workload = predict_all(&LayerPlanner::left_out);
+        }
+        return std::move(plan_);
+    }
 
-void check_slots(const PlanRequest& request, int num_experts) {
-    if (request.num_slots < num_experts)
-        throw UsageError(quantity("num_slots", request.num_slots) + " is less than the " +
-                         std::to_string(num_experts) +
-                         " experts, which need a slot each; the smallest for " +
-                         quantity("ep_size", request.ep_size) + " is " +
-                         std::to_string(smallest_num_slots(num_experts, request.ep_size)));
-    if (request.num_slots % request.ep_size != 0)
-        throw UsageError(quantity("num_slots", request.num_slots) + " is not a multiple of " +
-                         quantity("ep_size", request.ep_size) + "; nearest: " +
-                         nearest_num_slots(request.num_slots, request.ep_size, num_experts));
-}
+  private:
+    using Validation = const CrossValidation& (LayerPlanner::*)();
 
-void check_groups_and_nodes(const PlanRequest& request, int num_experts) {
-    require_positive("num_nodes", request.num_nodes);
-    require_positive("num_groups", request.num_groups);
-    if (request.ep_size % request.num_nodes != 0)
-        throw UsageError(
-            quantity("num_nodes", request.num_nodes) + " does not divide " +
-            quantity("ep_size", request.ep_size) +
-            ": all nodes have the same number of ranks; num_nodes 1 leaves nodes out of "
-            "account");
-    if (num_experts % request.num_groups != 0)
-        throw UsageError(quantity("num_groups", request.num_groups) + " does not divide the " +
-                         std::to_string(num_experts) +
-                         " experts; give the model's number of expert groups, or 1");
-}
+    static Validation validation_of(PredictionBasis basis) {
+        return basis == PredictionBasis::iterations ? &LayerPlanner::halves
+                                                    : &LayerPlanner::left_out;
+    }
 
-Placement place_layer(const std::vector<std::int64_t>& counts, const PlanRequest& request) {
-    // upstream hands its sums over as float32
-    std::vector<float> load(counts.size());
-    std::transform(counts.begin(), counts.end(), load.begin(),
-                   [](std::int64_t count) { return static_cast<float>(count); });
-    if (request.algorithm == Algorithm::deepseek)
-        return place_deepseek(load, request.ep_size, request.num_slots, request.num_nodes,
-                              request.num_groups);
-    return pack_greedy(load, replicate_greedy(load, request.num_slots), request.ep_size,
-                       request.num_slots / request.ep_size);
-}
+    template <typename Body>
+    void for_each_layer(const Body& body) {
+        threads_.for_each(static_cast<std::int64_t>(planners_.size()),
+                          [&](std::int64_t layer) { body(static_cast<std::size_t>(layer)); });
+    }
+
+    // All that takes time.
+    void fit(LayerPlanner& planner) {
+        for (std::size_t candidate = 0; candidate < greedy_; ++candidate)
+            planner.fit(candidate);
+        if (plan_.basis == PredictionBasis::iterations)
+            planner.halves();
+        if (scope_.predict && workloads_.size() > 1)
+            planner.left_out();
+        if (scope_.progress) {
+            const std::lock_guard lock(mutex_);
+            scope_.progress(++num_done_, static_cast<int>(planners_.size()));
+        }
+    }
+
+    // Risk, the first candidate, where it does better than aggregated, the second.
+    void choose() {
+        const Validation validation = validation_of(LayerPlanner::basis(workloads_));
+        std::vector<std::vector<double>> log_ratio(planners_.size());
+        std::vector<double> risk;
+        std::vector<double> aggregated;
+        for_each_layer([&](std::size_t layer) {
+            const CrossValidation& tests = (planners_[layer].get()->*validation)();
+            int num_folds = 0;
+            for (const auto& segment : tests.segments)
+                num_folds = std::max(num_folds, segment.fold + 1);
+            for (int fold = 0; fold < num_folds; ++fold)
+                log_ratio[layer].push_back(
+                    std::log(fold_mean(tests, 0, fold) / fold_mean(tests, 1, fold)));
+        });
+        const std::vector<bool> is_risk = choose_challenger(log_ratio);
+        double sum = 0;
+        int count = 0;
+        for (std::size_t layer = 0; layer < planners_.size(); ++layer) {
+            chosen_[layer] = is_risk[layer] ? 0 : 1;
+            plan_.num_risk_layers += is_risk[layer];
+            for (const double value : log_ratio[layer])
+                if (!std::isnan(value)) {
+                    sum += value;
+                    ++count;
+                }
+        }
+        if (count > 0)
+            plan_.choice_ratio = std::exp(sum / count);
+    }
+
+    double fold_mean(const CrossValidation& tests, std::size_t candidate, int fold) const {
+        double sum = 0;
+        double weights = 0;
+        for (const auto& segment : tests.segments) {
+            if (segment.fold != fold)
+                continue;
+            const double mean = segment_mean(tests, candidate, segment);
+            const double weight = workloads_[static_cast<std::size_t>(segment.workload)].weight;
+            if (!std::isnan(mean)) {
+                sum += weight * mean;
+                weights += weight;
+            }
+        }
+        return sum / weights;
+    }
+
+    static double segment_mean(const CrossValidation& tests,
+                               std::size_t candidate,
+                               const CrossValidation::Segment& segment) {
+        return mean_of(std::span(tests.imbalance[candidate])
+                           .subspan(static_cast<std::size_t>(segment.begin),
+                                    static_cast<std::size_t>(segment.end - segment.begin)));
+    }
+
+    bool has_time() const {
+        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
+        return passed.count() < request_.time_limit;
+    }
+
+    void search_on() {
+        for (int round = 1; request_.time_limit > 0 && has_time(); ++round)
+            for_each_layer([&](std::size_t layer) {
+                if (has_time())
+                    planners_[layer]->improve(chosen_[layer], round);
+            });
+    }
+
+    // Means over folds and workloads by weight.
+    void predict_layer(std::size_t layer) {
+        LayerPlan& plan = plan_.layers[layer];
+        LayerPlanner& planner = *planners_[layer];
+        const auto mean_over = [&](const CrossValidation& tests, std::size_t candidate,
+                                   int workload) {
+            double sum = 0;
+            double weights = 0;
+            for (const auto& segment : tests.segments) {
+                if (workload >= 0 && segment.workload != workload)
+                    continue;
+                const double mean = segment_mean(tests, candidate, segment);
+                const double weight =
+                    workloads_[static_cast<std::size_t>(segment.workload)].weight;
+                if (!std::isnan(mean)) {
+                    sum += weight * mean;
+                    weights += weight;
+                }
+            }
+            return weights > 0 ? sum / weights : kNotKnown;
+        };
+        if (plan_.basis != PredictionBasis::none) {
+            const CrossValidation& tests = (planner.*validation_of(plan_.basis))();
+            plan.predicted = mean_over(tests, chosen_[layer], -1);
+            plan.predicted_greedy = mean_over(tests, greedy_, -1);
+        }
+        if (!scope_.predict || workloads_.size() < 2)
+            return;
+        const std::vector<double> alone = planner.alone(chosen_[layer]);
+        const std::vector<double> greedy_alone = planner.alone(greedy_);
+        for (std::size_t w = 0; w < workloads_.size(); ++w) {
+            WorkloadResult result;
+            result.common =
+                plan_.basis == PredictionBasis::iterations
+                    ? mean_over(planner.halves(), chosen_[layer], static_cast<int>(w))
+                    : planner.imbalance_of(w, plan.placement);
+            result.alone = alone[w];
+            result.greedy_alone = greedy_alone[w];
+            result.left_out =
+                mean_over(planner.left_out(), chosen_[layer], static_cast<int>(w));
+            result.greedy_left_out = mean_over(planner.left_out(), greedy_, static_cast<int>(w));
+            plan.workloads.push_back(result);
+        }
+    }
+
+    Prediction predict_all(Validation validation) {
+        const CrossValidation& shape = (planners_.front().get()->*validation)();
+        const std::size_t num_positions = shape.imbalance.front().size();
+        std::vector<double> chosen(num_positions);
+        std::vector<double> greedy(num_positions);
+        std::vector<int> num_layers(num_positions);
+        for (std::size_t layer = 0; layer < planners_.size(); ++layer) {
+            const CrossValidation& tests = (planners_[layer].get()->*validation)();
+            for (std::size_t i = 0; i < num_positions; ++i)
+                if (!std::isnan(tests.imbalance[greedy_][i])) {
+                    chosen[i] += tests.imbalance[chosen_[layer]][i];
+                    greedy[i] += tests.imbalance[greedy_][i];
+                    ++num_layers[i];
+                }
+        }
+        for (std::size_t i = 0; i < num_positions; ++i) {
+            chosen[i] = num_layers[i] > 0 ? chosen[i] / num_layers[i] : kNotKnown;
+            greedy[i] = num_layers[i] > 0 ? greedy[i] / num_layers[i] : kNotKnown;
+        }
+        return predict(cut_blocks(shape, chosen, greedy, workloads_,
+                                  validation == &LayerPlanner::halves ? kBlocksPerSegment : 1));
+    }
+
+    std::span<const Workload> workloads_;
+    const PlanRequest& request_;
+    const PlanScope& scope_;
+    ThreadPool& threads_;
+    std::vector<Algorithm> candidates_;
+    std::size_t greedy_;  // the last candidate
+    std::chrono::steady_clock::time_point start_;
+    std::vector<std::unique_ptr<LayerPlanner>> planners_;  // [layers]
+    std::vector<std::size_t> chosen_;                      // [layers], candidates
+    Plan plan_;
+    std::mutex mutex_;
+    int num_done_ = 0;
+};
 
 }  // namespace
 
-void check_plan_request(const PlanRequest& request, int num_experts) {
-    require_positive("num_experts", num_experts);
-    require_positive("ep_size", request.ep_size);
-    check_slots(request, num_experts);
-    if (request.algorithm == Algorithm::deepseek)
-        check_groups_and_nodes(request, num_experts);
+Plan make_plan(std::span<const Workload> workloads,
+               const PlanRequest& request,
+               const PlanScope& scope,
+               ThreadPool& threads) {
+    check_workloads(workloads);
+    check_plan_request(request, workloads.front().statistics->num_experts);
+    return Planner(workloads, request, scope, threads).run();
 }
 
 std::vector<Placement> plan(const ExpertStatistics& statistics,
                             const PlanRequest& request,
                             ThreadPool& threads) {
-    if (statistics.ids == IdKind::slot)
-        throw Error(
-            "statistics: the ids are slots of a config, not experts; fold them with the "
-            "config that was in force during the recording");
-    check_plan_request(request, statistics.num_experts);
-    std::vector<Placement> placements(statistics.layers.size());
-    threads.for_each(statistics.num_layers(), [&](std::int64_t layer) {
-        placements[static_cast<std::size_t>(layer)] =
-            place_layer(total_counts(statistics, static_cast<int>(layer)), request);
-    });
+    const Workload workload = {&statistics, 1, nullptr};
+    Plan plan = make_plan({&workload, 1}, request, {.predict = false, .progress = {}}, threads);
+    std::vector<Placement> placements;
+    for (LayerPlan& layer : plan.layers)
+        placements.push_back(std::move(layer.placement));
     return placements;
 }
 

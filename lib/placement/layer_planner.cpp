@@ -1,0 +1,287 @@
+#include "lib/placement/layer_planner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "lib/base/error.h"
+#include "lib/placement/bound.h"
+#include "lib/placement/cooccurrence_packing.h"
+#include "lib/placement/evaluation.h"
+#include "lib/placement/hierarchical.h"
+#include "lib/placement/packing.h"
+#include "lib/placement/replication.h"
+
+namespace eplb {
+namespace {
+
+// Of fewer, a half tells nothing of how iterations vary.
+constexpr int kLeastIterations = 4;
+
+std::vector<float> as_floats(const std::vector<double>& counts) {
+    // upstream hands its sums over as float32
+    std::vector<float> load(counts.size());
+    std::transform(counts.begin(), counts.end(), load.begin(),
+                   [](double count) { return static_cast<float>(count); });
+    return load;
+}
+
+// Mean number of times that a token takes both experts, workloads mixed by weight.
+std::shared_ptr<const ExpertMatrix> mean_cooccurrence(std::span<const Workload> workloads,
+                                                      int layer) {
+    std::shared_ptr<ExpertMatrix> mixed;
+    double total_weight = 0;
+    for (const Workload& workload : workloads) {
+        if (workload.cooccurrence == nullptr)
+            continue;
+        const ExpertCooccurrence& from = *workload.cooccurrence;
+        const auto num_experts = static_cast<std::size_t>(from.num_experts);
+        const std::int64_t num_tokens = from.num_tokens[static_cast<std::size_t>(layer)];
+        if (num_tokens == 0)
+            continue;
+        if (mixed == nullptr)
+            mixed = std::make_shared<ExpertMatrix>(num_experts);
+        total_weight += workload.weight;
+        const std::span<const std::int64_t> counts = from.matrix(layer);
+        for (std::size_t a = 0; a < num_experts; ++a)
+            for (std::size_t b = 0; b < num_experts; ++b)
+                if (a != b)
+                    mixed->row(a)[b] += workload.weight *
+                                        static_cast<double>(counts[a * num_experts + b]) /
+                                        static_cast<double>(num_tokens);
+    }
+    if (mixed != nullptr)
+        for (std::size_t a = 0; a < mixed->num_experts(); ++a)
+            for (double& value : mixed->row(a))
+                value /= total_weight;
+    return mixed;
+}
+
+std::vector<float> summed_cooccurrence(std::span<const Workload> workloads, int layer) {
+    std::vector<float> sums;
+    for (const Workload& workload : workloads) {
+        if (workload.cooccurrence == nullptr)
+            throw Error(
+                "trtllm-cooccurrence needs the experts that tokens took together: a folder "
+                "with token_selected_experts_rank or cooccurrence_rank files");
+        const std::span<const std::int64_t> counts = workload.cooccurrence->matrix(layer);
+        sums.resize(counts.size());
+        for (std::size_t i = 0; i < counts.size(); ++i)
+            sums[i] += static_cast<float>(counts[i]);
+    }
+    return sums;
+}
+
+}  // namespace
+
+LayerPlanner::LayerPlanner(std::span<const Workload> workloads,
+                           int layer,
+                           const PlanRequest& request)
+    : workloads_(workloads),
+      layer_(layer),
+      request_(request),
+      deployment_(request.deployment()),
+      candidates_(candidates(workloads, request)),
+      basis_(basis(workloads)),
+      fits_(candidates_.size()) {
+    for (const Workload& workload : workloads)
+        samples_.emplace_back(*workload.statistics, layer);
+    problem_ = problem_of(all());
+}
+
+PredictionBasis LayerPlanner::basis(std::span<const Workload> workloads) {
+    if (std::all_of(workloads.begin(), workloads.end(), [](const Workload& workload) {
+            return workload.statistics->num_iterations >= kLeastIterations;
+        }))
+        return PredictionBasis::iterations;
+    return workloads.size() > 1 ? PredictionBasis::workloads : PredictionBasis::none;
+}
+
+std::vector<Algorithm> LayerPlanner::candidates(std::span<const Workload> workloads,
+                                                const PlanRequest& request) {
+    if (request.algorithm != Algorithm::automatic)
+        return {request.algorithm, Algorithm::greedy};
+    if (basis(workloads) == PredictionBasis::none)
+        return {Algorithm::aggregated, Algorithm::greedy};
+    return {Algorithm::risk, Algorithm::aggregated, Algorithm::greedy};
+}
+
+std::vector<SampleRange> LayerPlanner::all() const {
+    std::vector<SampleRange> ranges;
+    for (std::size_t w = 0; w < samples_.size(); ++w)
+        ranges.push_back({&samples_[w], 0, samples_[w].num_iterations(), workloads_[w].weight});
+    return ranges;
+}
+
+PlacementProblem LayerPlanner::problem_of(std::span<const SampleRange> ranges) const {
+    PlacementProblem problem = make_problem(ranges, deployment_);
+    if (request_.co_occurrence > 0)
+        problem.cooccurrence = mean_cooccurrence(workloads_, layer_);
+    return problem;
+}
+
+PlacerOptions LayerPlanner::options_of(Algorithm algorithm) const {
+    return {.objective =
+                algorithm == Algorithm::risk ? Objective::risk : Objective::aggregated,
+            .robust = request_.robust,
+            .tolerance = request_.tolerance,
+            .co_occurrence = request_.co_occurrence,
+            .traffic_budget = request_.traffic_budget};
+}
+
+Placed LayerPlanner::place_upstream(Algorithm algorithm,
+                                    std::span<const SampleRange> ranges) const {
+    const std::vector<float> load = as_floats(mixed_counts(ranges));
+    if (algorithm == Algorithm::deepseek)
+        return {place_deepseek(load, request_.ep_size, request_.num_slots, request_.num_nodes,
+                               request_.num_groups)};
+    const std::vector<int> replica_count = replicate_greedy(load, request_.num_slots);
+    if (algorithm == Algorithm::trtllm_cooccurrence)
+        return {pack_cooccurrence(load, replica_count, summed_cooccurrence(workloads_, layer_),
+                                  request_.ep_size, deployment_.slots_per_rank())};
+    return {pack_greedy(load, replica_count, request_.ep_size, deployment_.slots_per_rank())};
+}
+
+Placement LayerPlanner::fit_to(std::size_t candidate, std::span<const SampleRange> ranges) {
+    const Algorithm algorithm = candidates_[candidate];
+    if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
+        return place(problem_of(ranges), deployment_, options_of(algorithm)).placement;
+    return place_upstream(algorithm, ranges).placement;
+}
+
+const Placed& LayerPlanner::fit(std::size_t candidate) {
+    Placed& placed = fits_[candidate];
+    if (placed.placement.ep_size > 0)
+        return placed;
+    const Algorithm algorithm = candidates_[candidate];
+    if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
+        placed = place(problem_, deployment_, options_of(algorithm));
+    else
+        placed = place_upstream(algorithm, all());
+    return placed;
+}
+
+void LayerPlanner::improve(std::size_t candidate, int round) {
+    const Algorithm algorithm = candidates_[candidate];
+    fit(candidate);
+    if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
+        eplb::improve(problem_, deployment_, options_of(algorithm), round, fits_[candidate]);
+}
+
+void LayerPlanner::test(const std::vector<SampleRange>& train,
+                        const std::vector<SampleRange>& tests,
+                        const std::vector<int>& workloads,
+                        int fold,
+                        CrossValidation& into) {
+    into.imbalance.resize(candidates_.size());
+    int position = static_cast<int>(into.imbalance.front().size());
+    for (std::size_t i = 0; i < tests.size(); ++i) {
+        const int size = tests[i].end - tests[i].begin;
+        into.segments.push_back({fold, workloads[i], position, position + size});
+        position += size;
+    }
+    for (std::size_t candidate = 0; candidate < candidates_.size(); ++candidate) {
+        const Placement placement = fit_to(candidate, train);
+        for (const SampleRange& range : tests) {
+            const std::vector<double> values =
+                iteration_imbalance(range, placement, deployment_.rank_speed);
+            into.imbalance[candidate].insert(into.imbalance[candidate].end(), values.begin(),
+                                             values.end());
+        }
+    }
+}
+
+const CrossValidation& LayerPlanner::halves() {
+    if (halves_ != nullptr)
+        return *halves_;
+    halves_ = std::make_unique<CrossValidation>();
+    std::vector<SampleRange> first = all();
+    std::vector<SampleRange> second = first;
+    std::vector<int> workloads(first.size());
+    std::iota(workloads.begin(), workloads.end(), 0);
+    for (std::size_t w = 0; w < first.size(); ++w)
+        first[w].end = second[w].begin = first[w].end / 2;
+    test(first, second, workloads, 0, *halves_);
+    test(second, first, workloads, 1, *halves_);
+    return *halves_;
+}
+
+const CrossValidation& LayerPlanner::left_out() {
+    if (left_out_ != nullptr)
+        return *left_out_;
+    left_out_ = std::make_unique<CrossValidation>();
+    for (std::size_t w = 0; w < samples_.size(); ++w) {
+        std::vector<SampleRange> others = all();
+        const SampleRange left = others[w];
+        others.erase(others.begin() + static_cast<std::ptrdiff_t>(w));
+        test(others, {left}, {static_cast<int>(w)}, static_cast<int>(w), *left_out_);
+    }
+    return *left_out_;
+}
+
+std::vector<double> LayerPlanner::alone(std::size_t candidate) {
+    std::vector<double> means;
+    for (const SampleRange& range : all()) {
+        const auto tested = [&](const SampleRange& train, const SampleRange& on) {
+            return iteration_imbalance(on, fit_to(candidate, {&train, 1}), deployment_.rank_speed);
+        };
+        if (basis_ != PredictionBasis::iterations) {
+            means.push_back(mean_of(tested(range, range)));
+            continue;
+        }
+        SampleRange first = range;
+        SampleRange second = range;
+        first.end = second.begin = range.end / 2;
+        std::vector<double> values = tested(first, second);
+        const std::vector<double> others = tested(second, first);
+        values.insert(values.end(), others.begin(), others.end());
+        means.push_back(mean_of(values));
+    }
+    return means;
+}
+
+double LayerPlanner::imbalance_of(std::size_t workload, const Placement& placement) const {
+    return mean_of(iteration_imbalance(all()[workload], placement, deployment_.rank_speed));
+}
+
+LayerPlan LayerPlanner::result(std::size_t candidate) {
+    LayerPlan plan;
+    plan.placement = fit(candidate).placement;
+    plan.algorithm = candidates_[candidate];
+    plan.has_tokens = problem_.num_workloads() > 0;
+    if (!plan.has_tokens)
+        return plan;
+    plan.aggregated = imbalance(problem_.load, plan.placement, deployment_.rank_speed);
+    plan.bound = std::min(imbalance_bound(problem_, deployment_), plan.aggregated);
+
+    double weight = 0;
+    double ids_per_rank = 0;
+    double fitted = 0;
+    bool has_iterations = true;
+    for (const SampleRange& range : all()) {
+        const double mean =
+            mean_of(iteration_imbalance(range, plan.placement, deployment_.rank_speed));
+        if (std::isnan(mean))
+            continue;
+        weight += range.weight;
+        fitted += range.weight * mean;
+        double total = 0;
+        int count = 0;
+        for (int i = range.begin; i < range.end; ++i)
+            if (range.samples->total(i) > 0) {
+                total += range.samples->total(i);
+                ++count;
+            }
+        ids_per_rank += range.weight * total / count / deployment_.ep_size;
+        has_iterations &= count > 1;
+    }
+    plan.fitted = fitted / weight;
+    if (has_iterations)
+        plan.noise_floor = noise_floor(
+            problem_, sampling_variance(problem_.load, deployment_.ep_size, problem_.top_k,
+                                        ids_per_rank / weight));
+    return plan;
+}
+
+}  // namespace eplb

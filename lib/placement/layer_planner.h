@@ -1,0 +1,84 @@
+#ifndef EPLB_PLACEMENT_LAYER_PLANNER_H
+#define EPLB_PLACEMENT_LAYER_PLANNER_H
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "lib/placement/layer_samples.h"
+#include "lib/placement/placer.h"
+#include "lib/placement/planner.h"
+
+namespace eplb {
+
+// What one kind of cross-validation gave: each position is an iteration of a fold's test part, in
+// the same order for all candidates and layers.
+struct CrossValidation {
+    struct Segment {        // the test part of one workload in one fold
+        int fold = 0;
+        int workload = 0;
+        int begin = 0;      // positions
+        int end = 0;
+    };
+    std::vector<Segment> segments;
+    std::vector<std::vector<double>> imbalance;  // [candidates][positions], NaN without tokens
+};
+
+// Fits and tests the placements of one layer.
+class LayerPlanner {
+  public:
+    // Candidates: the algorithms that the request leaves a choice between, then greedy, against
+    // which all is held.
+    LayerPlanner(std::span<const Workload> workloads, int layer, const PlanRequest& request);
+
+    static std::vector<Algorithm> candidates(std::span<const Workload> workloads,
+                                             const PlanRequest& request);
+    static PredictionBasis basis(std::span<const Workload> workloads);
+
+    // Of candidate i, fitted to everything.
+    const Placed& fit(std::size_t candidate);
+    void improve(std::size_t candidate, int round);
+
+    // Halves of the iterations, both ways. Workloads with fewer than four are an Error.
+    const CrossValidation& halves();
+    // Each workload, fitted to all others.
+    const CrossValidation& left_out();
+
+    // [num_workloads]: mean imbalance of a candidate fitted to that workload alone: on the other
+    // half of its iterations, or, where the basis is not iterations, on itself.
+    std::vector<double> alone(std::size_t candidate);
+
+    // Mean over all iterations of one workload.
+    double imbalance_of(std::size_t workload, const Placement& placement) const;
+
+    // Everything but the placement's choice: `candidate` was chosen.
+    LayerPlan result(std::size_t candidate);
+
+  private:
+    std::vector<SampleRange> all() const;
+    PlacementProblem problem_of(std::span<const SampleRange> ranges) const;
+    PlacerOptions options_of(Algorithm algorithm) const;
+    Placement fit_to(std::size_t candidate, std::span<const SampleRange> ranges);
+    Placed place_upstream(Algorithm algorithm, std::span<const SampleRange> ranges) const;
+    void test(const std::vector<SampleRange>& train,
+              const std::vector<SampleRange>& tests,
+              const std::vector<int>& workloads,
+              int fold,
+              CrossValidation& into);
+
+    std::span<const Workload> workloads_;
+    int layer_;
+    PlanRequest request_;
+    Deployment deployment_;
+    std::vector<Algorithm> candidates_;
+    PredictionBasis basis_;
+    std::vector<LayerSamples> samples_;  // [num_workloads]
+    PlacementProblem problem_;           // fitted to everything
+    std::vector<Placed> fits_;           // [candidates], empty where not asked for yet
+    std::unique_ptr<CrossValidation> halves_;
+    std::unique_ptr<CrossValidation> left_out_;
+};
+
+}  // namespace eplb
+
+#endif
