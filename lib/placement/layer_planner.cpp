@@ -87,7 +87,7 @@ LayerPlanner::LayerPlanner(std::span<const Workload> workloads,
       fits_(candidates_.size()) {
     for (const Workload& workload : workloads)
         samples_.emplace_back(*workload.statistics, layer);
-    problem_ = problem_of(all());
+    problem_ = problem_of(all(), candidates_.front());
 }
 
 PredictionBasis LayerPlanner::basis(std::span<const Workload> workloads) {
@@ -114,8 +114,10 @@ std::vector<SampleRange> LayerPlanner::all() const {
     return ranges;
 }
 
-PlacementProblem LayerPlanner::problem_of(std::span<const SampleRange> ranges) const {
-    PlacementProblem problem = make_problem(ranges, deployment_);
+PlacementProblem LayerPlanner::problem_of(std::span<const SampleRange> ranges,
+                                          Algorithm algorithm) const {
+    PlacementProblem problem =
+        make_problem(ranges, deployment_, algorithm == Algorithm::risk);
     if (request_.co_occurrence > 0)
         problem.cooccurrence = mean_cooccurrence(workloads_, layer_);
     return problem;
@@ -146,7 +148,7 @@ Placed LayerPlanner::place_upstream(Algorithm algorithm,
 Placement LayerPlanner::fit_to(std::size_t candidate, std::span<const SampleRange> ranges) {
     const Algorithm algorithm = candidates_[candidate];
     if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
-        return place(problem_of(ranges), deployment_, options_of(algorithm)).placement;
+        return place(problem_of(ranges, algorithm), deployment_, options_of(algorithm)).placement;
     return place_upstream(algorithm, ranges).placement;
 }
 
@@ -253,7 +255,8 @@ LayerPlan LayerPlanner::result(std::size_t candidate) {
     if (!plan.has_tokens)
         return plan;
     plan.aggregated = imbalance(problem_.load, plan.placement, deployment_.rank_speed);
-    plan.bound = std::min(imbalance_bound(problem_, deployment_), plan.aggregated);
+    plan.bound = std::clamp(imbalance_bound(problem_, deployment_), 0.0,
+                            std::max(plan.aggregated, 0.0));
 
     double weight = 0;
     double ids_per_rank = 0;

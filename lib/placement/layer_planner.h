@@ -56,7 +56,7 @@ class LayerPlanner {
 
   private:
     std::vector<SampleRange> all() const;
-    PlacementProblem problem_of(std::span<const SampleRange> ranges) const;
+    PlacementProblem problem_of(std::span<const SampleRange> ranges, Algorithm algorithm) const;
     PlacerOptions options_of(Algorithm algorithm) const;
     Placement fit_to(std::size_t candidate, std::span<const SampleRange> ranges);
     Placed place_upstream(Algorithm algorithm, std::span<const SampleRange> ranges) const;

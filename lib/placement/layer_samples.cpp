@@ -1,6 +1,7 @@
 #include "lib/placement/layer_samples.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <utility>
 
@@ -10,7 +11,7 @@ namespace eplb {
 namespace {
 
 // Sums over rows cost num_experts^2 each; past this many more tell little.
-constexpr int kMaxRows = 512;
+constexpr int kMaxRows = 384;
 
 // So many iterations weigh as much as the source ranks' estimate.
 constexpr double kIterationsOfEqualWeight = 40;
@@ -22,17 +23,53 @@ double sum_of(std::span<const double> values) {
     return std::accumulate(values.begin(), values.end(), 0.0);
 }
 
-// Upper triangle: += scale * row' row.
-void add_outer_product(ExpertMatrix& matrix, std::span<const double> row, double scale) {
-    for (std::size_t expert = 0; expert < row.size(); ++expert) {
-        const double factor = scale * row[expert];
-        if (factor == 0)
-            continue;
-        const std::span<double> into = matrix.row(expert);
-        for (std::size_t other = expert; other < row.size(); ++other)
-            into[other] += factor * row[other];
+// Adds scale * row' row to the upper triangle of a matrix. Rows are taken four at a time, so that
+// the matrix is read and written a quarter as often.
+class OuterProducts {
+  public:
+    explicit OuterProducts(ExpertMatrix& matrix) : matrix_(matrix) {}
+    ~OuterProducts() { flush(); }
+    OuterProducts(const OuterProducts&) = delete;
+    OuterProducts& operator=(const OuterProducts&) = delete;
+
+    void add(std::span<const double> row, double scale) {
+        rows_[num_rows_].assign(row.begin(), row.end());
+        scales_[num_rows_] = scale;
+        if (++num_rows_ == rows_.size())
+            flush();
     }
-}
+
+  private:
+    void flush() {
+        if (num_rows_ == 0)
+            return;
+        const std::size_t num_experts = matrix_.num_experts();
+        for (; num_rows_ < rows_.size(); ++num_rows_) {
+            rows_[num_rows_].assign(num_experts, 0);
+            scales_[num_rows_] = 0;
+        }
+        num_rows_ = 0;
+        const double* const r0 = rows_[0].data();
+        const double* const r1 = rows_[1].data();
+        const double* const r2 = rows_[2].data();
+        const double* const r3 = rows_[3].data();
+        for (std::size_t expert = 0; expert < num_experts; ++expert) {
+            const double f0 = scales_[0] * r0[expert];
+            const double f1 = scales_[1] * r1[expert];
+            const double f2 = scales_[2] * r2[expert];
+            const double f3 = scales_[3] * r3[expert];
+            double* const into = matrix_.row(expert).data();
+            for (std::size_t other = expert; other < num_experts; ++other)
+                into[other] += (f0 * r0[other] + f1 * r1[other]) +
+                               (f2 * r2[other] + f3 * r3[other]);
+        }
+    }
+
+    ExpertMatrix& matrix_;
+    std::array<std::vector<double>, 4> rows_;
+    std::array<double, 4> scales_ = {};
+    std::size_t num_rows_ = 0;
+};
 
 void mirror(ExpertMatrix& matrix) {
     for (std::size_t expert = 0; expert < matrix.num_experts(); ++expert)
@@ -76,8 +113,6 @@ class FittedRange {
     // += scale * the estimate that make_problem() describes.
     void add_covariance(double scale, ExpertMatrix& covariance) const {
         const bool several_sources = range_.samples->statistics().num_sources > 1;
-        if (num_iterations() < 2)
-            return;
         const double share = several_sources
                                  ? num_iterations() / (num_iterations() + kIterationsOfEqualWeight)
                                  : kShareAgainstDiagonal;
@@ -112,6 +147,7 @@ class FittedRange {
             for (std::size_t expert = 0; expert < mean.size(); ++expert)
                 mean[expert] += rows.back()[expert] *= unit;
         }
+        OuterProducts products(covariance);
         const auto num_rows = static_cast<double>(rows.size());
         std::vector<double> variance(num_experts());
         for (std::vector<double>& row : rows) {
@@ -119,7 +155,7 @@ class FittedRange {
                 row[expert] -= mean[expert] / num_rows;
                 variance[expert] += row[expert] * row[expert] / (num_rows - 1);
             }
-            add_outer_product(covariance, row, scale / (num_rows - 1));
+            products.add(row, scale / (num_rows - 1));
         }
         return variance;
     }
@@ -129,6 +165,7 @@ class FittedRange {
     void add_source_covariance(double scale, ExpertMatrix& covariance) const {
         const int num_sources = range_.samples->statistics().num_sources;
         const std::vector<int> picked = picked_iterations(num_sources);
+        OuterProducts products(covariance);
         std::vector<double> row(num_experts());
         for (const int i : picked) {
             const std::span<const double> mean = range_.samples->iteration(i);
@@ -145,7 +182,7 @@ class FittedRange {
                 }
                 for (std::size_t expert = 0; expert < row.size(); ++expert)
                     row[expert] -= source_total * (mean[expert] / total);
-                add_outer_product(covariance, row, factor);
+                products.add(row, factor);
             }
         }
     }
@@ -227,7 +264,9 @@ std::vector<double> mixed_counts(std::span<const SampleRange> ranges) {
     return counts;
 }
 
-PlacementProblem make_problem(std::span<const SampleRange> ranges, const Deployment& deployment) {
+PlacementProblem make_problem(std::span<const SampleRange> ranges,
+                              const Deployment& deployment,
+                              bool with_covariance) {
     PlacementProblem problem;
     problem.num_experts = ranges.front().samples->num_experts();
     problem.ep_size = deployment.ep_size;
@@ -246,7 +285,8 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges, const Deploym
         total_weight += range.weight;
         fitted.push_back(std::move(candidate));
     }
-    auto covariance = std::make_shared<ExpertMatrix>(problem.load.size());
+    auto covariance =
+        std::make_shared<ExpertMatrix>(with_covariance ? problem.load.size() : 0);
     bool has_covariance = false;
     for (const FittedRange& range : fitted) {
         const double weight = range.weight() / total_weight;
@@ -255,8 +295,10 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges, const Deploym
         problem.workload_load.insert(problem.workload_load.end(), load.begin(), load.end());
         for (std::size_t expert = 0; expert < load.size(); ++expert)
             problem.load[expert] += weight * load[expert];
-        range.add_covariance(weight, *covariance);
-        has_covariance |= range.num_iterations() > 1;
+        if (with_covariance && range.num_iterations() > 1) {
+            range.add_covariance(weight, *covariance);
+            has_covariance = true;
+        }
     }
     if (has_covariance) {
         mirror(*covariance);
