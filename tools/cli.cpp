@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <iostream>
@@ -231,13 +232,78 @@ IterationRange parse_iteration_range(const std::string& text, const std::string&
                      "' is not a range of iterations; write 100-200 for iterations 100 to 199");
 }
 
-void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
-    app.add_option("expert_statistic_path," + flag("expert_statistic_path"),
-                   options.expert_statistic_path,
-                   "Folder in TensorRT-LLM's format, stream of eplb-collect, or - for standard "
-                   "input")
+namespace {
+
+constexpr const char* kPathDescription =
+    "Folder in TensorRT-LLM's format, stream of eplb-collect, or - for standard input";
+
+// the numbers of a list, each by `parse`, which gives nothing for what is none
+template <typename Number, typename Parse>
+std::vector<Number> parse_list(const std::string& text, const Parse& parse) {
+    std::vector<Number> numbers;
+    for (const std::string& part : CLI::detail::split(text, ','))
+        numbers.push_back(parse(strip(part)));
+    return numbers;
+}
+
+std::optional<double> parse_real(const std::string& text) {
+    double value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, value);
+    if (text.empty() || error != std::errc() || rest != end || !std::isfinite(value))
+        return std::nullopt;
+    return value;
+}
+
+}  // namespace
+
+const CLI::Validator& non_negative_real() {
+    static const CLI::Validator validator(
+        [](const std::string& text) {
+            const std::optional<double> value = parse_real(text);
+            return std::string(value && *value >= 0 ? ""
+                                                    : "'" + text + "' is not a number from 0 on");
+        },
+        "");
+    return validator;
+}
+
+std::vector<int> parse_numbers(const std::string& text, const std::string& option) {
+    return parse_list<int>(text, [&](const std::string& part) {
+        const std::optional<std::int64_t> value = parse_python_int(part);
+        if (!value || *value < 1 || *value > kMaxNumber)
+            throw UsageError(option + ": '" + part + "' is not an integer in [1, " +
+                             std::to_string(kMaxNumber) + "]");
+        return static_cast<int>(*value);
+    });
+}
+
+std::vector<double> parse_positive_reals(const std::string& text, const std::string& option) {
+    return parse_list<double>(text, [&](const std::string& part) {
+        const std::optional<double> value = parse_real(part);
+        if (!value || *value <= 0)
+            throw UsageError(option + ": '" + part + "' is not a number above 0");
+        return *value;
+    });
+}
+
+CLI::Option* add_statistics_path(CLI::App& app, std::string& path) {
+    return app
+        .add_option("expert_statistic_path," + flag("expert_statistic_path"), path,
+                    kPathDescription)
         ->type_name("PATH")
         ->check(not_empty());
+}
+
+CLI::Option* add_statistics_paths(CLI::App& app, std::vector<std::string>& paths) {
+    return app
+        .add_option("expert_statistic_path," + flag("expert_statistic_path"), paths,
+                    std::string(kPathDescription) + "; several: one placement that is good on all")
+        ->type_name("PATH")
+        ->check(not_empty());
+}
+
+void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
     app.add_option(flag("iter_start"), options.iter_start, "First iteration used")
         ->type_name("N")
         ->check(id());
@@ -251,10 +317,11 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
     add_threads_option(app, options.num_threads);
 }
 
-ExpertStatistics load_statistics(const StatisticsOptions& options,
+ExpertStatistics load_statistics(const std::string& path,
+                                 const StatisticsOptions& options,
+                                 Sources sources,
                                  ThreadPool& threads,
                                  std::optional<RecordedUnder>* under) {
-    const std::string& path = options.expert_statistic_path;
     if (path.empty())
         throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
     if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
@@ -262,7 +329,9 @@ ExpertStatistics load_statistics(const StatisticsOptions& options,
                          " must be below --iter_stop " + std::to_string(*options.iter_stop));
     ExpertStatistics statistics = read_statistics(
         path,
-        {.iter_start = options.iter_start, .iter_stop = options.iter_stop, .sum_sources = true},
+        {.iter_start = options.iter_start,
+         .iter_stop = options.iter_stop,
+         .sum_sources = sources == Sources::summed},
         threads);
     if (std::all_of(statistics.counts.begin(), statistics.counts.end(),
                     [](std::int64_t count) { return count == 0; }))

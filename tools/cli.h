@@ -93,9 +93,8 @@ std::vector<int> parse_layer_list(const std::string& text, const std::string& op
 // UsageError naming `origin`.
 IterationRange parse_iteration_range(const std::string& text, const std::string& origin);
 
-// Where the statistics come from and which part counts.
+// Which part of the statistics counts, and how they are read.
 struct StatisticsOptions {
-    std::string expert_statistic_path;
     std::optional<std::int64_t> iter_start;
     std::optional<std::int64_t> iter_stop;
     std::string load_balancer;  // the config in force while slot ids were recorded
@@ -103,15 +102,31 @@ struct StatisticsOptions {
 };
 void add_statistics_options(CLI::App& app, StatisticsOptions& options);
 
+// Where they come from: --expert_statistic_path, or the argument without a flag.
+CLI::Option* add_statistics_path(CLI::App& app, std::string& path);
+// The same, of several workloads.
+CLI::Option* add_statistics_paths(CLI::App& app, std::vector<std::string>& paths);
+
+// Numbers separated by commas; throws UsageError naming `option`.
+std::vector<int> parse_numbers(const std::string& text, const std::string& option);
+std::vector<double> parse_positive_reals(const std::string& text, const std::string& option);
+
+// A real number that is 0 or more, and not infinite.
+const CLI::Validator& non_negative_real();
+
 // Where statistics were folded: how many slots there were, and how even the ranks were with them.
 struct RecordedUnder {
     int num_slots = 0;
     std::vector<LoadSummary> layers;  // over the recording's ranks
 };
 
-// Reads them, source ranks summed, slot ids folded to experts where load_balancer is given (then
-// with `under`, if not null). Error where they hold no tokens at all.
-ExpertStatistics load_statistics(const StatisticsOptions& options,
+enum class Sources { summed, kept };
+
+// Reads them, slot ids folded to experts where load_balancer is given (then with `under`, if not
+// null). Error where they hold no tokens at all.
+ExpertStatistics load_statistics(const std::string& path,
+                                 const StatisticsOptions& options,
+                                 Sources sources,
                                  ThreadPool& threads,
                                  std::optional<RecordedUnder>* under = nullptr);
 

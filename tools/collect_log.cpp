@@ -1,30 +1,9 @@
 #include "tools/collect_log.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <iostream>
 #include <numeric>
 
 namespace eplb::cli {
-
-namespace {
-
-// one that moves its cursor
-bool is_smart_terminal() {
-    const char* const term = std::getenv("TERM");
-    return ::isatty(STDERR_FILENO) != 0 && term != nullptr && std::string(term) != "dumb";
-}
-
-}  // namespace
-
-std::string formatted(const char* format, double value) {
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, format, value);
-    return buffer;
-}
 
 void ImbalanceAverage::add(const std::vector<double>& layer_imbalance) {
     for (std::size_t i = 0; i < sums_.size(); ++i)
@@ -53,7 +32,7 @@ CollectLog::CollectLog(const CLI::App& app,
       run_(model.layers.size()),
       cycle_(model.layers.size()),
       recorded_(model.layers.size()),
-      on_terminal_(!stdout_is_busy && is_smart_terminal()) {
+      progress_(!stdout_is_busy) {
     note(app_, model.name + " (synthetic, hidden size " + std::to_string(model.hidden_size) +
                    "): " + std::to_string(model.num_layers()) + " MoE layers, " +
                    std::to_string(model.router.num_experts) + " experts, top-" +
@@ -81,7 +60,7 @@ void CollectLog::iteration_done(std::int64_t iteration,
 void CollectLog::cycle_done(std::int64_t cycle, std::int64_t iter_stop) {
     const double mib = static_cast<double>(num_moved_slots_) *
                        static_cast<double>(harness_.expert_bytes()) / (1 << 20);
-    clear_progress();
+    progress_.clear();
     note(app_, "cycle " + std::to_string(cycle) + ", iterations " +
                    std::to_string(cycle * harness_.balancer()->plan().cycle_length()) + "-" +
                    std::to_string(iter_stop) + ": average imbalance ratio " +
@@ -93,7 +72,7 @@ void CollectLog::cycle_done(std::int64_t cycle, std::int64_t iter_stop) {
 }
 
 void CollectLog::run_done(std::int64_t num_iterations) {
-    clear_progress();
+    progress_.clear();
     if (num_iterations == 0)
         return;
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start_;
@@ -123,18 +102,10 @@ std::string CollectLog::stage_times() const {
 }
 
 void CollectLog::show_progress(std::int64_t num_done) {
-    if (!on_terminal_)
-        return;
-    std::cerr << "\riteration " << num_done << " of " << num_iterations_
-              << formatted(", average imbalance ratio %.3f", run_.over_layers()) << "\x1b[K"
-              << std::flush;
-    progress_shown_ = true;
-}
-
-void CollectLog::clear_progress() {
-    if (progress_shown_)
-        std::cerr << "\r\x1b[K" << std::flush;
-    progress_shown_ = false;
+    if (progress_.is_shown())
+        progress_.show("iteration " + std::to_string(num_done) + " of " +
+                       std::to_string(num_iterations_) +
+                       formatted(", average imbalance ratio %.3f", run_.over_layers()));
 }
 
 }  // namespace eplb::cli

@@ -9,11 +9,9 @@
 #include "lib/collect/harness.h"
 #include "lib/model/model_config.h"
 #include "tools/cli.h"
+#include "tools/terminal.h"
 
 namespace eplb::cli {
-
-// printf's format of one number.
-std::string formatted(const char* format, double value);
 
 // Imbalance over ranks, averaged over iterations.
 class ImbalanceAverage {
@@ -39,7 +37,6 @@ class CollectLog {
                const Harness& harness,
                std::int64_t num_iterations,
                bool stdout_is_busy);  // the terminal shows something else: no progress line
-    ~CollectLog() { clear_progress(); }
     CollectLog(const CollectLog&) = delete;
     CollectLog& operator=(const CollectLog&) = delete;
 
@@ -50,7 +47,6 @@ class CollectLog {
 
   private:
     void show_progress(std::int64_t num_done);
-    void clear_progress();
     void cycle_done(std::int64_t cycle, std::int64_t iter_stop);
     std::string stage_times() const;
 
@@ -64,8 +60,7 @@ class CollectLog {
     ImbalanceAverage recorded_;
     std::int64_t num_moved_slots_ = 0;  // in the cycle
     double counting_seconds_ = 0;       // beside the harness' own
-    bool on_terminal_;
-    bool progress_shown_ = false;
+    ProgressLine progress_;
 };
 
 }  // namespace eplb::cli

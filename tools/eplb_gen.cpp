@@ -1,191 +1,218 @@
-#include <cstdio>
+#include <algorithm>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/formats/eplb_config.h"
+#include "lib/formats/expert_size.h"
+#include "lib/formats/trtllm_cooccurrence.h"
+#include "lib/formats/trtllm_statistics.h"
 #include "lib/placement/planner.h"
-#include "lib/placement/rank_load.h"
-#include "lib/report/load_summary.h"
+#include "lib/placement/sweep.h"
+#include "lib/placement/traffic.h"
+#include "lib/report/plan_table.h"
 #include "tools/cli.h"
+#include "tools/gen_options.h"
+#include "tools/gen_summary.h"
+#include "tools/terminal.h"
 
 namespace {
 
 using namespace eplb;
 
-struct GenOptions {
-    cli::StatisticsOptions statistics;
-    PlanRequest request;
-    int layer_updates_per_iter = 0;
-    std::string fill_layers;
-    std::string output_path;
-};
+// The statistics that a plan is fitted to, and what Workload points into.
+struct Inputs {
+    std::vector<ExpertStatistics> statistics;
+    std::vector<ExpertCooccurrence> cooccurrence;  // [statistics], or none
+    std::optional<cli::RecordedUnder> under;       // of the first
 
-void add_options(CLI::App& app, GenOptions& options) {
-    cli::add_statistics_options(app, options.statistics);
-    app.add_option(cli::flag("ep_size"), options.request.ep_size,
-                   "Ranks of the deployment; by default those of the recording")
-        ->type_name("N")
-        ->check(cli::positive());
-    app.add_option(
-           cli::flag("num_slots"), options.request.num_slots,
-           "Slots over all ranks, a multiple of ep_size; by default one per expert, or those of "
-           "--load_balancer")
-        ->type_name("N")
-        ->check(cli::positive());
-    app.add_option("-o," + cli::flag("output_path"), options.output_path,
-                   "The yaml to write; - is standard output")
-        ->type_name("FILE")
-        ->check(cli::not_empty())
-        ->required();
-    app.add_option(cli::flag("layer_updates_per_iter"), options.layer_updates_per_iter,
-                   "Layers that the engine re-places per iteration; 0 is a static placement")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(cli::non_negative());
-    cli::add_choice<Algorithm>(app, "--algorithm", options.request.algorithm,
-                               {{"greedy", Algorithm::greedy}, {"deepseek", Algorithm::deepseek}},
-                               "TensorRT-LLM's greedy one or DeepSeek EPLB's");
-    app.add_option(cli::flag("num_nodes"), options.request.num_nodes,
-                   "Nodes that the ranks are on, for deepseek")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(cli::positive());
-    app.add_option(cli::flag("num_groups"), options.request.num_groups,
-                   "Expert groups of the model, for deepseek; a multiple of num_nodes keeps each "
-                   "group on one node")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(cli::positive());
-    app.add_option(cli::flag("fill_layers"), options.fill_layers,
-                   "Layers that the engine runs but the statistics lack, like 61: they get the "
-                   "engine's default assignment")
-        ->type_name("LIST")
-        ->check(cli::not_empty());
-    app.footer(
-        "Without statistics, num_slots and layer_updates_per_iter alone make the config of online\n"
-        "balancing.\n"
-        "\n"
-        "examples:\n"
-        "  eplb-gen expert_statistic --ep_size 36 --num_slots 288 -o eplb.yaml\n"
-        "  eplb-gen expert_statistic --ep_size 32 --num_slots 288 --fill_layers 61 -o eplb.yaml\n"
-        "  eplb-gen expert_statistic --algorithm deepseek --ep_size 16 --num_slots 288 \\\n"
-        "      --num_nodes 2 --num_groups 8 -o eplb.yaml\n"
-        "  eplb-gen recorded_with_eplb --load_balancer old.yaml --num_slots 288 -o new.yaml\n"
-        "  eplb-gen --num_slots 288 --layer_updates_per_iter 2 -o online.yaml");
-}
-
-std::string rounded(double value) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.3f", value);
-    return text;
-}
-
-// What a placement is compared with; empty where nothing is defined.
-struct Before {
-    std::vector<LoadSummary> layers;
-    std::string description;
-};
-
-// The recording itself, where it was made under a config; else the experts in order on the ranks.
-Before before_placement(const ExpertStatistics& statistics,
-                        const PlanRequest& request,
-                        const std::optional<cli::RecordedUnder>& under) {
-    if (under)
-        return {under->layers, "as recorded, with the config in force"};
-    for (const int ep_size : {request.ep_size, statistics.ep_size})
-        if (statistics.num_experts % ep_size == 0)
-            return {cli::recorded_summaries(statistics, ep_size),
-                    "with the experts in order on " + std::to_string(ep_size) + " ranks"};
-    return {};
-}
-
-void print_projection(const CLI::App& app,
-                      const ExpertStatistics& statistics,
-                      const Before& before,
-                      const std::vector<LoadSummary>& after) {
-    std::size_t worst = 0;
-    int num_worse = 0;
-    for (std::size_t i = 0; i < after.size(); ++i) {
-        if (after[i].imbalance_ratio > after[worst].imbalance_ratio)
-            worst = i;
-        if (!before.layers.empty() && after[i].imbalance_ratio > before.layers[i].imbalance_ratio)
-            ++num_worse;
+    std::vector<Workload> workloads(const std::vector<double>& weights) const {
+        std::vector<Workload> workloads;
+        for (std::size_t i = 0; i < statistics.size(); ++i)
+            workloads.push_back({&statistics[i], weights[i],
+                                 cooccurrence.empty() ? nullptr : &cooccurrence[i]});
+        return workloads;
     }
-    std::string line = "average imbalance ratio ";
-    if (!before.layers.empty())
-        line += rounded(average(before.layers).imbalance_ratio) + " " + before.description + ", ";
-    cli::note(app, line + rounded(average(after).imbalance_ratio) +
-                       " projected on the iterations it was fitted to");
-    line = "worst projected: layer " + std::to_string(statistics.layers[worst]) + ", " +
-           rounded(after[worst].imbalance_ratio);
-    if (!before.layers.empty())
-        line += " (before: " + rounded(before.layers[worst].imbalance_ratio) + ")";
-    if (num_worse > 0)
-        line += "; " + std::to_string(num_worse) + " of " + std::to_string(after.size()) +
-                " layers get worse";
+};
+
+void check_ids(const ExpertStatistics& statistics, const std::string& path) {
+    if (statistics.ids == IdKind::slot)
+        throw Error(
+            path + (statistics.layer_updates_per_iter > 0
+                        ? ": holds the slot ids of a run with online EPLB, whose experts moved; "
+                          "record without layer_updates_per_iter to generate a placement"
+                        : ": holds the slot ids of a run with EPLB, not experts; give the "
+                          "yaml that was in force with --load_balancer"));
+}
+
+void check_alike(const ExpertStatistics& statistics,
+                 const std::string& path,
+                 const ExpertStatistics& first,
+                 const std::string& first_path) {
+    const auto differ = [&](const std::string& what) {
+        throw Error(path + ": has other " + what + " than " + first_path +
+                    "; workloads of one model share them");
+    };
+    if (statistics.num_experts != first.num_experts)
+        differ("experts (" + std::to_string(statistics.num_experts) + ", not " +
+               std::to_string(first.num_experts) + ")");
+    if (statistics.top_k != first.top_k)
+        differ("experts per token");
+    if (statistics.layers != first.layers)
+        differ("layers");
+}
+
+ExpertCooccurrence read_cooccurrence(const std::string& path,
+                                     const cli::StatisticsOptions& options,
+                                     ThreadPool& threads) {
+    const std::string remedy =
+        ": says nothing of which experts a token takes together; record a folder with routed ids "
+        "(eplb-collect --raw)";
+    if (path == "-")
+        throw Error("standard input" + remedy);
+    std::optional<ExpertCooccurrence> cooccurrence = read_trtllm_cooccurrence(
+        path, {.iter_start = options.iter_start, .iter_stop = options.iter_stop}, threads);
+    if (!cooccurrence)
+        throw Error(path + remedy);
+    return std::move(*cooccurrence);
+}
+
+Inputs read_inputs(const GenOptions& options, ThreadPool& threads) {
+    Inputs inputs;
+    // the upstream algorithms look at sums alone
+    const cli::Sources sources = options.is_search() ? cli::Sources::kept : cli::Sources::summed;
+    for (const std::string& path : options.expert_statistic_paths) {
+        inputs.statistics.push_back(
+            cli::load_statistics(path, options.statistics, sources, threads,
+                                 inputs.statistics.empty() ? &inputs.under : nullptr));
+        check_ids(inputs.statistics.back(), path);
+        check_alike(inputs.statistics.back(), path, inputs.statistics.front(),
+                    options.expert_statistic_paths.front());
+        if (options.needs_cooccurrence())
+            inputs.cooccurrence.push_back(read_cooccurrence(path, options.statistics, threads));
+    }
+    return inputs;
+}
+
+PlanRequest complete_request(const GenOptions& options, const Inputs& inputs) {
+    PlanRequest request = options.request;
+    const ExpertStatistics& first = inputs.statistics.front();
+    request.ep_size = options.ep_sizes.empty() ? first.ep_size : options.ep_sizes.front();
+    if (!options.num_slots_list.empty())
+        request.num_slots = options.num_slots_list.front();
+    else
+        request.num_slots = inputs.under ? inputs.under->num_slots
+                                         : first.num_experts * request.min_replicas;
+    return request;
+}
+
+void check_request(const PlanRequest& request, int num_experts) {
+    if (request.num_slots < num_experts)
+        throw UsageError("num_slots " + std::to_string(request.num_slots) + " is below the " +
+                         std::to_string(num_experts) +
+                         " experts of the statistics; if these were recorded with EPLB on, their "
+                         "ids are slots: give the yaml that was in force with --load_balancer");
+    check_plan_request(request, num_experts);
+}
+
+Plan plan_with_progress(const std::vector<Workload>& workloads,
+                        const PlanRequest& request,
+                        ThreadPool& threads) {
+    cli::ProgressLine line;
+    return make_plan(workloads, request,
+                     {.predict = true,
+                      .progress =
+                          [&](int done, int total) {
+                              line.show("layer " + std::to_string(done) + " of " +
+                                        std::to_string(total));
+                          }},
+                     threads);
+}
+
+// Ranks and nodes that a token is sent to, a mean over tokens, layers and workloads.
+TokenTraffic traffic_of(const GenOptions& options,
+                        const Inputs& inputs,
+                        const PlanRequest& request,
+                        const Plan& plan) {
+    TokenTraffic sum;
+    for (std::size_t i = 0; i < inputs.statistics.size(); ++i) {
+        const std::optional<RoutedIds> routed =
+            read_trtllm_routed_ids(options.expert_statistic_paths[i], inputs.statistics[i]);
+        if (!routed)
+            continue;
+        for (std::size_t layer = 0; layer < plan.layers.size(); ++layer) {
+            const TokenTraffic traffic =
+                expected_traffic(*routed, static_cast<int>(layer), plan.layers[layer].placement,
+                                 request.num_nodes);
+            sum.num_tokens += traffic.num_tokens;
+            sum.num_ranks += traffic.num_ranks;
+            sum.num_nodes += traffic.num_nodes;
+        }
+    }
+    return sum;
+}
+
+// What --co_occurrence changes, against the plan without it.
+void print_traffic(const CLI::App& app,
+                   const GenOptions& options,
+                   const Inputs& inputs,
+                   const std::vector<Workload>& workloads,
+                   const PlanRequest& request,
+                   const Plan& plan,
+                   ThreadPool& threads) {
+    PlanRequest plain = request;
+    plain.co_occurrence = 0;
+    const Plan without = plan_with_progress(workloads, plain, threads);
+    const TokenTraffic traffic = traffic_of(options, inputs, request, plan);
+    const TokenTraffic before = traffic_of(options, inputs, request, without);
+    const auto text = [](double value) { return cli::formatted("%.3f", value); };
+    std::string line = "without --co_occurrence: imbalance ratio " +
+                       text(planned_imbalance(without)) + ", not " + text(planned_imbalance(plan));
+    if (traffic.num_tokens > 0) {
+        line += "; a token is sent to " + text(before.ranks_per_token()) + " ranks, not " +
+                text(traffic.ranks_per_token());
+        if (request.num_nodes > 1)
+            line += ", and to " + text(before.nodes_per_token()) + " nodes, not " +
+                    text(traffic.nodes_per_token());
+    }
     cli::note(app, line);
 }
 
-void warn_of_empty_iterations(const CLI::App& app,
-                              const ExpertStatistics& statistics,
-                              const std::vector<LoadSummary>& summaries) {
-    for (std::size_t i = 0; i < summaries.size(); ++i) {
-        const std::string layer = "layer " + std::to_string(statistics.layers[i]);
-        if (summaries[i].num_iterations == 0)
-            cli::warn(app, layer + " has no tokens; its replicas are dealt out evenly");
-        else if (summaries[i].num_empty_iterations > 0)
-            cli::warn(app, layer + " has no tokens in " +
-                               std::to_string(summaries[i].num_empty_iterations) +
-                               " iterations; they are left out of the imbalance ratio");
+// The plan of the fewest slots whose imbalance is at most what was asked for; sets num_slots.
+Plan plan_fewest_slots(const CLI::App& app,
+                       const GenOptions& options,
+                       const std::vector<Workload>& workloads,
+                       PlanRequest& request,
+                       ThreadPool& threads) {
+    const double wanted = std::stod(options.max_imbalance);
+    const int num_experts = workloads.front().statistics->num_experts;
+    std::vector<int> candidates = options.num_slots_list;
+    std::sort(candidates.begin(), candidates.end());
+    if (candidates.empty())
+        candidates = slot_candidates(request, num_experts);
+    double best = 0;
+    int best_num_slots = 0;
+    for (const int num_slots : candidates) {
+        request.num_slots = num_slots;
+        check_request(request, num_experts);
+        Plan plan = plan_with_progress(workloads, request, threads);
+        const double imbalance = planned_imbalance(plan);
+        cli::note(app, std::to_string(num_slots) + " slots: " +
+                           (plan.basis == PredictionBasis::none ? "fitted " : "predicted ") +
+                           cli::formatted("%.3f", imbalance));
+        if (imbalance <= wanted)
+            return plan;
+        if (best_num_slots == 0 || imbalance < best) {
+            best = imbalance;
+            best_num_slots = num_slots;
+        }
     }
-}
-
-void print_summary(const CLI::App& app,
-                   const ExpertStatistics& statistics,
-                   const PlanRequest& request,
-                   const std::vector<Placement>& placements,
-                   const std::optional<cli::RecordedUnder>& under) {
-    std::vector<LoadSummary> after;
-    int num_duplicates = 0;
-    for (std::size_t i = 0; i < placements.size(); ++i) {
-        after.push_back(summarize(
-            rank_load(projected_load(statistics, static_cast<int>(i), placements[i].expert_ids),
-                      request.ep_size)));
-        num_duplicates += num_duplicate_slots(placements[i]);
-    }
-    cli::note(app, std::to_string(placements.size()) + " layers, " +
-                       std::to_string(statistics.num_experts) + " experts in " +
-                       std::to_string(request.num_slots) + " slots on " +
-                       std::to_string(request.ep_size) + " ranks, fitted to iterations " +
-                       std::to_string(statistics.iter_start) + "-" +
-                       std::to_string(statistics.iter_stop()));
-    print_projection(app, statistics, before_placement(statistics, request, under), after);
-    cli::note(app, num_duplicates == 0
-                       ? "no rank holds an expert twice"
-                       : std::to_string(num_duplicates) + " of " +
-                             std::to_string(placements.size() *
-                                            static_cast<std::size_t>(request.num_slots)) +
-                             " slots are of little use: their rank holds the same expert in "
-                             "another slot");
-    warn_of_empty_iterations(app, statistics, after);
-}
-
-void check_slots(const ExpertStatistics& statistics, const PlanRequest& request) {
-    if (statistics.ids == IdKind::slot)
-        throw Error(
-            statistics.layer_updates_per_iter > 0
-                ? "the statistics hold the slot ids of a run with online EPLB, whose experts "
-                  "moved; record without layer_updates_per_iter to generate a placement"
-                : "the statistics hold the slot ids of a run with EPLB, not experts; give the "
-                  "yaml that was in force with --load_balancer");
-    if (request.num_slots < statistics.num_experts)
-        throw UsageError("num_slots " + std::to_string(request.num_slots) + " is below the " +
-                         std::to_string(statistics.num_experts) +
-                         " experts of the statistics; if these were recorded with EPLB on, their "
-                         "ids are slots: give the yaml that was in force with --load_balancer");
-    check_plan_request(request, statistics.num_experts);
+    throw GateError("no num_slots up to " + std::to_string(candidates.back()) +
+                    " reaches --max_imbalance " + options.max_imbalance + "; the best is " +
+                    cli::formatted("%.3f", best) + " with " + std::to_string(best_num_slots));
 }
 
 void fill_layers(const CLI::App& app,
@@ -207,67 +234,121 @@ void fill_layers(const CLI::App& app,
 }
 
 EplbConfig online_config(const GenOptions& options) {
-    if (options.request.num_slots == 0 || options.layer_updates_per_iter == 0)
+    if (options.num_slots_list.empty() || options.layer_updates_per_iter == 0)
         throw UsageError(
             "without --expert_statistic_path only online balancing can be configured: give "
             "--num_slots and --layer_updates_per_iter above 0");
     if (!options.fill_layers.empty())
         throw UsageError("--fill_layers needs statistics to add layers to");
-    if (options.request.ep_size > 0 && options.request.num_slots % options.request.ep_size != 0)
-        throw UsageError("--num_slots " + std::to_string(options.request.num_slots) +
-                         " is no multiple of --ep_size " + std::to_string(options.request.ep_size));
+    const int num_slots = options.num_slots_list.front();
+    if (!options.ep_sizes.empty() && num_slots % options.ep_sizes.front() != 0)
+        throw UsageError("--num_slots " + std::to_string(num_slots) +
+                         " is no multiple of --ep_size " +
+                         std::to_string(options.ep_sizes.front()));
     if (options.statistics.iter_start || options.statistics.iter_stop ||
         !options.statistics.load_balancer.empty())
         throw UsageError(
             "--iter_start, --iter_stop and --load_balancer go with statistics; give "
             "--expert_statistic_path");
+    if (!options.max_imbalance.empty() || !options.report_path.empty())
+        throw UsageError(
+            "--max_imbalance and --report_path need statistics; give --expert_statistic_path");
     EplbConfig config;
-    config.num_slots = options.request.num_slots;
+    config.num_slots = num_slots;
     config.layer_updates_per_iter = options.layer_updates_per_iter;
     return config;
 }
 
-EplbConfig fitted_config(const CLI::App& app, const GenOptions& options) {
-    const std::vector<int> to_fill =
-        options.fill_layers.empty() ? std::vector<int>()
-                                    : cli::parse_layer_list(options.fill_layers, "--fill_layers");
+EplbConfig fitted_config(const CLI::App& app,
+                         const GenOptions& options,
+                         std::optional<OutputFile>& report) {
     ThreadPool threads(options.statistics.num_threads);
-    std::optional<cli::RecordedUnder> under;
-    const ExpertStatistics statistics = cli::load_statistics(options.statistics, threads, &under);
-    PlanRequest request = options.request;
-    if (request.ep_size == 0)
-        request.ep_size = statistics.ep_size;
-    if (request.num_slots == 0)
-        request.num_slots = under ? under->num_slots : statistics.num_experts;
-    check_slots(statistics, request);
-
-    if (request.num_groups % request.num_nodes != 0)
+    const Inputs inputs = read_inputs(options, threads);
+    const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
+    const ExpertStatistics& first = inputs.statistics.front();
+    PlanRequest request = complete_request(options, inputs);
+    if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes != 0)
         cli::note(app, "num_groups " + std::to_string(request.num_groups) +
                            " is no multiple of num_nodes " + std::to_string(request.num_nodes) +
                            ": groups and nodes are left out of account");
 
-    const std::vector<Placement> placements = plan(statistics, request, threads);
+    Plan plan;
+    if (options.max_imbalance.empty()) {
+        check_request(request, first.num_experts);
+        plan = plan_with_progress(workloads, request, threads);
+    } else {
+        plan = plan_fewest_slots(app, options, workloads, request, threads);
+    }
     EplbConfig config;
     config.num_slots = request.num_slots;
     config.layer_updates_per_iter = options.layer_updates_per_iter;
-    for (std::size_t i = 0; i < placements.size(); ++i)
-        config.initial_global_assignments[statistics.layers[i]] = placements[i].expert_ids;
-    fill_layers(app, to_fill, statistics.num_experts, request.ep_size, config);
-    print_summary(app, statistics, request, placements, under);
+    for (std::size_t i = 0; i < plan.layers.size(); ++i)
+        config.initial_global_assignments[first.layers[i]] = plan.layers[i].placement.expert_ids;
+    fill_layers(app, options.layers_to_fill, first.num_experts, request.ep_size, config);
+    print_summary({app, inputs.statistics, options.expert_statistic_paths, request, plan,
+                   inputs.under});
+    if (request.co_occurrence > 0)
+        print_traffic(app, options, inputs, workloads, request, plan, threads);
+    if (report)
+        report->write(write_table(plan_table(plan, first.layers), options.format));
     return config;
 }
 
-int generate(const CLI::App& app, const GenOptions& options) {
-    if (options.request.algorithm != Algorithm::deepseek &&
-        (options.request.num_nodes != 1 || options.request.num_groups != 1))
-        throw UsageError("--num_nodes and --num_groups go with --algorithm deepseek");
-    cli::check_output(options.output_path,
-                      {options.statistics.expert_statistic_path, options.statistics.load_balancer});
+int print_sweep(const CLI::App& app, const GenOptions& options) {
+    if (options.expert_statistic_paths.empty())
+        throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
+    ThreadPool threads(options.statistics.num_threads);
+    double bytes_per_expert = options.bytes_per_expert;
+    if (!options.model_config.empty())
+        bytes_per_expert = expert_bytes(options.model_config);
+    const Inputs inputs = read_inputs(options, threads);
+    std::vector<SweepRow> rows;
+    {
+        cli::ProgressLine line;
+        rows = sweep(
+            inputs.workloads(options.weight_list), options.request, options.ep_sizes,
+            options.num_slots_list, bytes_per_expert,
+            [&](int done, int total) {
+                line.show("deployment " + std::to_string(done) + " of " + std::to_string(total));
+            },
+            threads);
+    }
+    OutputFile output("-");
+    output.write(write_table(sweep_table(rows, bytes_per_expert > 0), options.format));
+    output.commit();
+    cli::note(app, std::string("the imbalance is ") +
+                       (rows.front().is_prediction
+                            ? "predicted on what was not fitted to"
+                            : "that of the counts fitted to, no prediction: record iterations"));
+    cli::note(app,
+              "speedup is that of the experts' computation against the experts in order without "
+              "replicas; * saves at least 1 % of it for the slots it takes");
+    return cli::kDone;
+}
+
+int generate(const CLI::App& app, GenOptions& options) {
+    resolve(options);
+    if (options.sweep)
+        return print_sweep(app, options);
+    std::vector<std::string> files = options.expert_statistic_paths;
+    files.push_back(options.statistics.load_balancer);
+    cli::check_output(options.output_path, files);
     OutputFile output(options.output_path);
-    const EplbConfig config = options.statistics.expert_statistic_path.empty()
+    std::optional<OutputFile> report;
+    if (!options.report_path.empty()) {
+        files.push_back(options.output_path);
+        cli::check_output(options.report_path, files);
+        if (options.report_path == options.output_path)
+            throw UsageError("--report_path and --output_path are the same file");
+        report.emplace(options.report_path);
+    }
+    const EplbConfig config = options.expert_statistic_paths.empty()
                                   ? online_config(options)
-                                  : fitted_config(app, options);
+                                  : fitted_config(app, options, report);
     output.write(format_eplb_config(config));
+    output.sync();
+    if (report)
+        report->commit();
     output.commit();
     return cli::kDone;
 }
@@ -280,7 +361,7 @@ int main(int argc, char** argv) {
         {.name = "eplb-gen",
          .description = "Generate the placement of a Mixture-of-Experts model's experts on slots, "
                         "as the yaml that TensorRT-LLM loads.",
-         .add_options = [&](CLI::App& app) { add_options(app, options); },
+         .add_options = [&](CLI::App& app) { add_gen_options(app, options); },
          .run = [&](const CLI::App& app) { return generate(app, options); }},
         argc, argv);
 }

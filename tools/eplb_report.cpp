@@ -14,6 +14,7 @@ namespace {
 using namespace eplb;
 
 struct ReportOptions {
+    std::string expert_statistic_path;
     cli::StatisticsOptions statistics;
     std::string projection_eplb_config_path;
     int ep_size = 0;  // 0: not given
@@ -24,6 +25,7 @@ struct ReportOptions {
 };
 
 void add_options(CLI::App& app, ReportOptions& options) {
+    cli::add_statistics_path(app, options.expert_statistic_path);
     cli::add_statistics_options(app, options.statistics);
     app.add_option(cli::flag("projection_eplb_config_path"), options.projection_eplb_config_path,
                    "EPLB yaml: report what its placement would make of the recorded load")
@@ -103,11 +105,12 @@ int report(const CLI::App& app, const ReportOptions& options) {
                                         ? std::vector<int>()
                                         : cli::parse_layer_list(options.layers, "--layers");
     cli::check_output(options.output_path,
-                      {options.statistics.expert_statistic_path, options.statistics.load_balancer,
+                      {options.expert_statistic_path, options.statistics.load_balancer,
                        options.projection_eplb_config_path});
     OutputFile output(options.output_path);
     ThreadPool threads(options.statistics.num_threads);
-    ExpertStatistics statistics = cli::load_statistics(options.statistics, threads);
+    ExpertStatistics statistics = cli::load_statistics(
+        options.expert_statistic_path, options.statistics, cli::Sources::summed, threads);
     if (!layers.empty())
         cli::keep_layers(statistics, layers);
 

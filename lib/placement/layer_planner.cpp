@@ -19,6 +19,9 @@ namespace {
 // Of fewer, a half tells nothing of how iterations vary.
 constexpr int kLeastIterations = 4;
 
+// A bound above this is worth telling how to lower.
+constexpr double kForced = 0.01;
+
 std::vector<float> as_floats(const std::vector<double>& counts) {
     // upstream hands its sums over as float32
     std::vector<float> load(counts.size());
@@ -171,6 +174,11 @@ void LayerPlanner::improve(std::size_t candidate, int round) {
         eplb::improve(problem_, deployment_, options_of(algorithm), round, fits_[candidate]);
 }
 
+void LayerPlanner::release() {
+    problem_.covariance.reset();
+    problem_.cooccurrence.reset();
+}
+
 void LayerPlanner::test(const std::vector<SampleRange>& train,
                         const std::vector<SampleRange>& tests,
                         const std::vector<int>& workloads,
@@ -255,8 +263,13 @@ LayerPlan LayerPlanner::result(std::size_t candidate) {
     if (!plan.has_tokens)
         return plan;
     plan.aggregated = imbalance(problem_.load, plan.placement, deployment_.rank_speed);
-    plan.bound = std::clamp(imbalance_bound(problem_, deployment_), 0.0,
-                            std::max(plan.aggregated, 0.0));
+    // what is left of rounding is nothing
+    const auto cleaned = [](double ratio) { return ratio < 1e-9 ? 0.0 : ratio; };
+    plan.aggregated = cleaned(plan.aggregated);
+    plan.bound = cleaned(std::min(imbalance_bound(problem_, deployment_), plan.aggregated));
+
+    if (plan.bound > kForced)
+        plan.slots_to_lift = fewest_slots(problem_, kForced);
 
     double weight = 0;
     double ids_per_rank = 0;

@@ -39,6 +39,9 @@ class LayerPlanner {
     const Placed& fit(std::size_t candidate);
     void improve(std::size_t candidate, int round);
 
+    // Gives back what only a search needs; call when all fits are made.
+    void release();
+
     // Halves of the iterations, both ways. Workloads with fewer than four are an Error.
     const CrossValidation& halves();
     // Each workload, fitted to all others.

@@ -89,19 +89,24 @@ void descend_for_worst(const PlacementProblem& problem, RiskSearch& search) {
     search.set_workload_weights(problem.workload_weight);
 }
 
-// As much of the traffic weight as the budget allows.
-void descend_for_traffic(const PlacerOptions& options, RiskSearch& search) {
+// The placement of the best value within the budget: what the sends saved are worth, less the risk.
+// High prices end in poor local optima, so that lower ones are tried too.
+void descend_for_traffic(const PlacementProblem& problem,
+                         const PlacerOptions& options,
+                         RiskSearch& search) {
+    const auto value = [&](const RiskSearch& of) {
+        return options.co_occurrence * of.saved_sends() / problem.top_k - of.risk();
+    };
     const RiskSearch start = search;
-    const double limit = search.risk() + options.traffic_budget;
+    const double limit = start.risk() + options.traffic_budget;
     double weight = options.co_occurrence;
     for (int trial = 0; trial < kTrafficTrials; ++trial, weight /= 2) {
-        search = start;
-        search.set_traffic_weight(weight);
-        search.descend(kDescentRounds);
-        if (search.risk() <= limit)
-            return;
+        RiskSearch other = start;
+        other.set_traffic_weight(weight);
+        other.descend(kDescentRounds);
+        if (other.risk() <= limit && value(other) > value(search))
+            search = std::move(other);
     }
-    search = start;
 }
 
 SlotTable search_risk(const PlacementProblem& problem,
@@ -127,7 +132,7 @@ SlotTable search_risk(const PlacementProblem& problem,
         descend_for_worst(problem, search);
     const double limit = bound + options.tolerance * problem.mean_load();
     if (options.co_occurrence > 0 && problem.cooccurrence != nullptr)
-        descend_for_traffic(options, search);
+        descend_for_traffic(problem, options, search);
     search.limit_fullest(limit);
     return search.table();
 }

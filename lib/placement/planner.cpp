@@ -119,12 +119,14 @@ class Planner {
 
     // All that takes time.
     void fit(LayerPlanner& planner) {
-        for (std::size_t candidate = 0; candidate < greedy_; ++candidate)
+        for (std::size_t candidate = 0; candidate < candidates_.size(); ++candidate)
             planner.fit(candidate);
         if (plan_.basis == PredictionBasis::iterations)
             planner.halves();
         if (scope_.predict && workloads_.size() > 1)
             planner.left_out();
+        if (request_.time_limit == 0)
+            planner.release();
         if (scope_.progress) {
             const std::lock_guard lock(mutex_);
             scope_.progress(++num_done_, static_cast<int>(planners_.size()));

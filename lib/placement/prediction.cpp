@@ -9,6 +9,9 @@
 namespace eplb {
 namespace {
 
+// fewer leave the interval so wide that it says nothing
+constexpr std::size_t kLeastBlocks = 4;
+
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 // Student's t: 97.5 % of the distribution with so many degrees of freedom lie below
@@ -58,7 +61,7 @@ Prediction predict(std::span<const PredictionBlock> blocks) {
     prediction.ratio = prediction.imbalance / prediction.baseline;
     prediction.ratio_low = prediction.ratio_high = kUnknown;
     const auto num_blocks = static_cast<double>(blocks.size());
-    if (blocks.size() < 2 || prediction.baseline == 0 || prediction.imbalance <= 0)
+    if (blocks.size() < kLeastBlocks || prediction.baseline == 0 || prediction.imbalance <= 0)
         return prediction;
 
     std::vector<double> logs;

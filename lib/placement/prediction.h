@@ -13,7 +13,7 @@ struct Prediction {
     double baseline = 0;
 
     // imbalance / baseline, and where it lies with 95 % certainty if later iterations are like
-    // these: it cannot tell of traffic that nobody recorded. NaN where two blocks are not to be had.
+    // these: it cannot tell of traffic that nobody recorded. NaN with fewer than four blocks.
     double ratio = 0;
     double ratio_low = 0;
     double ratio_high = 0;

@@ -1,0 +1,256 @@
+#include "tools/gen_options.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "lib/base/error.h"
+
+namespace eplb {
+namespace {
+
+void add_deployment_options(CLI::App& app, GenOptions& options) {
+    app.add_option(cli::flag("ep_size"), options.ep_size,
+                   "Ranks of the deployment; by default those of the recording")
+        ->type_name("N")
+        ->check(cli::not_empty());
+    app.add_option(
+           cli::flag("num_slots"), options.num_slots,
+           "Slots over all ranks, a multiple of ep_size; by default one per expert, or those of "
+           "--load_balancer")
+        ->type_name("N")
+        ->check(cli::not_empty());
+    app.add_option(cli::flag("num_nodes"), options.request.num_nodes,
+                   "Nodes that the ranks are on: each expert stays on one")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(cli::positive());
+    app.add_option(cli::flag("num_groups"), options.request.num_groups,
+                   "Expert groups of the model; a multiple of num_nodes keeps each group on one "
+                   "node")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(cli::positive());
+    app.add_option(cli::flag("gpu_speeds"), options.gpu_speeds,
+                   "Speeds of the ranks, any unit, in order: 1x32,0.8x4 is 32 ranks and 4 slower "
+                   "ones")
+        ->type_name("LIST")
+        ->check(cli::not_empty());
+    app.add_flag(cli::flag("survive_rank_loss"), options.survive_rank_loss,
+                 "Every expert on two ranks at least; takes two slots per expert");
+}
+
+void add_search_options(CLI::App& app, GenOptions& options) {
+    PlanRequest& request = options.request;
+    request.algorithm = Algorithm::automatic;
+    cli::add_choice<Algorithm>(
+        app, "--algorithm", request.algorithm,
+        {{"auto", Algorithm::automatic},
+         {"risk", Algorithm::risk},
+         {"aggregated", Algorithm::aggregated},
+         {"greedy", Algorithm::greedy},
+         {"deepseek", Algorithm::deepseek},
+         {"trtllm-cooccurrence", Algorithm::trtllm_cooccurrence}},
+        "The hottest rank of unseen iterations (risk) or of the summed load (aggregated), whichever "
+        "tests better (auto); or what TensorRT-LLM and DeepSeek's EPLB place");
+    app.add_option("--weights", options.weights,
+                   "How much each workload counts, in their order; by default all the same")
+        ->type_name("LIST")
+        ->check(cli::not_empty());
+    cli::add_choice<Robust>(app, "--robust", request.robust,
+                            {{"mean", Robust::mean}, {"worst", Robust::worst}},
+                            "Of several workloads, what counts");
+    app.add_option("--tolerance", request.tolerance,
+                   "How far risk may leave the summed load above its optimum, as an imbalance ratio")
+        ->type_name("R")
+        ->capture_default_str()
+        ->check(cli::non_negative_real());
+    app.add_option(cli::flag("co_occurrence"), request.co_occurrence,
+                   "Also lower how many ranks a token is sent to: the imbalance ratio that one "
+                   "rank less per routed expert is worth; needs routed ids")
+        ->type_name("W")
+        ->capture_default_str()
+        ->check(cli::non_negative_real());
+    app.add_option(cli::flag("imbalance_tolerance"), request.traffic_budget,
+                   "How much imbalance ratio --co_occurrence may cost")
+        ->type_name("R")
+        ->capture_default_str()
+        ->check(cli::non_negative_real());
+    app.add_option(cli::flag("time_limit"), request.time_limit,
+                   "Seconds to search; longer is never worse, but no longer the same on every run")
+        ->type_name("S")
+        ->default_str("as long as needed")
+        ->check(cli::non_negative_real());
+}
+
+void add_capacity_options(CLI::App& app, GenOptions& options) {
+    app.add_flag("--sweep", options.sweep,
+                 "Compare deployments, lists of --ep_size and --num_slots, in a table on standard "
+                 "output; writes nothing else");
+    app.add_option(cli::flag("max_imbalance"), options.max_imbalance,
+                   "Take the fewest slots that are predicted to reach this imbalance ratio")
+        ->type_name("R")
+        ->check(cli::non_negative_real());
+    app.add_option(cli::flag("bytes_per_expert"), options.bytes_per_expert,
+                   "Bytes of one expert's weights in one layer, for the memory in --sweep")
+        ->type_name("N")
+        ->default_str("not known")
+        ->check(cli::non_negative_real());
+    app.add_option(cli::flag("model_config"), options.model_config,
+                   "The model's config.json, to tell the bytes of an expert")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+}
+
+void add_output_options(CLI::App& app, GenOptions& options) {
+    app.add_option("-o," + cli::flag("output_path"), options.output_path,
+                   "The yaml to write; - is standard output")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+    app.add_option(cli::flag("layer_updates_per_iter"), options.layer_updates_per_iter,
+                   "Layers that the engine re-places per iteration; 0 is a static placement")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(cli::non_negative());
+    app.add_option(cli::flag("fill_layers"), options.fill_layers,
+                   "Layers that the engine runs but the statistics lack, like 61: they get the "
+                   "engine's default assignment")
+        ->type_name("LIST")
+        ->check(cli::not_empty());
+    app.add_option(cli::flag("report_path"), options.report_path,
+                   "Where to write what is known of each layer: bound, fit, prediction")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+    cli::add_choice<TableFormat>(app, "--format", options.format,
+                                 {{"text", TableFormat::text},
+                                  {"csv", TableFormat::csv},
+                                  {"json", TableFormat::json},
+                                  {"md", TableFormat::markdown}},
+                                 "Format of the report and of the sweep");
+}
+
+constexpr const char* kFooter =
+    "Without statistics, num_slots and layer_updates_per_iter alone make the config of online\n"
+    "balancing.\n"
+    "\n"
+    "examples:\n"
+    "  eplb-gen expert_statistic --ep_size 36 --num_slots 288 -o eplb.yaml\n"
+    "  eplb-gen chat code batch --weights 2,1,1 --ep_size 36 --num_slots 288 -o eplb.yaml\n"
+    "  eplb-gen expert_statistic --ep_size 32 --num_slots 288 --fill_layers 61 -o eplb.yaml\n"
+    "  eplb-gen expert_statistic --sweep --ep_size 32,36,64,72 --num_slots 256,288,320,576 \\\n"
+    "      --model_config config.json\n"
+    "  eplb-gen expert_statistic --ep_size 32 --max_imbalance 0.1 -o eplb.yaml\n"
+    "  eplb-gen expert_statistic --num_nodes 4 --num_groups 8 --num_slots 320 -o eplb.yaml\n"
+    "  eplb-gen expert_statistic --algorithm greedy --num_slots 288 -o upstream.yaml\n"
+    "  eplb-gen recorded_with_eplb --load_balancer old.yaml --num_slots 288 -o new.yaml\n"
+    "  eplb-gen --num_slots 288 --layer_updates_per_iter 2 -o online.yaml";
+
+// "1x32,0.8x4"
+std::vector<double> parse_speeds(const std::string& text) {
+    constexpr int kMaxRanks = 1 << 16;
+    std::vector<double> speeds;
+    for (const std::string& part : CLI::detail::split(text, ',')) {
+        const std::size_t times = part.find('x');
+        const double speed =
+            cli::parse_positive_reals(part.substr(0, times), "--gpu_speeds").front();
+        const int count = times == std::string::npos
+                              ? 1
+                              : cli::parse_numbers(part.substr(times + 1), "--gpu_speeds").front();
+        if (static_cast<int>(speeds.size()) + count > kMaxRanks)
+            throw UsageError("--gpu_speeds: more than " + std::to_string(kMaxRanks) + " ranks");
+        speeds.insert(speeds.end(), static_cast<std::size_t>(count), speed);
+    }
+    return speeds;
+}
+
+void parse_lists(GenOptions& options) {
+    if (!options.ep_size.empty())
+        options.ep_sizes = cli::parse_numbers(options.ep_size, "--ep_size");
+    if (!options.num_slots.empty())
+        options.num_slots_list = cli::parse_numbers(options.num_slots, "--num_slots");
+    if (!options.fill_layers.empty())
+        options.layers_to_fill = cli::parse_layer_list(options.fill_layers, "--fill_layers");
+    if (!options.gpu_speeds.empty())
+        options.request.rank_speed = parse_speeds(options.gpu_speeds);
+    const std::size_t num_workloads = options.expert_statistic_paths.size();
+    options.weight_list.assign(num_workloads, 1.0);
+    if (!options.weights.empty()) {
+        options.weight_list = cli::parse_positive_reals(options.weights, "--weights");
+        if (options.weight_list.size() != num_workloads)
+            throw UsageError("--weights: " + std::to_string(options.weight_list.size()) +
+                             " weights for " + std::to_string(num_workloads) + " workloads");
+    }
+    options.request.min_replicas = options.survive_rank_loss ? 2 : 1;
+}
+
+void check_lists(const GenOptions& options) {
+    if (!options.sweep && options.ep_sizes.size() > 1)
+        throw UsageError("--ep_size: a list of them goes with --sweep");
+    if (!options.sweep && options.max_imbalance.empty() && options.num_slots_list.size() > 1)
+        throw UsageError("--num_slots: a list of them goes with --sweep or --max_imbalance");
+}
+
+void check_search(const GenOptions& options) {
+    const bool is_deepseek = options.request.algorithm == Algorithm::deepseek;
+    if (!options.is_search() && !is_deepseek &&
+        (options.request.num_nodes != 1 || options.request.num_groups != 1))
+        throw UsageError(
+            "--num_nodes and --num_groups go with --algorithm auto, risk, aggregated or deepseek");
+    if (!options.is_search() && (!options.gpu_speeds.empty() || options.survive_rank_loss ||
+                                 options.request.co_occurrence > 0 ||
+                                 options.request.robust == Robust::worst ||
+                                 options.request.time_limit > 0))
+        throw UsageError(
+            "--gpu_speeds, --survive_rank_loss, --co_occurrence, --robust and --time_limit go "
+            "with --algorithm auto, risk or aggregated");
+    if (options.request.co_occurrence > 0 && options.request.algorithm == Algorithm::aggregated)
+        throw UsageError("--co_occurrence goes with --algorithm auto or risk");
+    if (options.needs_cooccurrence() && !options.statistics.load_balancer.empty())
+        throw UsageError(
+            "which experts tokens took together cannot be told from a recording under EPLB; "
+            "record without --load_balancer");
+}
+
+void check_sweep(const GenOptions& options) {
+    if (!options.sweep) {
+        if (options.output_path.empty())
+            throw UsageError("--output_path is required");
+        if (options.bytes_per_expert > 0 || !options.model_config.empty())
+            throw UsageError("--bytes_per_expert and --model_config go with --sweep");
+        return;
+    }
+    if (!options.output_path.empty() || !options.report_path.empty() ||
+        !options.max_imbalance.empty() || !options.fill_layers.empty())
+        throw UsageError(
+            "--sweep writes one table to standard output; leave out --output_path, "
+            "--report_path, --max_imbalance and --fill_layers");
+    if (options.ep_sizes.empty() || options.num_slots_list.empty())
+        throw UsageError("--sweep needs --ep_size and --num_slots, each one number or more");
+    if (!options.gpu_speeds.empty())
+        throw UsageError("--gpu_speeds are of one deployment; leave them out of --sweep");
+    if (options.bytes_per_expert > 0 && !options.model_config.empty())
+        throw UsageError("give --bytes_per_expert or --model_config, not both");
+}
+
+}  // namespace
+
+void add_gen_options(CLI::App& app, GenOptions& options) {
+    cli::add_statistics_paths(app, options.expert_statistic_paths);
+    cli::add_statistics_options(app, options.statistics);
+    add_deployment_options(app, options);
+    add_search_options(app, options);
+    add_capacity_options(app, options);
+    add_output_options(app, options);
+    app.footer(kFooter);
+}
+
+void resolve(GenOptions& options) {
+    parse_lists(options);
+    check_lists(options);
+    check_search(options);
+    check_sweep(options);
+    if (std::count(options.expert_statistic_paths.begin(), options.expert_statistic_paths.end(),
+                   "-") > 1)
+        throw UsageError("standard input holds one workload; name - once");
+}
+
+}  // namespace eplb

@@ -1,0 +1,207 @@
+#include "tools/gen_summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+
+#include "lib/placement/evaluation.h"
+#include "lib/report/plan_table.h"
+#include "lib/report/table_writers.h"
+#include "tools/terminal.h"
+
+namespace eplb {
+namespace {
+
+// bounds above this are worth a word
+constexpr double kForcedImbalance = 0.05;
+
+using cli::formatted;
+
+std::string rounded(double value) {
+    return formatted("%.3f", value);
+}
+
+template <typename Value>
+double mean_over(const Plan& plan, const Value& value) {
+    std::vector<double> values;
+    for (const LayerPlan& layer : plan.layers)
+        values.push_back(value(layer));
+    return mean_of(values);
+}
+
+template <typename Value>
+std::size_t worst_layer(const Plan& plan, const Value& value) {
+    std::size_t worst = 0;
+    for (std::size_t i = 1; i < plan.layers.size(); ++i)
+        if (!(value(plan.layers[i]) <= value(plan.layers[worst])))
+            worst = i;
+    return worst;
+}
+
+std::string layer_name(const GenSummary& summary, std::size_t layer) {
+    return "layer " + std::to_string(summary.statistics.front().layers[layer]);
+}
+
+void print_heading(const GenSummary& summary) {
+    const ExpertStatistics& first = summary.statistics.front();
+    std::string line = std::to_string(summary.plan.layers.size()) + " layers, " +
+                       std::to_string(first.num_experts) + " experts in " +
+                       std::to_string(summary.request.num_slots) + " slots on " +
+                       std::to_string(summary.request.ep_size) + " ranks, fitted to ";
+    if (summary.statistics.size() > 1)
+        line += std::to_string(summary.statistics.size()) + " workloads";
+    else
+        line += "iterations " + std::to_string(first.iter_start) + "-" +
+                std::to_string(first.iter_stop());
+    cli::note(summary.app, line);
+}
+
+// What was there before: the recording itself where it was made under a config, else the experts in
+// order on the ranks; over the workloads.
+std::string before_text(const GenSummary& summary) {
+    if (summary.under)
+        return "average imbalance ratio " +
+               rounded(average(summary.under->layers).imbalance_ratio) +
+               " as recorded, with the config in force; ";
+    const ExpertStatistics& first = summary.statistics.front();
+    for (const int ep_size : {summary.request.ep_size, first.ep_size}) {
+        if (first.num_experts % ep_size != 0)
+            continue;
+        std::vector<double> means;
+        for (const ExpertStatistics& statistics : summary.statistics)
+            means.push_back(
+                average(cli::recorded_summaries(statistics, ep_size)).imbalance_ratio);
+        return "average imbalance ratio " + rounded(mean_of(means)) +
+               " with the experts in order on " + std::to_string(ep_size) + " ranks; ";
+    }
+    return "average imbalance ratio ";
+}
+
+std::string percent_lower(double ratio) {
+    return ratio <= 1 ? formatted("%.0f %% lower", 100 * (1 - ratio))
+                      : formatted("%.0f %% higher", 100 * (ratio - 1));
+}
+
+std::string against_greedy(const GenSummary& summary, const Prediction& prediction) {
+    if (summary.request.algorithm == Algorithm::greedy)
+        return "";
+    std::string text = ", " + rounded(prediction.baseline) + " with greedy: " +
+                       percent_lower(prediction.ratio);
+    if (!std::isnan(prediction.ratio_low))
+        text += " (95 % interval: " + percent_lower(prediction.ratio_high) + " to " +
+                percent_lower(prediction.ratio_low) + ")";
+    return text;
+}
+
+void print_prediction(const GenSummary& summary) {
+    const Plan& plan = summary.plan;
+    const std::string before = before_text(summary);
+    const std::string fitted =
+        rounded(mean_over(plan, [](const LayerPlan& layer) { return layer.fitted; }));
+    switch (plan.basis) {
+        case PredictionBasis::none:
+            cli::note(summary.app,
+                      before + fitted +
+                          " on the counts it was fitted to, which is no prediction: too few "
+                          "iterations to hold some back; record 4 or more, or give several "
+                          "workloads");
+            return;
+        case PredictionBasis::iterations:
+            cli::note(summary.app, before + "predicted on unseen iterations " +
+                                       rounded(plan.prediction.imbalance) +
+                                       against_greedy(summary, plan.prediction));
+            break;
+        case PredictionBasis::workloads:
+            cli::note(summary.app, before + "predicted on a workload not fitted to " +
+                                       rounded(plan.prediction.imbalance) +
+                                       against_greedy(summary, plan.prediction));
+            break;
+    }
+    const double floor =
+        mean_over(plan, [](const LayerPlan& layer) { return layer.noise_floor; });
+    std::string line = "on the counts it was fitted to " + fitted + ", which is no prediction";
+    if (!std::isnan(floor))
+        line += "; independent tokens alone would leave about " + rounded(floor);
+    cli::note(summary.app, line);
+}
+
+void print_choice(const GenSummary& summary) {
+    const Plan& plan = summary.plan;
+    if (std::isnan(plan.choice_ratio))
+        return;
+    const int num_layers = static_cast<int>(plan.layers.size());
+    std::string line = "no layer is risk-aware, all go by the summed load";
+    if (plan.num_risk_layers == num_layers)
+        line = "all layers are risk-aware";
+    else if (plan.num_risk_layers > 0)
+        line = "risk-aware in " + std::to_string(plan.num_risk_layers) + " of " +
+               std::to_string(num_layers) + " layers, by the summed load in the others";
+    cli::note(summary.app, line + ": held out, risk had " + formatted("%.2f", plan.choice_ratio) +
+                               " times the imbalance");
+}
+
+void print_bound(const GenSummary& summary) {
+    const Plan& plan = summary.plan;
+    const auto gap = [](const LayerPlan& layer) { return layer.aggregated - layer.bound; };
+    const std::size_t worst = worst_layer(plan, gap);
+    const double aggregated =
+        mean_over(plan, [](const LayerPlan& layer) { return layer.aggregated; });
+    const double bound = mean_over(plan, [](const LayerPlan& layer) { return layer.bound; });
+    cli::note(summary.app, "summed load: " + formatted("%.5f", aggregated) +
+                               ", no placement is below " + formatted("%.5f", bound) +
+                               "; farthest from its bound: " + layer_name(summary, worst) + ", by " +
+                               formatted("%.5f", gap(plan.layers[worst])));
+    const auto forced = [](const LayerPlan& layer) { return layer.bound; };
+    const std::size_t most = worst_layer(plan, forced);
+    if (plan.layers[most].bound > kForcedImbalance)
+        cli::warn(summary.app,
+                  std::to_string(summary.request.num_slots) + " slots force an imbalance: in " +
+                      layer_name(summary, most) + " no placement is below " +
+                      rounded(plan.layers[most].bound) + "; " +
+                      std::to_string(plan.layers[most].slots_to_lift) + " slots would lift it");
+}
+
+void print_duplicates(const GenSummary& summary) {
+    int num_duplicates = 0;
+    for (const LayerPlan& layer : summary.plan.layers)
+        num_duplicates += num_duplicate_slots(layer.placement);
+    cli::note(summary.app,
+              num_duplicates == 0
+                  ? "no rank holds an expert twice"
+                  : std::to_string(num_duplicates) + " of " +
+                        std::to_string(summary.plan.layers.size() *
+                                       static_cast<std::size_t>(summary.request.num_slots)) +
+                        " slots are of little use: their rank holds the same expert in another "
+                        "slot");
+}
+
+void print_workloads(const GenSummary& summary) {
+    if (!summary.plan.has_unseen_workload)
+        return;
+    if (summary.plan.basis == PredictionBasis::iterations)
+        cli::note(summary.app, "on a workload that nobody recorded, each left out once: " +
+                                   rounded(summary.plan.unseen_workload.imbalance) +
+                                   against_greedy(summary, summary.plan.unseen_workload));
+    std::cerr << write_table(workload_table(summary.plan, summary.paths), TableFormat::text);
+}
+
+void warn_of_layers(const GenSummary& summary) {
+    for (std::size_t i = 0; i < summary.plan.layers.size(); ++i)
+        if (!summary.plan.layers[i].has_tokens)
+            cli::warn(summary.app, layer_name(summary, i) +
+                                       " has no tokens; its replicas are dealt out evenly");
+}
+
+}  // namespace
+
+void print_summary(const GenSummary& summary) {
+    print_heading(summary);
+    print_choice(summary);
+    print_prediction(summary);
+    print_bound(summary);
+    print_duplicates(summary);
+    print_workloads(summary);
+    warn_of_layers(summary);
+}
+
+}  // namespace eplb

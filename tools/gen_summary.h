@@ -1,0 +1,28 @@
+#ifndef EPLB_TOOLS_GEN_SUMMARY_H
+#define EPLB_TOOLS_GEN_SUMMARY_H
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/placement/planner.h"
+#include "tools/cli.h"
+
+namespace eplb {
+
+// What eplb-gen says on stderr of the plan that it made.
+struct GenSummary {
+    const CLI::App& app;
+    std::span<const ExpertStatistics> statistics;  // [workloads]
+    std::span<const std::string> paths;            // [workloads]
+    const PlanRequest& request;
+    const Plan& plan;
+    const std::optional<cli::RecordedUnder>& under;  // of the first workload
+};
+
+void print_summary(const GenSummary& summary);
+
+}  // namespace eplb
+
+#endif

@@ -1,0 +1,31 @@
+#ifndef EPLB_TOOLS_TERMINAL_H
+#define EPLB_TOOLS_TERMINAL_H
+
+#include <string>
+
+namespace eplb::cli {
+
+// printf's format of one number.
+std::string formatted(const char* format, double value);
+
+// A line on stderr that is written over again; nothing where stderr is no terminal, or one that
+// cannot move its cursor.
+class ProgressLine {
+  public:
+    explicit ProgressLine(bool wanted = true);
+    ~ProgressLine() { clear(); }
+    ProgressLine(const ProgressLine&) = delete;
+    ProgressLine& operator=(const ProgressLine&) = delete;
+
+    bool is_shown() const { return on_terminal_; }
+    void show(const std::string& text);
+    void clear();
+
+  private:
+    bool on_terminal_;
+    bool has_text_ = false;
+};
+
+}  // namespace eplb::cli
+
+#endif
