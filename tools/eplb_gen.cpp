@@ -336,10 +336,11 @@ int generate(const CLI::App& app, GenOptions& options) {
     OutputFile output(options.output_path);
     std::optional<OutputFile> report;
     if (!options.report_path.empty()) {
+        if (options.report_path == options.output_path)
+            throw UsageError(options.report_path +
+                             ": cannot be --output_path and --report_path at once");
         files.push_back(options.output_path);
         cli::check_output(options.report_path, files);
-        if (options.report_path == options.output_path)
-            throw UsageError("--report_path and --output_path are the same file");
         report.emplace(options.report_path);
     }
     const EplbConfig config = options.expert_statistic_paths.empty()

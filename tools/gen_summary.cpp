@@ -78,8 +78,10 @@ std::string before_text(const GenSummary& summary) {
 }
 
 std::string percent_lower(double ratio) {
-    return ratio <= 1 ? formatted("%.0f %% lower", 100 * (1 - ratio))
-                      : formatted("%.0f %% higher", 100 * (ratio - 1));
+    const double percent = std::round(100 * (1 - ratio));
+    if (percent == 0)
+        return "the same";
+    return formatted("%.0f %%", std::abs(percent)) + (percent > 0 ? " lower" : " higher");
 }
 
 std::string against_greedy(const GenSummary& summary, const Prediction& prediction) {

@@ -6,11 +6,11 @@ run eplb-gen --num_slots 288 --layer_updates_per_iter 2 --ep_size 35 -o out.yaml
 run eplb-gen '$stats' --num_slots 13 --ep_size 4 -o out.yaml
 run eplb-gen '$stats' --num_slots 4 --ep_size 2 -o out.yaml
 run eplb-gen '$stats' --algorithm best -o out.yaml
-run eplb-gen '$stats' --num_nodes 2 -o out.yaml
+run eplb-gen '$stats' --algorithm greedy --num_nodes 2 -o out.yaml
 run eplb-gen '$stats' --algorithm deepseek --ep_size 3 --num_slots 12 --num_nodes 2 -o out.yaml
 run eplb-gen '$stats' --fill_layers 3-x -o out.yaml
 run eplb-gen '$stats' -o missing/out.yaml
-run eplb-gen '$stats' -o /dev/full
+run eplb-gen '$stats' --algorithm greedy -o /dev/full
 run ls
 cp -r "$stats" copy; chmod -R u+w copy
 run eplb-gen copy --num_slot 12 -o out.yaml
@@ -38,3 +38,40 @@ run eplb-gen default --load_balancer default.yaml -o out.yaml
 printf 'num_slots: 8\ninitial_global_assignments: {0: [1,0,2,3,4,5,6,7], 1: [0,1,2,3,4,5,6,7]}\n' > eight.yaml
 run eplb-gen before --load_balancer eight.yaml -o out.yaml
 run diff static.yaml again.yaml
+
+# what cannot go together
+run eplb-gen copy --weights 1,2 -o out.yaml
+run eplb-gen copy --weights 0 -o out.yaml
+run eplb-gen copy copy --weights 1,x -o out.yaml
+run eplb-gen copy --ep_size 2,4 -o out.yaml
+run eplb-gen copy --num_slots 8,16 -o out.yaml
+run eplb-gen copy --algorithm greedy --survive_rank_loss -o out.yaml
+run eplb-gen copy --survive_rank_loss --num_slots 8 -o out.yaml
+run eplb-gen copy --survive_rank_loss --ep_size 1 --num_slots 16 -o out.yaml
+run eplb-gen copy --gpu_speeds 1x2,0.5 -o out.yaml
+run eplb-gen copy --gpu_speeds 1x0 -o out.yaml
+run eplb-gen copy --gpu_speeds fast -o out.yaml
+run eplb-gen copy --gpu_speeds=-1 -o out.yaml
+run eplb-gen copy --num_nodes 3 -o out.yaml
+run eplb-gen copy --num_nodes 2 --num_groups 3 -o out.yaml
+run eplb-gen copy --tolerance nan -o out.yaml
+run eplb-gen copy --time_limit 1e999 -o out.yaml
+run eplb-gen copy --sweep -o out.yaml
+run eplb-gen copy --sweep --ep_size 2
+run eplb-gen copy --sweep --ep_size 3 --num_slots 8
+run eplb-gen --sweep --ep_size 2 --num_slots 8
+run eplb-gen copy --model_config config.json -o out.yaml
+run eplb-gen copy --sweep --ep_size 2 --num_slots 8 --model_config missing.json
+printf '{"hidden_size": 8}' > config.json
+run eplb-gen copy --sweep --ep_size 2 --num_slots 8 --model_config config.json
+run eplb-gen copy --report_path out.yaml -o out.yaml
+run eplb-gen copy --report_path missing/report.txt -o out.yaml
+run eplb-gen copy --algorithm greedy --report_path /dev/full -o out.yaml
+run eplb-gen copy --co_occurrence 1 --algorithm aggregated -o out.yaml
+rm copy/token_selected_experts_rank*
+run eplb-gen copy --co_occurrence 1 -o out.yaml
+run eplb-gen copy --algorithm trtllm-cooccurrence -o out.yaml
+run eplb-gen - - -o out.yaml
+run eplb-gen copy before -o out.yaml
+run eplb-gen copy missing -o out.yaml
+run "ls out.yaml"
