@@ -327,12 +327,11 @@ ExpertStatistics load_statistics(const std::string& path,
     if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
         throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
                          " must be below --iter_stop " + std::to_string(*options.iter_stop));
-    ExpertStatistics statistics = read_statistics(
-        path,
-        {.iter_start = options.iter_start,
-         .iter_stop = options.iter_stop,
-         .sum_sources = sources == Sources::summed},
-        threads);
+    ExpertStatistics statistics = read_statistics(path,
+                                                  {.iter_start = options.iter_start,
+                                                   .iter_stop = options.iter_stop,
+                                                   .sum_sources = sources == Sources::summed},
+                                                  threads);
     if (std::all_of(statistics.counts.begin(), statistics.counts.end(),
                     [](std::int64_t count) { return count == 0; }))
         throw Error(path + ": holds no tokens");
@@ -380,6 +379,15 @@ void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers) {
             }
     }
     statistics = std::move(kept);
+}
+
+void add_format_option(CLI::App& app, TableFormat& format, const std::string& description) {
+    add_choice<TableFormat>(app, "--format", format,
+                            {{"text", TableFormat::text},
+                             {"csv", TableFormat::csv},
+                             {"json", TableFormat::json},
+                             {"md", TableFormat::markdown}},
+                            description);
 }
 
 void add_threads_option(CLI::App& app, int& num_threads) {

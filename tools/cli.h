@@ -11,6 +11,7 @@
 
 #include "lib/base/parallel.h"
 #include "lib/report/load_summary.h"
+#include "lib/report/table_writers.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/selection.h"
 
@@ -136,6 +137,9 @@ std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, 
 
 // Keeps only some layers; throws Error naming one that is not there.
 void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers);
+
+// Adds --format.
+void add_format_option(CLI::App& app, TableFormat& format, const std::string& description);
 
 // Adds --threads.
 void add_threads_option(CLI::App& app, int& num_threads);

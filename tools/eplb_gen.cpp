@@ -32,20 +32,20 @@ struct Inputs {
     std::vector<Workload> workloads(const std::vector<double>& weights) const {
         std::vector<Workload> workloads;
         for (std::size_t i = 0; i < statistics.size(); ++i)
-            workloads.push_back({&statistics[i], weights[i],
-                                 cooccurrence.empty() ? nullptr : &cooccurrence[i]});
+            workloads.push_back(
+                {&statistics[i], weights[i], cooccurrence.empty() ? nullptr : &cooccurrence[i]});
         return workloads;
     }
 };
 
 void check_ids(const ExpertStatistics& statistics, const std::string& path) {
     if (statistics.ids == IdKind::slot)
-        throw Error(
-            path + (statistics.layer_updates_per_iter > 0
-                        ? ": holds the slot ids of a run with online EPLB, whose experts moved; "
-                          "record without layer_updates_per_iter to generate a placement"
-                        : ": holds the slot ids of a run with EPLB, not experts; give the "
-                          "yaml that was in force with --load_balancer"));
+        throw Error(path +
+                    (statistics.layer_updates_per_iter > 0
+                         ? ": holds the slot ids of a run with online EPLB, whose experts moved; "
+                           "record without layer_updates_per_iter to generate a placement"
+                         : ": holds the slot ids of a run with EPLB, not experts; give the "
+                           "yaml that was in force with --load_balancer"));
 }
 
 void check_alike(const ExpertStatistics& statistics,
@@ -104,8 +104,8 @@ PlanRequest complete_request(const GenOptions& options, const Inputs& inputs) {
     if (!options.num_slots_list.empty())
         request.num_slots = options.num_slots_list.front();
     else
-        request.num_slots = inputs.under ? inputs.under->num_slots
-                                         : first.num_experts * request.min_replicas;
+        request.num_slots =
+            inputs.under ? inputs.under->num_slots : first.num_experts * request.min_replicas;
     return request;
 }
 
@@ -122,14 +122,14 @@ Plan plan_with_progress(const std::vector<Workload>& workloads,
                         const PlanRequest& request,
                         ThreadPool& threads) {
     cli::ProgressLine line;
-    return make_plan(workloads, request,
-                     {.predict = true,
-                      .progress =
-                          [&](int done, int total) {
-                              line.show("layer " + std::to_string(done) + " of " +
-                                        std::to_string(total));
-                          }},
-                     threads);
+    return make_plan(
+        workloads, request,
+        {.predict = true,
+         .progress =
+             [&](int done, int total) {
+                 line.show("layer " + std::to_string(done) + " of " + std::to_string(total));
+             }},
+        threads);
 }
 
 // Ranks and nodes that a token is sent to, a mean over tokens, layers and workloads.
@@ -144,9 +144,8 @@ TokenTraffic traffic_of(const GenOptions& options,
         if (!routed)
             continue;
         for (std::size_t layer = 0; layer < plan.layers.size(); ++layer) {
-            const TokenTraffic traffic =
-                expected_traffic(*routed, static_cast<int>(layer), plan.layers[layer].placement,
-                                 request.num_nodes);
+            const TokenTraffic traffic = expected_traffic(
+                *routed, static_cast<int>(layer), plan.layers[layer].placement, request.num_nodes);
             sum.num_tokens += traffic.num_tokens;
             sum.num_ranks += traffic.num_ranks;
             sum.num_nodes += traffic.num_nodes;
@@ -285,8 +284,8 @@ EplbConfig fitted_config(const CLI::App& app,
     for (std::size_t i = 0; i < plan.layers.size(); ++i)
         config.initial_global_assignments[first.layers[i]] = plan.layers[i].placement.expert_ids;
     fill_layers(app, options.layers_to_fill, first.num_experts, request.ep_size, config);
-    print_summary({app, inputs.statistics, options.expert_statistic_paths, request, plan,
-                   inputs.under});
+    print_summary(
+        {app, inputs.statistics, options.expert_statistic_paths, request, plan, inputs.under});
     if (request.co_occurrence > 0)
         print_traffic(app, options, inputs, workloads, request, plan, threads);
     if (report)

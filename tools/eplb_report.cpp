@@ -40,12 +40,7 @@ void add_options(CLI::App& app, ReportOptions& options) {
     app.add_option("--layers", options.layers, "Only these layers, like 3,10-20")
         ->type_name("LIST")
         ->check(cli::not_empty());
-    cli::add_choice<TableFormat>(app, "--format", options.format,
-                                 {{"text", TableFormat::text},
-                                  {"csv", TableFormat::csv},
-                                  {"json", TableFormat::json},
-                                  {"md", TableFormat::markdown}},
-                                 "Format of the report");
+    cli::add_format_option(app, options.format, "Format of the report");
     app.add_option("-o," + cli::flag("output_path"), options.output_path,
                    "Where the report goes; - is standard output")
         ->type_name("FILE")

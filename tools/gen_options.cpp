@@ -50,7 +50,8 @@ void add_search_options(CLI::App& app, GenOptions& options) {
          {"greedy", Algorithm::greedy},
          {"deepseek", Algorithm::deepseek},
          {"trtllm-cooccurrence", Algorithm::trtllm_cooccurrence}},
-        "The hottest rank of unseen iterations (risk) or of the summed load (aggregated), whichever "
+        "The hottest rank of unseen iterations (risk) or of the summed load (aggregated), "
+        "whichever "
         "tests better (auto); or what TensorRT-LLM and DeepSeek's EPLB place");
     app.add_option("--weights", options.weights,
                    "How much each workload counts, in their order; by default all the same")
@@ -59,8 +60,9 @@ void add_search_options(CLI::App& app, GenOptions& options) {
     cli::add_choice<Robust>(app, "--robust", request.robust,
                             {{"mean", Robust::mean}, {"worst", Robust::worst}},
                             "Of several workloads, what counts");
-    app.add_option("--tolerance", request.tolerance,
-                   "How far risk may leave the summed load above its optimum, as an imbalance ratio")
+    app.add_option(
+           "--tolerance", request.tolerance,
+           "How far risk may leave the summed load above its optimum, as an imbalance ratio")
         ->type_name("R")
         ->capture_default_str()
         ->check(cli::non_negative_real());
@@ -120,12 +122,7 @@ void add_output_options(CLI::App& app, GenOptions& options) {
                    "Where to write what is known of each layer: bound, fit, prediction")
         ->type_name("FILE")
         ->check(cli::not_empty());
-    cli::add_choice<TableFormat>(app, "--format", options.format,
-                                 {{"text", TableFormat::text},
-                                  {"csv", TableFormat::csv},
-                                  {"json", TableFormat::json},
-                                  {"md", TableFormat::markdown}},
-                                 "Format of the report and of the sweep");
+    cli::add_format_option(app, options.format, "Format of the report and of the sweep");
 }
 
 constexpr const char* kFooter =
@@ -195,10 +192,10 @@ void check_search(const GenOptions& options) {
         (options.request.num_nodes != 1 || options.request.num_groups != 1))
         throw UsageError(
             "--num_nodes and --num_groups go with --algorithm auto, risk, aggregated or deepseek");
-    if (!options.is_search() && (!options.gpu_speeds.empty() || options.survive_rank_loss ||
-                                 options.request.co_occurrence > 0 ||
-                                 options.request.robust == Robust::worst ||
-                                 options.request.time_limit > 0))
+    if (!options.is_search() &&
+        (!options.gpu_speeds.empty() || options.survive_rank_loss ||
+         options.request.co_occurrence > 0 || options.request.robust == Robust::worst ||
+         options.request.time_limit > 0))
         throw UsageError(
             "--gpu_speeds, --survive_rank_loss, --co_occurrence, --robust and --time_limit go "
             "with --algorithm auto, risk or aggregated");

@@ -32,9 +32,9 @@ struct GenOptions {
     PlanRequest request;  // the rest of it
 
     // made of the text above
-    std::vector<int> ep_sizes;          // empty: not given
-    std::vector<int> num_slots_list;    // likewise
-    std::vector<double> weight_list;    // [expert_statistic_paths]
+    std::vector<int> ep_sizes;        // empty: not given
+    std::vector<int> num_slots_list;  // likewise
+    std::vector<double> weight_list;  // [expert_statistic_paths]
     std::vector<int> layers_to_fill;
 
     bool needs_cooccurrence() const {

@@ -69,8 +69,7 @@ std::string before_text(const GenSummary& summary) {
             continue;
         std::vector<double> means;
         for (const ExpertStatistics& statistics : summary.statistics)
-            means.push_back(
-                average(cli::recorded_summaries(statistics, ep_size)).imbalance_ratio);
+            means.push_back(average(cli::recorded_summaries(statistics, ep_size)).imbalance_ratio);
         return "average imbalance ratio " + rounded(mean_of(means)) +
                " with the experts in order on " + std::to_string(ep_size) + " ranks; ";
     }
@@ -87,8 +86,8 @@ std::string percent_lower(double ratio) {
 std::string against_greedy(const GenSummary& summary, const Prediction& prediction) {
     if (summary.request.algorithm == Algorithm::greedy)
         return "";
-    std::string text = ", " + rounded(prediction.baseline) + " with greedy: " +
-                       percent_lower(prediction.ratio);
+    std::string text =
+        ", " + rounded(prediction.baseline) + " with greedy: " + percent_lower(prediction.ratio);
     if (!std::isnan(prediction.ratio_low))
         text += " (95 % interval: " + percent_lower(prediction.ratio_high) + " to " +
                 percent_lower(prediction.ratio_low) + ")";
@@ -119,8 +118,7 @@ void print_prediction(const GenSummary& summary) {
                                        against_greedy(summary, plan.prediction));
             break;
     }
-    const double floor =
-        mean_over(plan, [](const LayerPlan& layer) { return layer.noise_floor; });
+    const double floor = mean_over(plan, [](const LayerPlan& layer) { return layer.noise_floor; });
     std::string line = "on the counts it was fitted to " + fitted + ", which is no prediction";
     if (!std::isnan(floor))
         line += "; independent tokens alone would leave about " + rounded(floor);
@@ -151,16 +149,16 @@ void print_bound(const GenSummary& summary) {
     const double bound = mean_over(plan, [](const LayerPlan& layer) { return layer.bound; });
     cli::note(summary.app, "summed load: " + formatted("%.5f", aggregated) +
                                ", no placement is below " + formatted("%.5f", bound) +
-                               "; farthest from its bound: " + layer_name(summary, worst) + ", by " +
-                               formatted("%.5f", gap(plan.layers[worst])));
+                               "; farthest from its bound: " + layer_name(summary, worst) +
+                               ", by " + formatted("%.5f", gap(plan.layers[worst])));
     const auto forced = [](const LayerPlan& layer) { return layer.bound; };
     const std::size_t most = worst_layer(plan, forced);
     if (plan.layers[most].bound > kForcedImbalance)
-        cli::warn(summary.app,
-                  std::to_string(summary.request.num_slots) + " slots force an imbalance: in " +
-                      layer_name(summary, most) + " no placement is below " +
-                      rounded(plan.layers[most].bound) + "; " +
-                      std::to_string(plan.layers[most].slots_to_lift) + " slots would lift it");
+        cli::warn(summary.app, std::to_string(summary.request.num_slots) +
+                                   " slots force an imbalance: in " + layer_name(summary, most) +
+                                   " no placement is below " + rounded(plan.layers[most].bound) +
+                                   "; " + std::to_string(plan.layers[most].slots_to_lift) +
+                                   " slots would lift it");
 }
 
 void print_duplicates(const GenSummary& summary) {
@@ -190,8 +188,8 @@ void print_workloads(const GenSummary& summary) {
 void warn_of_layers(const GenSummary& summary) {
     for (std::size_t i = 0; i < summary.plan.layers.size(); ++i)
         if (!summary.plan.layers[i].has_tokens)
-            cli::warn(summary.app, layer_name(summary, i) +
-                                       " has no tokens; its replicas are dealt out evenly");
+            cli::warn(summary.app,
+                      layer_name(summary, i) + " has no tokens; its replicas are dealt out evenly");
 }
 
 }  // namespace

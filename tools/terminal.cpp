@@ -16,8 +16,8 @@ std::string formatted(const char* format, double value) {
 
 ProgressLine::ProgressLine(bool wanted) {
     const char* const term = std::getenv("TERM");
-    on_terminal_ = wanted && ::isatty(STDERR_FILENO) != 0 && term != nullptr &&
-                   std::string(term) != "dumb";
+    on_terminal_ =
+        wanted && ::isatty(STDERR_FILENO) != 0 && term != nullptr && std::string(term) != "dumb";
 }
 
 void ProgressLine::show(const std::string& text) {

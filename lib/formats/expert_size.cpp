@@ -50,8 +50,8 @@ double weight_bytes(const Json& config, const std::string& path) {
                     "\", of unknown size; give --bytes_per_expert instead");
     double block = 128.0 * 128.0;
     const auto size = found->find("weight_block_size");
-    if (size != found->end() && size->is_array() && size->size() == 2 &&
-        size->at(0).is_number() && size->at(1).is_number())
+    if (size != found->end() && size->is_array() && size->size() == 2 && size->at(0).is_number() &&
+        size->at(1).is_number())
         block = size->at(0).get<double>() * size->at(1).get<double>();
     return block > 0 ? 1 + 4 / block : 1;
 }

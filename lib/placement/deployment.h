@@ -15,7 +15,7 @@ struct Deployment {
     int num_nodes = 1;
     int num_groups = 1;  // 1, or a multiple of num_nodes that divides num_experts
 
-    int min_replicas = 1;            // 2: no rank's loss takes an expert away
+    int min_replicas = 1;                 // 2: no rank's loss takes an expert away
     std::vector<double> rank_speed = {};  // [ep_size], above 0, any unit; empty: all alike
 
     int slots_per_rank() const { return num_slots / ep_size; }

@@ -35,9 +35,9 @@ double imbalance(std::span<const double> expert_load,
 double imbalance(std::span<const double> expert_load,
                  const Placement& placement,
                  std::span<const double> rank_speed) {
-    return imbalance(
-        expert_load, placement,
-        replica_counts(placement.expert_ids, static_cast<int>(expert_load.size())), rank_speed);
+    return imbalance(expert_load, placement,
+                     replica_counts(placement.expert_ids, static_cast<int>(expert_load.size())),
+                     rank_speed);
 }
 
 std::vector<double> iteration_imbalance(const SampleRange& range,
@@ -48,10 +48,10 @@ std::vector<double> iteration_imbalance(const SampleRange& range,
     std::vector<double> values;
     values.reserve(static_cast<std::size_t>(range.end - range.begin));
     for (int i = range.begin; i < range.end; ++i)
-        values.push_back(range.samples->total(i) == 0
-                             ? std::numeric_limits<double>::quiet_NaN()
-                             : imbalance(range.samples->iteration(i), placement, replica_count,
-                                         rank_speed));
+        values.push_back(
+            range.samples->total(i) == 0
+                ? std::numeric_limits<double>::quiet_NaN()
+                : imbalance(range.samples->iteration(i), placement, replica_count, rank_speed));
     return values;
 }
 

@@ -119,16 +119,14 @@ std::vector<SampleRange> LayerPlanner::all() const {
 
 PlacementProblem LayerPlanner::problem_of(std::span<const SampleRange> ranges,
                                           Algorithm algorithm) const {
-    PlacementProblem problem =
-        make_problem(ranges, deployment_, algorithm == Algorithm::risk);
+    PlacementProblem problem = make_problem(ranges, deployment_, algorithm == Algorithm::risk);
     if (request_.co_occurrence > 0)
         problem.cooccurrence = mean_cooccurrence(workloads_, layer_);
     return problem;
 }
 
 PlacerOptions LayerPlanner::options_of(Algorithm algorithm) const {
-    return {.objective =
-                algorithm == Algorithm::risk ? Objective::risk : Objective::aggregated,
+    return {.objective = algorithm == Algorithm::risk ? Objective::risk : Objective::aggregated,
             .robust = request_.robust,
             .tolerance = request_.tolerance,
             .co_occurrence = request_.co_occurrence,
@@ -294,9 +292,9 @@ LayerPlan LayerPlanner::result(std::size_t candidate) {
     }
     plan.fitted = fitted / weight;
     if (has_iterations)
-        plan.noise_floor = noise_floor(
-            problem_, sampling_variance(problem_.load, deployment_.ep_size, problem_.top_k,
-                                        ids_per_rank / weight));
+        plan.noise_floor =
+            noise_floor(problem_, sampling_variance(problem_.load, deployment_.ep_size,
+                                                    problem_.top_k, ids_per_rank / weight));
     return plan;
 }
 

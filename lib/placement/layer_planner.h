@@ -14,10 +14,10 @@ namespace eplb {
 // What one kind of cross-validation gave: each position is an iteration of a fold's test part, in
 // the same order for all candidates and layers.
 struct CrossValidation {
-    struct Segment {        // the test part of one workload in one fold
+    struct Segment {  // the test part of one workload in one fold
         int fold = 0;
         int workload = 0;
-        int begin = 0;      // positions
+        int begin = 0;  // positions
         int end = 0;
     };
     std::vector<Segment> segments;

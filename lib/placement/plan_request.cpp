@@ -82,8 +82,8 @@ void check_search(const PlanRequest& request, int num_experts) {
                          std::to_string(smallest_num_slots(num_needed, request.ep_size)));
     if (!request.rank_speed.empty() &&
         static_cast<int>(request.rank_speed.size()) != request.ep_size)
-        throw UsageError("speeds of " + std::to_string(request.rank_speed.size()) +
-                         " ranks, but " + quantity("ep_size", request.ep_size));
+        throw UsageError("speeds of " + std::to_string(request.rank_speed.size()) + " ranks, but " +
+                         quantity("ep_size", request.ep_size));
     for (const double speed : request.rank_speed)
         if (!(speed > 0) || !std::isfinite(speed))
             throw UsageError("a rank's speed must be above 0");
@@ -97,8 +97,7 @@ bool is_search(Algorithm algorithm) {
 }  // namespace
 
 Deployment PlanRequest::deployment() const {
-    Deployment deployment = {ep_size,      num_slots,    num_nodes,
-                             num_groups,   min_replicas, rank_speed};
+    Deployment deployment = {ep_size, num_slots, num_nodes, num_groups, min_replicas, rank_speed};
     if (!is_search(algorithm)) {
         deployment.num_nodes = deployment.num_groups = deployment.min_replicas = 1;
     }

@@ -213,8 +213,7 @@ class Planner {
                 if (workload >= 0 && segment.workload != workload)
                     continue;
                 const double mean = segment_mean(tests, candidate, segment);
-                const double weight =
-                    workloads_[static_cast<std::size_t>(segment.workload)].weight;
+                const double weight = workloads_[static_cast<std::size_t>(segment.workload)].weight;
                 if (!std::isnan(mean)) {
                     sum += weight * mean;
                     weights += weight;
@@ -233,14 +232,12 @@ class Planner {
         const std::vector<double> greedy_alone = planner.alone(greedy_);
         for (std::size_t w = 0; w < workloads_.size(); ++w) {
             WorkloadResult result;
-            result.common =
-                plan_.basis == PredictionBasis::iterations
-                    ? mean_over(planner.halves(), chosen_[layer], static_cast<int>(w))
-                    : planner.imbalance_of(w, plan.placement);
+            result.common = plan_.basis == PredictionBasis::iterations
+                                ? mean_over(planner.halves(), chosen_[layer], static_cast<int>(w))
+                                : planner.imbalance_of(w, plan.placement);
             result.alone = alone[w];
             result.greedy_alone = greedy_alone[w];
-            result.left_out =
-                mean_over(planner.left_out(), chosen_[layer], static_cast<int>(w));
+            result.left_out = mean_over(planner.left_out(), chosen_[layer], static_cast<int>(w));
             result.greedy_left_out = mean_over(planner.left_out(), greedy_, static_cast<int>(w));
             plan.workloads.push_back(result);
         }

@@ -33,13 +33,13 @@ struct PlanRequest {
     int num_nodes = 1;   // not for greedy and trtllm_cooccurrence
     int num_groups = 1;  // likewise
     // what follows is for automatic, aggregated and risk alone
-    int min_replicas = 1;            // 2: every expert on two ranks at least
+    int min_replicas = 1;                 // 2: every expert on two ranks at least
     std::vector<double> rank_speed = {};  // [ep_size], or empty
     Robust robust = Robust::mean;
-    double tolerance = 0.02;           // PlacerOptions
-    double co_occurrence = 0;          // PlacerOptions; needs the workloads' cooccurrence
-    double traffic_budget = 0.01;      // PlacerOptions
-    double time_limit = 0;             // seconds to go on searching for; 0: no longer than needed
+    double tolerance = 0.02;       // PlacerOptions
+    double co_occurrence = 0;      // PlacerOptions; needs the workloads' cooccurrence
+    double traffic_budget = 0.01;  // PlacerOptions
+    double time_limit = 0;         // seconds to go on searching for; 0: no longer than needed
 
     Deployment deployment() const;
 };
@@ -83,9 +83,9 @@ struct LayerPlan {
     // of iterations: what sampling noise alone leaves, nearly
     double noise_floor = kNotKnown;
 
-    double fitted = kNotKnown;            // on the iterations that it was fitted to
-    double predicted = kNotKnown;         // on iterations, or workloads, not fitted to
-    double predicted_greedy = kNotKnown;  // the same by greedy
+    double fitted = kNotKnown;              // on the iterations that it was fitted to
+    double predicted = kNotKnown;           // on iterations, or workloads, not fitted to
+    double predicted_greedy = kNotKnown;    // the same by greedy
     std::vector<WorkloadResult> workloads;  // [num_workloads], where there are several
 };
 
@@ -99,15 +99,15 @@ enum class PredictionBasis {
 struct Plan {
     std::vector<LayerPlan> layers;  // as in the statistics
     PredictionBasis basis = PredictionBasis::none;
-    Prediction prediction;           // against greedy, over all layers; where there is a basis
+    Prediction prediction;  // against greedy, over all layers; where there is a basis
     bool has_unseen_workload = false;
-    Prediction unseen_workload;      // the same for a workload not recorded, where there are several
-    int num_risk_layers = 0;         // of automatic
+    Prediction unseen_workload;  // the same for a workload not recorded, where there are several
+    int num_risk_layers = 0;     // of automatic
     double choice_ratio = kNotKnown;  // of automatic: risk against aggregated, imbalance predicted
 };
 
 struct PlanScope {
-    bool predict = true;      // or only placements, bounds and figures of the fit
+    bool predict = true;  // or only placements, bounds and figures of the fit
     // called with layers done and in all, from any thread, one at a time; may be empty
     std::function<void(int done, int total)> progress;
 };

@@ -16,8 +16,8 @@ constexpr double kLeastSaving = 0.01;
 
 double mean_unbalanced(std::span<const Workload> workloads, int ep_size, ThreadPool& threads) {
     const ExpertStatistics& first = *workloads.front().statistics;
-    const Placement placement = default_placement(
-        first.num_experts, ep_size, (first.num_experts + ep_size - 1) / ep_size);
+    const Placement placement =
+        default_placement(first.num_experts, ep_size, (first.num_experts + ep_size - 1) / ep_size);
     std::vector<double> layers(first.layers.size());
     threads.for_each(first.num_layers(), [&](std::int64_t layer) {
         double sum = 0;
@@ -71,9 +71,8 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
             if (slots % ep_size == 0 && slots >= first.num_experts * request.min_replicas)
                 deployments.emplace(ep_size, slots);
     if (deployments.empty())
-        throw UsageError(
-            "no num_slots given is a multiple of an ep_size given and holds the " +
-            std::to_string(first.num_experts) + " experts");
+        throw UsageError("no num_slots given is a multiple of an ep_size given and holds the " +
+                         std::to_string(first.num_experts) + " experts");
 
     std::vector<SweepRow> rows;
     double unbalanced = 0;
@@ -83,8 +82,7 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
         PlanRequest trial = request;
         trial.ep_size = ep_size;
         trial.num_slots = slots;
-        const Plan plan =
-            make_plan(workloads, trial, {.predict = true, .progress = {}}, threads);
+        const Plan plan = make_plan(workloads, trial, {.predict = true, .progress = {}}, threads);
         SweepRow row;
         row.imbalance = planned_imbalance(plan);
         row.is_prediction = plan.basis != PredictionBasis::none;
@@ -93,9 +91,8 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
         row.num_slots = slots;
         row.unbalanced = unbalanced;
         row.speedup = (1 + unbalanced) / (1 + row.imbalance);
-        row.extra_bytes_per_rank =
-            (static_cast<double>(slots) - first.num_experts) / ep_size * bytes_per_expert *
-            static_cast<double>(first.layers.size());
+        row.extra_bytes_per_rank = (static_cast<double>(slots) - first.num_experts) / ep_size *
+                                   bytes_per_expert * static_cast<double>(first.layers.size());
         rows.push_back(row);
         if (progress)
             progress(static_cast<int>(rows.size()), static_cast<int>(deployments.size()));

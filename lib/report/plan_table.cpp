@@ -9,12 +9,14 @@
 namespace eplb {
 namespace {
 
+// A column, and where its values are.
+template <typename Row>
 struct Figure {
     const char* key;
-    double LayerPlan::*value;
+    double Row::*value;
 };
 
-constexpr Figure kLayerFigures[] = {
+constexpr Figure<LayerPlan> kLayerFigures[] = {
     {"bound", &LayerPlan::bound},
     {"aggregated", &LayerPlan::aggregated},
     {"noise_floor", &LayerPlan::noise_floor},
@@ -23,12 +25,7 @@ constexpr Figure kLayerFigures[] = {
     {"predicted_greedy", &LayerPlan::predicted_greedy},
 };
 
-struct WorkloadFigure {
-    const char* key;
-    double WorkloadResult::*value;
-};
-
-constexpr WorkloadFigure kWorkloadFigures[] = {
+constexpr Figure<WorkloadResult> kWorkloadFigures[] = {
     {"common", &WorkloadResult::common},
     {"alone", &WorkloadResult::alone},
     {"greedy_alone", &WorkloadResult::greedy_alone},
@@ -83,7 +80,7 @@ Table plan_table(const Plan& plan, std::span<const int> layers) {
     for (const LayerPlan& layer : plan.layers)
         table.rows.push_back({static_cast<std::int64_t>(layers[table.rows.size()]),
                               algorithm_name(layer.algorithm)});
-    for (const Figure& figure : kLayerFigures) {
+    for (const Figure<LayerPlan>& figure : kLayerFigures) {
         const double mean =
             mean_over(plan, [&](const LayerPlan& layer) { return layer.*figure.value; });
         if (std::isnan(mean))
@@ -100,11 +97,11 @@ Table workload_table(const Plan& plan, std::span<const std::string> names) {
     Table table;
     table.title = "Workloads, imbalance ratios (means over layers):";
     table.columns = {column("workload")};
-    for (const WorkloadFigure& figure : kWorkloadFigures)
+    for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
         table.columns.push_back(column(figure.key));
     for (std::size_t w = 0; w < names.size(); ++w) {
         table.rows.push_back({names[w]});
-        for (const WorkloadFigure& figure : kWorkloadFigures)
+        for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
             table.rows.back().emplace_back(mean_over(plan, [&](const LayerPlan& layer) {
                 return layer.workloads.empty() ? kNotKnown : layer.workloads[w].*figure.value;
             }));
@@ -117,10 +114,9 @@ Table sweep_table(std::span<const SweepRow> rows, bool has_memory) {
     table.title = "Deployments, imbalance ratios (means over layers):";
     const auto is_predicted = [](const SweepRow& row) { return row.is_prediction; };
     table.context.emplace_back(
-        "imbalance", std::string(std::all_of(rows.begin(), rows.end(), is_predicted)
-                                     ? "predicted"
-                                     : "fitted"));
-    table.columns = {column("ep_size"),   column("num_slots"), column("slots_per_rank"),
+        "imbalance",
+        std::string(std::all_of(rows.begin(), rows.end(), is_predicted) ? "predicted" : "fitted"));
+    table.columns = {column("ep_size"),    column("num_slots"), column("slots_per_rank"),
                      column("unbalanced"), column("imbalance"), column("bound")};
     if (has_memory)
         table.columns.push_back({"extra_gib_per_rank", "extra-GiB-per-rank"});
