@@ -15,6 +15,9 @@ namespace {
 // bounds above this are worth a word
 constexpr double kForcedImbalance = 0.05;
 
+// an interval that ends so many times above its start says nothing
+constexpr double kWidestInterval = 5;
+
 using cli::formatted;
 
 std::string rounded(double value) {
@@ -88,7 +91,7 @@ std::string against_greedy(const GenSummary& summary, const Prediction& predicti
         return "";
     std::string text =
         ", " + rounded(prediction.baseline) + " with greedy: " + percent_lower(prediction.ratio);
-    if (!std::isnan(prediction.ratio_low))
+    if (prediction.ratio_high < kWidestInterval * prediction.ratio_low)
         text += " (95 % interval: " + percent_lower(prediction.ratio_high) + " to " +
                 percent_lower(prediction.ratio_low) + ")";
     return text;

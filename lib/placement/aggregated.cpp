@@ -11,10 +11,13 @@
 namespace eplb {
 namespace {
 
+// replicas that are given to other experts before all is packed anew
+constexpr int kMostMoves = 3;
+
 void kick_swap(BalanceSearch& search, RandomSequence& random) {
     const SlotTable& table = search.table();
-    const int slot = search.fullest_rank() * table.slots_per_rank() +
-                     random.below(table.slots_per_rank());
+    const int slot =
+        search.fullest_rank() * table.slots_per_rank() + random.below(table.slots_per_rank());
     for (int attempt = 0; attempt < 8; ++attempt) {
         const int other = random.below(table.num_slots());
         if (table.rank_of(other) != table.rank_of(slot) && table.may_swap(slot, other)) {
@@ -46,6 +49,34 @@ void kick_replica(const PlacementProblem& problem, BalanceSearch& search, Random
     }
 }
 
+// Moves replicas between experts, and packs all anew: pairings that other counts need are out of
+// reach of exchanges.
+SlotTable repack(const PlacementProblem& problem, const SlotTable& table, RandomSequence& random) {
+    std::vector<int> replica_count(table.replica_counts().begin(), table.replica_counts().end());
+    const auto count = [&](int expert) -> int& {
+        return replica_count[static_cast<std::size_t>(expert)];
+    };
+    const auto share = [&](int expert) {
+        return problem.load[static_cast<std::size_t>(expert)] / count(expert);
+    };
+    for (int moves = 1 + random.below(kMostMoves); moves > 0; --moves) {
+        const int loses = table.expert(random.below(table.num_slots()));
+        int gains = random.below(table.num_experts());
+        if (random.below(2) == 0) {
+            // the heaviest replica of a few
+            const int other = random.below(table.num_experts());
+            if (share(other) > share(gains))
+                gains = other;
+        }
+        if (loses == gains || count(loses) <= problem.min_replicas ||
+            count(gains) >= problem.max_replicas())
+            continue;
+        --count(loses);
+        ++count(gains);
+    }
+    return pack_distinct(problem, problem.load, replica_count);
+}
+
 }  // namespace
 
 SlotTable place_aggregated(const PlacementProblem& problem, const AggregatedOptions& options) {
@@ -55,20 +86,33 @@ SlotTable place_aggregated(const PlacementProblem& problem, const AggregatedOpti
     best.descend(target);
     double best_load = best.fullest_load();
     RandomSequence random(options.seed);
+    BalanceSearch current = best;
     BalanceSearch trial = best;
+    int num_in_vain = 0;
     for (int kick = 0; kick < options.num_kicks && best_load > target; ++kick) {
-        trial = best;
-        if (random.below(2) == 0)
-            kick_replica(problem, trial, random);
-        else
-            kick_swap(trial, random);
-        if (random.below(2) == 0)
-            kick_swap(trial, random);
+        const int kind = random.below(4);
+        if (kind < 2) {
+            trial = BalanceSearch(problem, repack(problem, current.table(), random));
+        } else {
+            trial = current;
+            if (kind == 2)
+                kick_replica(problem, trial, random);
+            else
+                kick_swap(trial, random);
+            if (random.below(2) == 0)
+                kick_swap(trial, random);
+        }
         trial.descend(target);
         const double load = trial.fullest_load();
+        num_in_vain = load < best_load ? 0 : num_in_vain + 1;
+        // where nothing near the best is better: go on from twice its distance
+        const double leeway = num_in_vain > problem.num_slots() ? best_load - options.bound : 0;
+        if (load > best_load + leeway)
+            continue;
+        std::swap(current, trial);
         if (load <= best_load) {
             best_load = load;
-            std::swap(best, trial);
+            best = current;
         }
     }
     return best.table();

@@ -1,5 +1,6 @@
 #include "lib/placement/annealing.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>

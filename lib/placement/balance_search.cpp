@@ -1,6 +1,7 @@
 #include "lib/placement/balance_search.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace eplb {
@@ -64,14 +65,15 @@ void BalanceSearch::consider_single(int fullest, Exchange& best) const {
             continue;
         const double other_load = rank_load_[static_cast<std::size_t>(rank_id)];
         const double other_speed = problem_->speed(rank_id);
-        for (int other = rank_id * slots_per_rank; other < (rank_id + 1) * slots_per_rank; ++other) {
+        for (int other = rank_id * slots_per_rank; other < (rank_id + 1) * slots_per_rank;
+             ++other) {
             const double other_share = share(table_.expert(other));
             for (int slot = first; slot < first + slots_per_rank; ++slot) {
                 const double difference = share(table_.expert(slot)) - other_share;
                 if (difference <= 0)
                     continue;
-                const double fuller = std::max(full - difference / full_speed,
-                                               other_load + difference / other_speed);
+                const double fuller =
+                    std::max(full - difference / full_speed, other_load + difference / other_speed);
                 if (fuller < best.fuller && table_.may_swap(slot, other))
                     best = {fuller, {slot, -1}, {other, -1}};
             }
@@ -88,7 +90,8 @@ void BalanceSearch::list_pairs(int rank_id, std::vector<Pair>& pairs) const {
             pairs.push_back(
                 {share(table_.expert(slot)) + share(table_.expert(next)), {slot, next}});
     std::sort(pairs.begin(), pairs.end(), [](const Pair& left, const Pair& right) {
-        return left.sum != right.sum ? left.sum < right.sum : left.slots[0] < right.slots[0];
+        return std::tie(left.sum, left.slots[0], left.slots[1]) <
+               std::tie(right.sum, right.slots[0], right.slots[1]);
     });
 }
 
@@ -103,8 +106,7 @@ void BalanceSearch::consider_double(int fullest, Exchange& best) {
             continue;
         list_pairs(rank_id, other_pairs_);
         // the difference that would leave both equally full
-        const double wanted =
-            (full - other_load) / (1 / full_speed + 1 / other_speed);
+        const double wanted = (full - other_load) / (1 / full_speed + 1 / other_speed);
         std::size_t begin = 0;
         for (const Pair& pair : pairs_) {
             // partners lighter by about what is wanted, on both sides of it
@@ -115,15 +117,14 @@ void BalanceSearch::consider_double(int fullest, Exchange& best) {
             for (std::size_t i = from; i < to; ++i) {
                 const Pair& partner = other_pairs_[i];
                 const double difference = pair.sum - partner.sum;
-                const double fuller = std::max(full - difference / full_speed,
-                                               other_load + difference / other_speed);
+                const double fuller =
+                    std::max(full - difference / full_speed, other_load + difference / other_speed);
                 if (fuller >= best.fuller)
                     continue;
-                const bool legal =
-                    table_.may_swap(pair.slots[0], partner.slots[0]) &&
-                    table_.may_swap(pair.slots[0], partner.slots[1]) &&
-                    table_.may_swap(pair.slots[1], partner.slots[0]) &&
-                    table_.may_swap(pair.slots[1], partner.slots[1]);
+                const bool legal = table_.may_swap(pair.slots[0], partner.slots[0]) &&
+                                   table_.may_swap(pair.slots[0], partner.slots[1]) &&
+                                   table_.may_swap(pair.slots[1], partner.slots[0]) &&
+                                   table_.may_swap(pair.slots[1], partner.slots[1]);
                 if (legal)
                     best = {fuller,
                             {pair.slots[0], pair.slots[1]},

@@ -368,7 +368,8 @@ std::vector<double> sampling_variance(std::span<const double> load,
         return variance;
     for (std::size_t expert = 0; expert < load.size(); ++expert) {
         const double share_of_tokens = top_k * load[expert] / ep_size;
-        variance[expert] = load[expert] * std::max(1 - share_of_tokens, kLeastFactor) / ids_per_rank;
+        variance[expert] =
+            load[expert] * std::max(1 - share_of_tokens, kLeastFactor) / ids_per_rank;
     }
     return variance;
 }

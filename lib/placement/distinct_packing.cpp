@@ -11,31 +11,43 @@
 namespace eplb {
 namespace {
 
-// Replicas of one expert that found no rank without it: their slot changes places with one of a
-// rank that lacks the expert. There always is one: that rank holds more experts than the first may
-// share with it.
-void repair(SlotTable& table, int slot) {
-    const int expert = table.expert(slot);
-    for (int rank_id = 0; rank_id < table.ep_size(); ++rank_id) {
-        if (table.hosts(rank_id, expert))
-            continue;
-        for (int i = 0; i < table.slots_per_rank(); ++i) {
-            const int other = rank_id * table.slots_per_rank() + i;
-            if (!table.hosts(table.rank_of(slot), table.expert(other))) {
-                table.swap(slot, other);
-                return;
-            }
-        }
-    }
+// Whether a lower slot of the rank holds the same expert.
+bool repeats(const SlotTable& table, int slot) {
+    const int first = table.rank_of(slot) * table.slots_per_rank();
+    for (int before = first; before < slot; ++before)
+        if (table.expert(before) == table.expert(slot))
+            return true;
+    return false;
 }
 
+// The first rank that lacks the repeated expert gives one in exchange that the slot's rank lacks,
+// or else one that it repeats itself: where all of its experts are on the slot's rank too, it has
+// fewer of them than slots. Either way there are fewer repetitions than before.
+void repair(SlotTable& table, int slot) {
+    int rank_id = 0;
+    while (table.hosts(rank_id, table.expert(slot)))
+        ++rank_id;
+    const int first = rank_id * table.slots_per_rank();
+    int given = first;
+    for (int other = first; other < first + table.slots_per_rank(); ++other) {
+        if (!table.hosts(table.rank_of(slot), table.expert(other))) {
+            given = other;
+            break;
+        }
+        if (repeats(table, other))
+            given = other;
+    }
+    table.swap(slot, given);
+}
+
+// Replicas that found no rank without their expert change places until none is left.
 void repair_duplicates(SlotTable& table) {
-    for (int slot = 0; slot < table.num_slots(); ++slot) {
-        const int first = table.rank_of(slot) * table.slots_per_rank();
-        for (int before = first; before < slot; ++before)
-            if (table.expert(before) == table.expert(slot)) {
+    for (bool again = true; again;) {
+        again = false;
+        for (int slot = 0; slot < table.num_slots(); ++slot)
+            if (repeats(table, slot)) {
                 repair(table, slot);
-                break;
+                again = true;
             }
     }
 }

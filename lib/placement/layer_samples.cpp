@@ -60,8 +60,8 @@ class OuterProducts {
             const double f3 = scales_[3] * r3[expert];
             double* const into = matrix_.row(expert).data();
             for (std::size_t other = expert; other < num_experts; ++other)
-                into[other] += (f0 * r0[other] + f1 * r1[other]) +
-                               (f2 * r2[other] + f3 * r3[other]);
+                into[other] +=
+                    (f0 * r0[other] + f1 * r1[other]) + (f2 * r2[other] + f3 * r3[other]);
         }
     }
 
@@ -170,11 +170,11 @@ class FittedRange {
         for (const int i : picked) {
             const std::span<const double> mean = range_.samples->iteration(i);
             const double total = range_.samples->total(i);
-            const double factor = scale * num_sources / (num_sources - 1.0) *
-                                  (ep_size_ / total) * (ep_size_ / total) /
-                                  static_cast<double>(picked.size());
+            const double factor = scale * num_sources / (num_sources - 1.0) * (ep_size_ / total) *
+                                  (ep_size_ / total) / static_cast<double>(picked.size());
             for (int source = 0; source < num_sources; ++source) {
-                const auto counts = range_.samples->statistics().row(i, range_.samples->layer(), source);
+                const auto counts =
+                    range_.samples->statistics().row(i, range_.samples->layer(), source);
                 double source_total = 0;
                 for (std::size_t expert = 0; expert < row.size(); ++expert) {
                     row[expert] = static_cast<double>(counts[expert]);
@@ -191,8 +191,8 @@ class FittedRange {
     void add_sampling_variance(double scale,
                                const std::vector<double>& variance,
                                ExpertMatrix& covariance) const {
-        const std::vector<double> model = sampling_variance(
-            load(), ep_size_, range_.samples->statistics().top_k, ids_per_rank());
+        const std::vector<double> model =
+            sampling_variance(load(), ep_size_, range_.samples->statistics().top_k, ids_per_rank());
         double ratio = 0;
         int num_routed = 0;
         for (std::size_t expert = 0; expert < model.size(); ++expert)
@@ -214,7 +214,8 @@ class FittedRange {
 
 std::vector<double> normalized_speeds(const Deployment& deployment) {
     std::vector<double> speeds = deployment.rank_speed;
-    const double mean = sum_of(speeds) / static_cast<double>(std::max<std::size_t>(1, speeds.size()));
+    const double mean =
+        sum_of(speeds) / static_cast<double>(std::max<std::size_t>(1, speeds.size()));
     for (double& speed : speeds)
         speed /= mean;
     return speeds;
@@ -259,8 +260,8 @@ std::vector<double> mixed_counts(std::span<const SampleRange> ranges) {
     for (const FittedRange& range : fitted)
         if (range.has_tokens())
             for (std::size_t expert = 0; expert < counts.size(); ++expert)
-                counts[expert] += range.sums()[expert] * (range.weight() / total_weight) *
-                                  (unit / range.total());
+                counts[expert] +=
+                    range.sums()[expert] * (range.weight() / total_weight) * (unit / range.total());
     return counts;
 }
 
@@ -278,15 +279,17 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges,
 
     std::vector<FittedRange> fitted;
     double total_weight = 0;
+    double covariance_weight = 0;  // of those that have one
     for (const SampleRange& range : ranges) {
         FittedRange candidate(range, deployment.ep_size);
         if (!candidate.has_tokens())
             continue;
         total_weight += range.weight;
+        if (candidate.num_iterations() > 1)
+            covariance_weight += range.weight;
         fitted.push_back(std::move(candidate));
     }
-    auto covariance =
-        std::make_shared<ExpertMatrix>(with_covariance ? problem.load.size() : 0);
+    auto covariance = std::make_shared<ExpertMatrix>(with_covariance ? problem.load.size() : 0);
     bool has_covariance = false;
     for (const FittedRange& range : fitted) {
         const double weight = range.weight() / total_weight;
@@ -296,7 +299,7 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges,
         for (std::size_t expert = 0; expert < load.size(); ++expert)
             problem.load[expert] += weight * load[expert];
         if (with_covariance && range.num_iterations() > 1) {
-            range.add_covariance(weight, *covariance);
+            range.add_covariance(range.weight() / covariance_weight, *covariance);
             has_covariance = true;
         }
     }

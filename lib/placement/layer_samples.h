@@ -53,12 +53,13 @@ std::vector<double> mixed_counts(std::span<const SampleRange> ranges);
 // `ranges`: at least one, all of the same number of experts. Ranges without tokens are left out;
 // where none has any, all loads are 0 and there are no workloads.
 //
-// The covariance (which is most of the work) pools, by weight, that of each range with two or more iterations. It blends two
-// estimates: the sample covariance over iterations, which sees drift but is poor where iterations
-// are few; and that over the source ranks within each iteration, added up: a token's experts go
-// together whatever the iteration, and there are ep_size times more of these samples. With one
-// source rank only the diagonal of the second is known, by a model (binomial sampling, scaled to
-// the variance seen). The weights of the blend were found on real routes: docs/placement.md.
+// The covariance (which is most of the work) pools, by weight, those of the ranges with two or more
+// iterations. It blends two estimates: the sample covariance over iterations, which sees drift but
+// is poor where iterations are few; and that over the source ranks within each iteration, added up:
+// a token's experts go together whatever the iteration, and there are ep_size times more of these
+// samples. With one source rank only the diagonal of the second is known, by a model (binomial
+// sampling, scaled to the variance seen). The weights of the blend were found on real routes:
+// docs/placement.md.
 PlacementProblem make_problem(std::span<const SampleRange> ranges,
                               const Deployment& deployment,
                               bool with_covariance);

@@ -62,8 +62,8 @@ struct PlacementProblem {
     int num_slots() const { return ep_size * slots_per_rank; }
     int num_workloads() const { return static_cast<int>(workload_weight.size()); }
     std::span<const double> workload(int i) const {
-        return std::span(workload_load).subspan(static_cast<std::size_t>(i) * load.size(),
-                                                load.size());
+        return std::span(workload_load)
+            .subspan(static_cast<std::size_t>(i) * load.size(), load.size());
     }
 
     // How many replicas of one expert can be of use: one per rank, and all others need their own.

@@ -21,7 +21,10 @@ namespace {
 constexpr double kCloseEnough = 1e-4;
 constexpr double kCloseEnoughAtFewSlots = 1e-3;  // where it is hard to come closer
 constexpr int kFewSlots = 5;                     // per rank
-constexpr int kKicks = 200;
+// more for small problems, where they cost little: 16000 by the number of slots
+constexpr int kFewestKicks = 200;
+constexpr int kMostKicks = 1000;
+constexpr int kKicksTimesSlots = 16000;
 constexpr int kAnnealingSteps = 100000;
 constexpr int kMaxDoublings = 6;
 constexpr int kDescentRounds = 2;
@@ -34,7 +37,6 @@ constexpr int kTrafficTrials = 6;
 bool has_risk(const PlacementProblem& problem) {
     return problem.covariance != nullptr || problem.num_workloads() > 1;
 }
-
 
 // Every rank holds every expert, and all ranks are the same.
 Placement place_everywhere(const PlacementProblem& problem) {
@@ -49,10 +51,13 @@ int doubled(int number, int round) {
 }
 
 SlotTable search_aggregated(const PlacementProblem& problem, double bound, int round) {
-    const double close = problem.slots_per_rank <= kFewSlots ? kCloseEnoughAtFewSlots : kCloseEnough;
+    const double close =
+        problem.slots_per_rank <= kFewSlots ? kCloseEnoughAtFewSlots : kCloseEnough;
+    const int num_kicks =
+        std::clamp(kKicksTimesSlots / problem.num_slots(), kFewestKicks, kMostKicks);
     return place_aggregated(problem, {.bound = bound,
-                                      .tolerance = close * problem.mean_load() / (1 << round),
-                                      .num_kicks = doubled(kKicks, round),
+                                      .tolerance = close * problem.mean_load() / doubled(1, round),
+                                      .num_kicks = doubled(num_kicks, round),
                                       .seed = static_cast<std::uint64_t>(round)});
 }
 
@@ -168,14 +173,14 @@ Placed place_round(const PlacementProblem& problem,
                    const Deployment& deployment,
                    const PlacerOptions& options,
                    int round) {
+    if (deployment.num_nodes > 1)
+        return place_on_nodes(problem, deployment, options, round);
     if (problem.slots_per_rank >= problem.num_experts)
         return {place_everywhere(problem), 0};
     if (problem.mean_load() == 0) {
         const std::vector<double> even(problem.load.size(), 1.0);
         return {pack_distinct(problem, even, replicate(problem, even, 0)).placement(), 0};
     }
-    if (deployment.num_nodes > 1)
-        return place_on_nodes(problem, deployment, options, round);
     const double bound = aggregated_bound(problem);
     if (options.objective == Objective::aggregated || !has_risk(problem))
         return {search_aggregated(problem, bound, round).placement(), 0};
@@ -215,7 +220,9 @@ void improve(const PlacementProblem& problem,
              const PlacerOptions& options,
              int round,
              Placed& placed) {
-    if (problem.mean_load() == 0 || problem.slots_per_rank >= problem.num_experts)
+    const bool is_everywhere =
+        deployment.num_nodes == 1 && problem.slots_per_rank >= problem.num_experts;
+    if (problem.mean_load() == 0 || is_everywhere)
         return;
     Placed other = place_round(problem, deployment, options, round);
     if (score(problem, options, other.placement, placed.beta) <

@@ -59,6 +59,7 @@ void check_groups_and_nodes(const PlanRequest& request, int num_experts) {
 // What the searches ask for beyond what DeepSeek's program does.
 void check_search(const PlanRequest& request, int num_experts) {
     check_groups_and_nodes(request, num_experts);
+    require_positive("min_replicas", request.min_replicas);
     const std::string nodes = quantity("num_nodes", request.num_nodes);
     if (request.num_nodes > 1 && request.num_groups > 1 &&
         request.num_groups % request.num_nodes != 0)
@@ -80,6 +81,10 @@ void check_search(const PlanRequest& request, int num_experts) {
                          std::to_string(num_experts) + " experts; the smallest for " +
                          quantity("ep_size", request.ep_size) + " is " +
                          std::to_string(smallest_num_slots(num_needed, request.ep_size)));
+}
+
+// For the searches; the figures of every plan take them into account.
+void check_speeds(const PlanRequest& request) {
     if (!request.rank_speed.empty() &&
         static_cast<int>(request.rank_speed.size()) != request.ep_size)
         throw UsageError("speeds of " + std::to_string(request.rank_speed.size()) + " ranks, but " +
@@ -108,6 +113,7 @@ void check_plan_request(const PlanRequest& request, int num_experts) {
     require_positive("num_experts", num_experts);
     require_positive("ep_size", request.ep_size);
     check_slots(request, num_experts);
+    check_speeds(request);
     if (request.algorithm == Algorithm::deepseek)
         check_groups_and_nodes(request, num_experts);
     if (is_search(request.algorithm))

@@ -288,6 +288,8 @@ Plan make_plan(std::span<const Workload> workloads,
                ThreadPool& threads) {
     check_workloads(workloads);
     check_plan_request(request, workloads.front().statistics->num_experts);
+    if (workloads.front().statistics->layers.empty())
+        return {};
     return Planner(workloads, request, scope, threads).run();
 }
 

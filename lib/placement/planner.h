@@ -34,7 +34,7 @@ struct PlanRequest {
     int num_groups = 1;  // likewise
     // what follows is for automatic, aggregated and risk alone
     int min_replicas = 1;                 // 2: every expert on two ranks at least
-    std::vector<double> rank_speed = {};  // [ep_size], or empty
+    std::vector<double> rank_speed = {};  // [ep_size], or empty; all figures take it into account
     Robust robust = Robust::mean;
     double tolerance = 0.02;       // PlacerOptions
     double co_occurrence = 0;      // PlacerOptions; needs the workloads' cooccurrence

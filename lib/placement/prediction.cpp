@@ -9,16 +9,17 @@
 namespace eplb {
 namespace {
 
-// fewer leave the interval so wide that it says nothing
-constexpr std::size_t kLeastBlocks = 4;
-
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 // Student's t: 97.5 % of the distribution with so many degrees of freedom lie below
 double student_t(std::size_t degrees) {
     constexpr std::array<double, 12> kQuantiles = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447,
                                                    2.365,  2.306, 2.262, 2.228, 2.201, 2.179};
-    return degrees <= kQuantiles.size() ? kQuantiles[degrees - 1] : 2.0;
+    if (degrees <= kQuantiles.size())
+        return kQuantiles[degrees - 1];
+    // the expansion around the normal distribution's 1.960
+    const auto n = static_cast<double>(degrees);
+    return 1.960 + (2.37 + 2.82 / n) / n;
 }
 
 // of the blocks but one; npos: of all
@@ -61,7 +62,7 @@ Prediction predict(std::span<const PredictionBlock> blocks) {
     prediction.ratio = prediction.imbalance / prediction.baseline;
     prediction.ratio_low = prediction.ratio_high = kUnknown;
     const auto num_blocks = static_cast<double>(blocks.size());
-    if (blocks.size() < kLeastBlocks || prediction.baseline == 0 || prediction.imbalance <= 0)
+    if (blocks.size() < 2 || prediction.baseline == 0 || prediction.imbalance <= 0)
         return prediction;
 
     std::vector<double> logs;
@@ -80,7 +81,7 @@ std::vector<bool> choose_challenger(const std::vector<std::vector<double>>& log_
     double fold_noise = 0;       // of a layer's mean
     for (const std::vector<double>& folds : log_ratio) {
         const double center = folds.empty() ? kUnknown : mean(folds);
-        if (std::isnan(center))
+        if (!std::isfinite(center))
             continue;
         layers.push_back(center);
         fold_noise += variance(folds) / static_cast<double>(folds.size());
@@ -94,7 +95,7 @@ std::vector<bool> choose_challenger(const std::vector<std::vector<double>>& log_
     const double trust = between > 0 ? between / (between + fold_noise) : 0;
     for (std::size_t i = 0; i < log_ratio.size(); ++i) {
         const double layer = log_ratio[i].empty() ? kUnknown : mean(log_ratio[i]);
-        const double estimate = std::isnan(layer) ? center : center + trust * (layer - center);
+        const double estimate = std::isfinite(layer) ? center + trust * (layer - center) : center;
         chosen[i] = estimate < 0;
     }
     return chosen;

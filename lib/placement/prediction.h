@@ -13,15 +13,15 @@ struct Prediction {
     double baseline = 0;
 
     // imbalance / baseline, and where it lies with 95 % certainty if later iterations are like
-    // these: it cannot tell of traffic that nobody recorded. NaN with fewer than four blocks.
+    // these: it cannot tell of traffic that nobody recorded. NaN where there is one block.
     double ratio = 0;
     double ratio_low = 0;
     double ratio_high = 0;
 };
 
 // From blocks, each what one stretch of iterations (or one workload) gave: sums, and their weight.
-// The interval is the delete-one jackknife's of ln(ratio), with Student's t: blocks, not iterations,
-// because neighbours are alike.
+// The interval is the delete-one jackknife's of ln(ratio), with Student's t: blocks, not
+// iterations, because neighbours are alike.
 struct PredictionBlock {
     double imbalance = 0;
     double baseline = 0;
@@ -30,9 +30,9 @@ struct PredictionBlock {
 Prediction predict(std::span<const PredictionBlock> blocks);
 
 // Whether a challenger is better than a champion, layer by layer, from tests that are noisy.
-// log_ratio: [num_layers][num_folds], ln(challenger / champion) on data not fitted to; NaN where
-// unknown. Layers lend each other strength: each is drawn towards the mean of all, the more the
-// less the layers differ beyond what their folds do (James-Stein).
+// log_ratio: [num_layers][num_folds], ln(challenger / champion) on data not fitted to; not finite
+// where unknown. Layers lend each other strength: each is drawn towards the mean of all, the more
+// the less the layers differ beyond what their folds do (James-Stein).
 std::vector<bool> choose_challenger(const std::vector<std::vector<double>>& log_ratio);
 
 }  // namespace eplb

@@ -14,6 +14,9 @@ namespace {
 // below it, outliers weigh less, which does better on iterations not seen
 constexpr double kStrength = 0.6;
 
+// of beta times a rank's load: what is further below the largest than exp() reaches is all alike
+constexpr double kLargestExponent = 500;
+
 // steps that gain less than this share of Q are not worth taking
 constexpr double kLeastGain = 1e-6;
 
@@ -33,12 +36,10 @@ RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
       workload_weight_(problem.workload_weight),
       expert_loads_(num_experts_ * num_workloads_),
       inverse_count_(num_experts_),
-      with_experts_(covariance_ == nullptr
-                        ? 0
-                        : static_cast<std::size_t>(problem.ep_size) * num_experts_),
-      taken_with_(cooccurrence_ == nullptr
-                      ? 0
-                      : static_cast<std::size_t>(problem.ep_size) * num_experts_),
+      with_experts_(
+          covariance_ == nullptr ? 0 : static_cast<std::size_t>(problem.ep_size) * num_experts_),
+      taken_with_(
+          cooccurrence_ == nullptr ? 0 : static_cast<std::size_t>(problem.ep_size) * num_experts_),
       means_(static_cast<std::size_t>(problem.ep_size) * num_workloads_),
       ranks_(static_cast<std::size_t>(problem.ep_size)),
       scratch_(num_workloads_),
@@ -103,7 +104,7 @@ double RiskSearch::penalty(int rank_id,
                            double variance,
                            double together) const {
     const double scale = beta_ / problem_->speed(rank_id);
-    const double spread = scale * scale * variance / 2 - beta_;
+    const double spread = scale * scale * variance / 2 - beta_ - offset_;
     double sum = 0;
     for (std::size_t w = 0; w < means.size(); ++w)
         sum += workload_weight_[w] * fast_exp(scale * means[w] + spread);
@@ -146,14 +147,32 @@ void RiskSearch::fit_beta() {
         }
         variance += (rank.variance + between) / (speed * speed) / table_.ep_size();
     }
-    set_beta(kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
-             std::sqrt(std::max(variance, 1e-8)));
+    double largest = 1;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+        for (const double mean : means(rank_id))
+            largest = std::max(largest, mean / problem_->speed(rank_id));
+    const double beta = kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
+                        std::sqrt(std::max(variance, 1e-8));
+    set_beta(std::min(beta, kLargestExponent / largest));
 }
 
 void RiskSearch::set_beta(double beta) {
+    const auto refresh_all = [&] {
+        for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+            refresh(rank_id);
+    };
     beta_ = beta;
+    offset_ = -beta;
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
-        refresh(rank_id);
+        for (std::size_t w = 0; w < num_workloads_; ++w)
+            offset_ = std::max(offset_, exponent(rank_id, w));
+    send_price_ = 0;
+    refresh_all();
+    if (traffic_weight_ == 0)
+        return;
+    // d(ln(Q) / beta) = dQ / (beta Q)
+    send_price_ = traffic_weight_ * beta_ * relative_risk() / problem_->top_k;
+    refresh_all();
 }
 
 void RiskSearch::set_workload_weights(std::span<const double> weights) {
@@ -161,21 +180,32 @@ void RiskSearch::set_workload_weights(std::span<const double> weights) {
     set_beta(beta_);
 }
 
-double RiskSearch::risk() const {
+double RiskSearch::exponent(int rank_id, std::size_t workload) const {
+    const double scale = beta_ / problem_->speed(rank_id);
+    return scale * means(rank_id)[workload] - beta_ +
+           scale * scale * ranks_[static_cast<std::size_t>(rank_id)].variance / 2;
+}
+
+double RiskSearch::relative_risk() const {
     double sum = 0;
     for (const Rank& rank : ranks_)
         sum += rank.penalty + send_price_ * rank.together;
-    return std::log(sum) / beta_;
+    return sum;
+}
+
+double RiskSearch::risk() const {
+    return (std::log(relative_risk()) + offset_) / beta_;
 }
 
 double RiskSearch::workload_risk(int workload) const {
+    const auto w = static_cast<std::size_t>(workload);
+    double largest = exponent(0, w);
+    for (int rank_id = 1; rank_id < table_.ep_size(); ++rank_id)
+        largest = std::max(largest, exponent(rank_id, w));
     double sum = 0;
-    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
-        const double scale = beta_ / problem_->speed(rank_id);
-        sum += fast_exp(scale * means(rank_id)[static_cast<std::size_t>(workload)] - beta_ +
-                        scale * scale * ranks_[static_cast<std::size_t>(rank_id)].variance / 2);
-    }
-    return std::log(sum) / beta_;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+        sum += fast_exp(exponent(rank_id, w) - largest);
+    return (std::log(sum) + largest) / beta_;
 }
 
 double RiskSearch::saved_sends() const {
@@ -186,8 +216,7 @@ double RiskSearch::saved_sends() const {
 }
 
 void RiskSearch::set_traffic_weight(double weight) {
-    // d(ln(Q) / beta) = dQ / (beta Q)
-    send_price_ = weight * beta_ * std::exp(beta_ * risk()) / problem_->top_k;
+    traffic_weight_ = weight;
     set_beta(beta_);
 }
 
@@ -218,13 +247,13 @@ bool RiskSearch::improve_pair(int rank_id, int other_rank) {
             const int other_expert = table_.expert(other);
             if (table_.hosts(rank_id, other_expert))
                 continue;
-            const double first = penalty_after(
-                rank_id, {expert, -share(expert), other_expert, share(other_expert)});
+            const double first =
+                penalty_after(rank_id, {expert, -share(expert), other_expert, share(other_expert)});
             if (send_price_ == 0 && first >= best)
                 continue;
             const double sum =
-                first + penalty_after(other_rank, {expert, share(expert), other_expert,
-                                                   -share(other_expert)});
+                first + penalty_after(other_rank,
+                                      {expert, share(expert), other_expert, -share(other_expert)});
             if (sum < best) {
                 best = sum;
                 best_slot = slot;
@@ -276,8 +305,8 @@ double RiskSearch::replica_gain(int slot, int expert) const {
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
         const Change change = replica_change(rank_id, slot, expert);
         if (change.u != 0 || change.z != 0)
-            gain += ranks_[static_cast<std::size_t>(rank_id)].penalty -
-                    penalty_after(rank_id, change);
+            gain +=
+                ranks_[static_cast<std::size_t>(rank_id)].penalty - penalty_after(rank_id, change);
     }
     return gain;
 }
@@ -305,9 +334,8 @@ bool RiskSearch::replica_pass() {
     const auto replica_load = [&](int expert) {
         return problem_->load[static_cast<std::size_t>(expert)] * share(expert);
     };
-    std::stable_sort(candidates.begin(), candidates.end(), [&](int left, int right) {
-        return replica_load(left) > replica_load(right);
-    });
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [&](int left, int right) { return replica_load(left) > replica_load(right); });
     candidates.resize(std::min(candidates.size(), kReplicaCandidates));
     bool improved = false;
     for (int slot = 0; slot < table_.num_slots(); ++slot) {
@@ -393,10 +421,10 @@ void RiskSearch::limit_fullest(double limit) {
                     !table_.may_swap(slot, other))
                     continue;
                 const double penalties =
-                    penalty_after(fullest, {expert, -share(expert), other_expert,
-                                            share(other_expert)}) +
-                    penalty_after(rank_id, {expert, share(expert), other_expert,
-                                            -share(other_expert)}) -
+                    penalty_after(fullest,
+                                  {expert, -share(expert), other_expert, share(other_expert)}) +
+                    penalty_after(rank_id,
+                                  {expert, share(expert), other_expert, -share(other_expert)}) -
                     ranks_[static_cast<std::size_t>(rank_id)].penalty;
                 if (best_slot < 0 || penalties < best) {
                     best = penalties;

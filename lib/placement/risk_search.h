@@ -62,7 +62,7 @@ class RiskSearch {
         double load = 0;      // of the summed counts, not divided by the speed
         double variance = 0;  // V_j, likewise
         double together = 0;  // sends saved
-        double penalty = 0;   // the rank's part of Q, less the price of the sends saved
+        double penalty = 0;   // the rank's part of Q / exp(offset_), less the price of sends saved
     };
     // A change of what ranks carry: u replicas of one expert more, z of another.
     struct Change {
@@ -80,6 +80,8 @@ class RiskSearch {
     void apply(int rank_id, const Change& change);  // before the table changes
     void refresh(int rank_id);                      // after it
     void build();
+    double exponent(int rank_id, std::size_t workload) const;  // of the rank's term of Q
+    double relative_risk() const;                              // Q / exp(offset_)
     int fullest_rank() const;
 
     void swap(int slot, int other);
@@ -119,15 +121,17 @@ class RiskSearch {
     std::vector<double> inverse_count_;    // [num_experts], 1 / replicas
     std::vector<double> with_experts_;     // [ep_size][num_experts]: covariance of a rank with each
     std::vector<double> taken_with_;       // [ep_size][num_experts]: pairs of a rank with each
-    double send_price_ = 0;                // of a send saved, in units of Q
+    double offset_ = 0;                    // the largest exponent when beta was set
+    double traffic_weight_ = 0;
+    double send_price_ = 0;                // of a send saved, in units of Q / exp(offset_)
     std::vector<double> means_;            // [ep_size][num_workloads]
     std::vector<Rank> ranks_;              // [ep_size]
     mutable std::vector<double> scratch_;  // [num_workloads]
 
     // when a rank changed last, and when a pair was last looked at
     int time_ = 0;
-    std::vector<int> changed_at_;    // [ep_size]
-    std::vector<int> looked_at_;     // [ep_size][ep_size]
+    std::vector<int> changed_at_;  // [ep_size]
+    std::vector<int> looked_at_;   // [ep_size][ep_size]
 };
 
 }  // namespace eplb

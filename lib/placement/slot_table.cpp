@@ -8,7 +8,8 @@ SlotTable::SlotTable(Placement placement, int num_experts)
     : placement_(std::move(placement)),
       num_experts_(num_experts),
       replica_count_(eplb::replica_counts(placement_.expert_ids, num_experts)),
-      hosted_(static_cast<std::size_t>(placement_.ep_size) * static_cast<std::size_t>(num_experts)) {
+      hosted_(static_cast<std::size_t>(placement_.ep_size) *
+              static_cast<std::size_t>(num_experts)) {
     for (int slot = 0; slot < num_slots(); ++slot)
         ++hosted_[cell(rank_of(slot), expert(slot))];
 }

@@ -15,11 +15,11 @@ run "eplb-gen first --ep_size 4 --num_nodes 2 --num_slots 16 -o e.yaml 2>&1 | ta
 run "eplb-gen first --num_slots 16 --ep_size 4 --gpu_speeds 1x3,0.5 -o f.yaml 2>&1 | tail -n 1"
 run "eplb-gen first --num_slots 16 --co_occurrence 0.5 -o g.yaml 2>&1 | tail -n 1 | sed -E 's/[0-9]+\.[0-9]+/N/g'"
 run "eplb-gen first --num_slots 16 --time_limit 0.1 -o h.yaml 2>&1 | tail -n 1"
-run "eplb-gen first --algorithm trtllm-cooccurrence --num_slots 16 -o i.yaml 2>&1 | head -n 1"
+run "eplb-gen first --algorithm trtllm-cooccurrence --num_slots 16 -o i.yaml 2>&1 | sed -n 1p"
 
 # a sweep writes a table and nothing else
 run "eplb-gen first --sweep --ep_size 2,4,8 --num_slots 8,12,16 --bytes_per_expert 1073741824 --format csv 2> /dev/null | cut -d , -f 1-3,7"
-run "eplb-gen first --max_imbalance 100 --ep_size 4 -o j.yaml 2>&1 | head -n 2 | sed -E 's/[0-9]+\.[0-9]+/N/g'"
+run "eplb-gen first --max_imbalance 100 --ep_size 4 -o j.yaml 2>&1 | sed -n 1,2p | sed -E 's/[0-9]+\.[0-9]+/N/g'"
 run "eplb-gen first --max_imbalance 0 --ep_size 4 -o k.yaml 2>&1 | sed -E 's/[0-9]+\.[0-9]+/N/g'"
 run "eplb-gen first --max_imbalance 0 --ep_size 4 -o k.yaml 2> /dev/null"
 

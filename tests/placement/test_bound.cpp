@@ -2,13 +2,13 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <random>
 #include <utility>
 #include <vector>
 
 #include "lib/placement/bound.h"
 #include "tests/catch.h"
 #include "tests/placement/exhaustive.h"
+#include "tests/placement/problems.h"
 
 using eplb::aggregated_bound;
 using eplb::expected_maximum_of_normals;
@@ -17,73 +17,16 @@ using eplb::noise_floor;
 using eplb::PlacementProblem;
 using eplb::sampling_variance;
 using eplb::test::exhaustive_optimum;
+using eplb::test::Kind;
+using eplb::test::make_problem;
+using eplb::test::Random;
+using eplb::test::random_tiny_problem;
+using eplb::test::sum_of;
 
 namespace {
 
-PlacementProblem make_problem(int ep_size, int slots_per_rank, std::vector<double> load) {
-    PlacementProblem problem;
-    problem.num_experts = static_cast<int>(load.size());
-    problem.ep_size = ep_size;
-    problem.slots_per_rank = slots_per_rank;
-    problem.load = std::move(load);
-    return problem;
-}
-
-double sum_of(const std::vector<double>& values) {
-    return std::accumulate(values.begin(), values.end(), 0.0);
-}
-
 double mean_of(const PlacementProblem& problem) {
     return sum_of(problem.load) / problem.ep_size;
-}
-
-class Random {
-  public:
-    explicit Random(unsigned seed) : generator_(seed) {}
-    int between(int low, int high) {
-        return low + static_cast<int>(generator_() % static_cast<unsigned>(high - low + 1));
-    }
-    template <typename T>
-    void shuffle(std::vector<T>& values) {
-        for (int i = static_cast<int>(values.size()) - 1; i > 0; --i)
-            std::swap(values[static_cast<std::size_t>(i)],
-                      values[static_cast<std::size_t>(between(0, i))]);
-    }
-
-  private:
-    std::mt19937 generator_;
-};
-
-enum class Kind { plain, speeds, two_replicas, ties, zeros };
-
-double random_load(Random& random, Kind kind, int skew) {
-    if (kind == Kind::zeros && random.between(0, 2) == 0)
-        return 0;
-    const double load = std::pow(random.between(1, 1000) / 1000.0, -skew / 10.0);
-    return kind == Kind::ties ? std::floor(load) : load;
-}
-
-PlacementProblem random_problem(Random& random, Kind kind) {
-    const int min_replicas = kind == Kind::two_replicas ? 2 : 1;
-    PlacementProblem problem;
-    do {
-        const auto num_experts = static_cast<std::size_t>(random.between(3, 6));
-        problem = make_problem(random.between(2, 4), random.between(1, 3),
-                               std::vector<double>(num_experts));
-    } while (problem.num_slots() < min_replicas * problem.num_experts ||
-             problem.slots_per_rank >= problem.num_experts);
-    problem.min_replicas = min_replicas;
-    const int skew = random.between(0, 30);
-    for (double& load : problem.load)
-        load = random_load(random, kind, skew);
-    if (kind == Kind::speeds) {
-        for (int rank = 0; rank < problem.ep_size; ++rank)
-            problem.rank_speed.push_back(random.between(50, 150) / 100.0);
-        const double mean = sum_of(problem.rank_speed) / problem.ep_size;
-        for (double& speed : problem.rank_speed)
-            speed /= mean;
-    }
-    return problem;
 }
 
 struct Tally {
@@ -95,7 +38,7 @@ Tally compare_with_optimum(Kind kind, int num_problems) {
     Random random(1234 + static_cast<unsigned>(kind));
     Tally tally;
     for (int i = 0; i < num_problems; ++i) {
-        const PlacementProblem problem = random_problem(random, kind);
+        const PlacementProblem problem = random_tiny_problem(random, kind);
         const double optimum = exhaustive_optimum(problem);
         const double bound = aggregated_bound(problem);
         CAPTURE(i, problem.load, problem.rank_speed, problem.ep_size, problem.slots_per_rank);
@@ -261,7 +204,7 @@ TEST_CASE("the noise floor takes the best replica counts") {
     Random random(7);
     for (int i = 0; i < 60; ++i) {
         const PlacementProblem problem =
-            random_problem(random, i % 3 == 0 ? Kind::two_replicas : Kind::plain);
+            random_tiny_problem(random, i % 3 == 0 ? Kind::two_replicas : Kind::plain);
         std::vector<double> variance;
         for (int expert = 0; expert < problem.num_experts; ++expert)
             variance.push_back(random.between(0, 50));
@@ -289,8 +232,7 @@ TEST_CASE("sampling floors are near the published ones") {
                 make_problem(floor.ep_size, floor.slots_per_rank, published_popularity(random));
             for (double& load : problem.load)
                 load *= floor.ep_size;
-            sum += noise_floor(problem,
-                               sampling_variance(problem.load, floor.ep_size, 8, 1024));
+            sum += noise_floor(problem, sampling_variance(problem.load, floor.ep_size, 8, 1024));
         }
         CAPTURE(floor.ep_size);
         CHECK(sum / kNumLayers == Approx(floor.published).epsilon(0.05));
@@ -313,7 +255,7 @@ TEST_CASE("the fewest slots are the first that lift the forced imbalance") {
     Random random(9);
     for (int i = 0; i < 40; ++i) {
         PlacementProblem problem =
-            random_problem(random, i % 4 == 0 ? Kind::two_replicas : Kind::plain);
+            random_tiny_problem(random, i % 4 == 0 ? Kind::two_replicas : Kind::plain);
         const double imbalance = random.between(0, 30) / 100.0;
         const int num_slots = fewest_slots(problem, imbalance);
         int expected = 0;
