@@ -49,8 +49,17 @@ RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
         for (std::size_t expert = 0; expert < num_experts_; ++expert)
             expert_loads_[expert * num_workloads_ + workload] =
                 problem.workload(static_cast<int>(workload))[expert];
+    average_loads();
     build();
     fit_beta();
+}
+
+void RiskSearch::average_loads() {
+    average_load_.assign(num_experts_, 0);
+    for (std::size_t expert = 0; expert < num_experts_; ++expert)
+        for (std::size_t w = 0; w < num_workloads_; ++w)
+            average_load_[expert] +=
+                workload_weight_[w] * expert_loads_[expert * num_workloads_ + w];
 }
 
 void RiskSearch::build() {
@@ -87,6 +96,7 @@ void RiskSearch::refresh(int rank_id) {
     Rank rank;
     for (const int expert : table_.rank(rank_id)) {
         rank.load += share(expert) * problem_->load[static_cast<std::size_t>(expert)];
+        rank.average += share(expert) * average_load_[static_cast<std::size_t>(expert)];
         if (covariance_ != nullptr)
             rank.variance +=
                 share(expert) * row_of(with_experts_, rank_id)[static_cast<std::size_t>(expert)];
@@ -177,6 +187,7 @@ void RiskSearch::set_beta(double beta) {
 
 void RiskSearch::set_workload_weights(std::span<const double> weights) {
     workload_weight_.assign(weights.begin(), weights.end());
+    average_loads();
     set_beta(beta_);
 }
 
@@ -230,40 +241,88 @@ void RiskSearch::swap(int slot, int other) {
     refresh(table_.rank_of(other));
 }
 
-bool RiskSearch::improve_pair(int rank_id, int other_rank) {
-    const int slots_per_rank = table_.slots_per_rank();
-    const double before = ranks_[static_cast<std::size_t>(rank_id)].penalty +
-                          ranks_[static_cast<std::size_t>(other_rank)].penalty;
-    double best = before - kLeastGain * std::abs(before);
-    int best_slot = -1;
-    int best_other = -1;
-    for (int i = 0; i < slots_per_rank; ++i) {
-        const int slot = rank_id * slots_per_rank + i;
-        const int expert = table_.expert(slot);
-        if (table_.hosts(other_rank, expert))
+// The slots of rank `from`, one of the two, whose expert the other one lacks.
+void RiskSearch::list_movable(int from,
+                              int rank_id,
+                              int other_rank,
+                              std::vector<Movable>& movable) const {
+    movable.clear();
+    const int to = from == rank_id ? other_rank : rank_id;
+    for (int i = 0; i < table_.slots_per_rank(); ++i) {
+        const int slot = from * table_.slots_per_rank() + i;
+        if (table_.hosts(to, table_.expert(slot)))
             continue;
-        for (int k = 0; k < slots_per_rank; ++k) {
-            const int other = other_rank * slots_per_rank + k;
-            const int other_expert = table_.expert(other);
-            if (table_.hosts(rank_id, other_expert))
-                continue;
-            const double first =
-                penalty_after(rank_id, {expert, -share(expert), other_expert, share(other_expert)});
-            if (send_price_ == 0 && first >= best)
-                continue;
+        const auto expert = static_cast<std::size_t>(table_.expert(slot));
+        const double part = inverse_count_[expert];
+        Movable entry = {slot, part, part * average_load_[expert], 0, 0, 0};
+        if (covariance_ != nullptr) {
+            entry.variance = part * part * covariance_->at(expert, expert);
+            entry.with_rank = part * row_of(with_experts_, rank_id)[expert];
+            entry.with_other = part * row_of(with_experts_, other_rank)[expert];
+        }
+        movable.push_back(entry);
+    }
+}
+
+bool RiskSearch::improve_pair(int rank_id, int other_rank) {
+    list_movable(rank_id, rank_id, other_rank, movable_);
+    list_movable(other_rank, rank_id, other_rank, other_movable_);
+    const Rank& rank = ranks_[static_cast<std::size_t>(rank_id)];
+    const Rank& other = ranks_[static_cast<std::size_t>(other_rank)];
+    const double before = rank.penalty + other.penalty;
+    double best = before - kLeastGain * std::abs(before);
+    // A rank's penalty is at least exp() of the mean exponent over workloads (Jensen), and two add
+    // up to twice that of their mean at least: most exchanges are out without an exp(). Prices of
+    // sends are not in this.
+    const bool can_skip = send_price_ == 0 && best > 0;
+    double most = can_skip ? std::log(best) : 0;
+    const double scale = beta_ / problem_->speed(rank_id);
+    const double other_scale = beta_ / problem_->speed(other_rank);
+    const Movable* best_slot = nullptr;
+    const Movable* best_other = nullptr;
+    for (const Movable& leaves : movable_) {
+        const int expert = table_.expert(leaves.slot);
+        const double* const covariances =
+            covariance_ == nullptr ? nullptr
+                                   : covariance_->row(static_cast<std::size_t>(expert)).data();
+        for (const Movable& comes : other_movable_) {
+            const int other_expert = table_.expert(comes.slot);
+            if (can_skip) {
+                double spread = leaves.variance + comes.variance;
+                if (covariances != nullptr)
+                    spread -= 2 * leaves.share * comes.share *
+                              covariances[static_cast<std::size_t>(other_expert)];
+                const double change = comes.average - leaves.average;
+                const double first =
+                    scale * (rank.average + change) +
+                    scale * scale / 2 *
+                        (rank.variance + 2 * (comes.with_rank - leaves.with_rank) + spread);
+                const double second =
+                    other_scale * (other.average - change) +
+                    other_scale * other_scale / 2 *
+                        (other.variance + 2 * (leaves.with_other - comes.with_other) + spread);
+                const double least =
+                    std::max({first, second, (first + second) / 2 + 0.6931}) - beta_ - offset_;
+                if (least > most)
+                    continue;
+            }
             const double sum =
-                first + penalty_after(other_rank,
-                                      {expert, share(expert), other_expert, -share(other_expert)});
+                penalty_after(rank_id,
+                              {expert, -share(expert), other_expert, share(other_expert)}) +
+                penalty_after(other_rank,
+                              {expert, share(expert), other_expert, -share(other_expert)});
             if (sum < best) {
                 best = sum;
-                best_slot = slot;
-                best_other = other;
+                if (can_skip)
+                    most = std::log(best);
+                best_slot = &leaves;
+                best_other = &comes;
             }
         }
     }
-    if (best_slot < 0)
+    if (best_slot == nullptr)
         return false;
-    swap(best_slot, best_other);
+    swap(best_slot->slot, best_other->slot);
     return true;
 }
 
@@ -300,14 +359,20 @@ RiskSearch::Change RiskSearch::replica_change(int rank_id, int slot, int expert)
     return change;
 }
 
-double RiskSearch::replica_gain(int slot, int expert) const {
+double RiskSearch::replica_gain(int slot,
+                                int expert,
+                                const std::vector<std::vector<int>>& hosts) const {
+    const int loser = table_.expert(slot);
     double gain = 0;
-    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
-        const Change change = replica_change(rank_id, slot, expert);
-        if (change.u != 0 || change.z != 0)
-            gain +=
-                ranks_[static_cast<std::size_t>(rank_id)].penalty - penalty_after(rank_id, change);
-    }
+    const auto add = [&](int rank_id) {
+        gain += ranks_[static_cast<std::size_t>(rank_id)].penalty -
+                penalty_after(rank_id, replica_change(rank_id, slot, expert));
+    };
+    for (const int rank_id : hosts[static_cast<std::size_t>(loser)])
+        add(rank_id);
+    for (const int rank_id : hosts[static_cast<std::size_t>(expert)])
+        if (!table_.hosts(rank_id, loser))
+            add(rank_id);
     return gain;
 }
 
@@ -337,6 +402,16 @@ bool RiskSearch::replica_pass() {
     std::stable_sort(candidates.begin(), candidates.end(),
                      [&](int left, int right) { return replica_load(left) > replica_load(right); });
     candidates.resize(std::min(candidates.size(), kReplicaCandidates));
+    std::vector<std::vector<int>> hosts(num_experts_);  // ranks, ascending
+    const auto list_hosts = [&](int expert) {
+        std::vector<int>& list = hosts[static_cast<std::size_t>(expert)];
+        list.clear();
+        for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+            if (table_.hosts(rank_id, expert))
+                list.push_back(rank_id);
+    };
+    for (int expert = 0; expert < table_.num_experts(); ++expert)
+        list_hosts(expert);
     bool improved = false;
     for (int slot = 0; slot < table_.num_slots(); ++slot) {
         if (table_.replicas(table_.expert(slot)) <= problem_->min_replicas)
@@ -350,14 +425,17 @@ bool RiskSearch::replica_pass() {
             if (table_.hosts(table_.rank_of(slot), expert) ||
                 table_.replicas(expert) >= problem_->max_replicas())
                 continue;
-            const double gain = replica_gain(slot, expert);
+            const double gain = replica_gain(slot, expert, hosts);
             if (gain > best) {
                 best = gain;
                 best_expert = expert;
             }
         }
         if (best_expert >= 0) {
+            const int loser = table_.expert(slot);
             move_replica(slot, best_expert);
+            list_hosts(loser);
+            list_hosts(best_expert);
             improved = true;
         }
     }

@@ -60,6 +60,7 @@ class RiskSearch {
   private:
     struct Rank {
         double load = 0;      // of the summed counts, not divided by the speed
+        double average = 0;   // of its means over workloads, by weight
         double variance = 0;  // V_j, likewise
         double together = 0;  // sends saved
         double penalty = 0;   // the rank's part of Q / exp(offset_), less the price of sends saved
@@ -80,16 +81,27 @@ class RiskSearch {
     void apply(int rank_id, const Change& change);  // before the table changes
     void refresh(int rank_id);                      // after it
     void build();
+    void average_loads();
     double exponent(int rank_id, std::size_t workload) const;  // of the rank's term of Q
     double relative_risk() const;                              // Q / exp(offset_)
     int fullest_rank() const;
 
     void swap(int slot, int other);
+    // What an exchange needs of a slot, all times the share of its replica.
+    struct Movable {
+        int slot;
+        double share;
+        double average;     // load over workloads
+        double variance;    // its own
+        double with_rank;   // covariance with the first rank of the pair
+        double with_other;  // and with the second
+    };
+    void list_movable(int from, int rank_id, int other_rank, std::vector<Movable>& movable) const;
     bool improve_pair(int rank_id, int other_rank);
     bool swap_pass();
 
     Change replica_change(int rank_id, int slot, int expert) const;
-    double replica_gain(int slot, int expert) const;
+    double replica_gain(int slot, int expert, const std::vector<std::vector<int>>& hosts) const;
     void move_replica(int slot, int expert);
     bool replica_pass();
 
@@ -118,6 +130,7 @@ class RiskSearch {
     double beta_ = 1;
     std::vector<double> workload_weight_;  // [num_workloads]
     std::vector<double> expert_loads_;     // [num_experts][num_workloads]
+    std::vector<double> average_load_;     // [num_experts], over workloads by weight
     std::vector<double> inverse_count_;    // [num_experts], 1 / replicas
     std::vector<double> with_experts_;     // [ep_size][num_experts]: covariance of a rank with each
     std::vector<double> taken_with_;       // [ep_size][num_experts]: pairs of a rank with each
@@ -127,6 +140,8 @@ class RiskSearch {
     std::vector<double> means_;            // [ep_size][num_workloads]
     std::vector<Rank> ranks_;              // [ep_size]
     mutable std::vector<double> scratch_;  // [num_workloads]
+    std::vector<Movable> movable_;         // scratch of improve_pair()
+    std::vector<Movable> other_movable_;
 
     // when a rank changed last, and when a pair was last looked at
     int time_ = 0;
