@@ -89,8 +89,9 @@ SlotTable place_aggregated(const PlacementProblem& problem, const AggregatedOpti
     BalanceSearch current = best;
     BalanceSearch trial = best;
     int num_in_vain = 0;
+    const bool has_spare = problem.num_slots() > problem.num_experts * problem.min_replicas;
     for (int kick = 0; kick < options.num_kicks && best_load > target; ++kick) {
-        const int kind = random.below(4);
+        const int kind = has_spare ? random.below(4) : 3;
         if (kind < 2) {
             trial = BalanceSearch(problem, repack(problem, current.table(), random));
         } else {

@@ -325,6 +325,42 @@ double least_variance(const PlacementProblem& problem, std::span<const double> v
     return sum;
 }
 
+// [n + 1]
+std::vector<double> running_sums(const std::vector<double>& values) {
+    std::vector<double> sums(values.size() + 1);
+    std::partial_sum(values.begin(), values.end(), sums.begin() + 1);
+    return sums;
+}
+
+// Without a slot to spare the replicas are known. The k heaviest lie on m ranks, 1 <= m <= k, which
+// hold slots_per_rank m - k others: at the lightest, the lightest of all. One of these ranks
+// carries the mean of theirs, at the best on the fastest ranks; m is whatever makes that least.
+double bound_without_spare(const PlacementProblem& problem) {
+    std::vector<double> heaviest;
+    for (const double load : problem.load)
+        heaviest.insert(heaviest.end(), static_cast<std::size_t>(problem.min_replicas),
+                        load / problem.min_replicas);
+    std::sort(heaviest.begin(), heaviest.end(), std::greater<>());
+    const std::vector<double> heavy = running_sums(heaviest);
+    const std::vector<double> light = running_sums({heaviest.rbegin(), heaviest.rend()});
+    std::vector<double> speeds(static_cast<std::size_t>(problem.ep_size), 1.0);
+    if (!problem.rank_speed.empty())
+        speeds = problem.rank_speed;
+    std::sort(speeds.begin(), speeds.end(), std::greater<>());
+    const std::vector<double> fastest = running_sums(speeds);
+
+    const auto slots_per_rank = static_cast<std::size_t>(problem.slots_per_rank);
+    double bound = 0;
+    for (std::size_t k = 1; k <= speeds.size(); ++k) {
+        double least = std::numeric_limits<double>::infinity();
+        for (std::size_t m = (k + slots_per_rank - 1) / slots_per_rank; m <= k; ++m)
+            least = std::min(least, (heavy[k] + light[slots_per_rank * m - k]) / fastest[m]);
+        bound = std::max(bound, least);
+    }
+    // the sums are rounded
+    return bound * (1 - 1e-12);
+}
+
 }  // namespace
 
 double aggregated_bound(const PlacementProblem& problem) {
@@ -332,7 +368,9 @@ double aggregated_bound(const PlacementProblem& problem) {
     if (mean <= 0 || !has_choice(problem))
         return mean;
     RankLoadLimit limit(problem);
-    return raise_by_heavy_loads(limit, bracket_limit(limit, mean)).refused;
+    const double bound = raise_by_heavy_loads(limit, bracket_limit(limit, mean)).refused;
+    const bool has_spare = problem.num_slots() > problem.num_experts * problem.min_replicas;
+    return has_spare ? bound : std::max(bound, bound_without_spare(problem));
 }
 
 double expected_maximum_of_normals(int n) {

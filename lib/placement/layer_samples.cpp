@@ -10,8 +10,10 @@
 namespace eplb {
 namespace {
 
-// Sums over rows cost num_experts^2 each; past this many more tell little.
-constexpr int kMaxRows = 384;
+// Sums over rows cost num_experts^2 each, and past some hundred more tell little.
+int most_rows(std::size_t num_experts) {
+    return std::clamp(98304 / static_cast<int>(num_experts), 96, 1024);
+}
 
 // So many iterations weigh as much as the source ranks' estimate.
 constexpr double kIterationsOfEqualWeight = 40;
@@ -126,9 +128,9 @@ class FittedRange {
   private:
     std::size_t num_experts() const { return sums_.size(); }
 
-    // Evenly spaced ones, so that no more than kMaxRows rows are summed.
+    // Evenly spaced ones, so that no more rows are summed than most_rows() says.
     std::vector<int> picked_iterations(int rows_per_iteration) const {
-        const int most = std::max(2, kMaxRows / rows_per_iteration);
+        const int most = std::max(2, most_rows(num_experts()) / rows_per_iteration);
         const int stride = (num_iterations() + most - 1) / most;
         std::vector<int> picked;
         for (std::size_t i = 0; i < iterations_.size(); i += static_cast<std::size_t>(stride))

@@ -21,10 +21,10 @@ namespace {
 constexpr double kCloseEnough = 1e-4;
 constexpr double kCloseEnoughAtFewSlots = 1e-3;  // where it is hard to come closer
 constexpr int kFewSlots = 5;                     // per rank
-// more for small problems, where they cost little: 16000 by the number of slots
-constexpr int kFewestKicks = 200;
-constexpr int kMostKicks = 1000;
-constexpr int kKicksTimesSlots = 16000;
+// Only layers that are not close enough use them up. With two slots per rank most are not, however
+// long they are searched: there a kick has to be cheap.
+constexpr int kKicks = 1000;
+constexpr int kKickedSlotsOfPairs = 60000;
 constexpr int kAnnealingSteps = 100000;
 constexpr int kMaxDoublings = 6;
 constexpr int kDescentRounds = 2;
@@ -53,8 +53,9 @@ int doubled(int number, int round) {
 SlotTable search_aggregated(const PlacementProblem& problem, double bound, int round) {
     const double close =
         problem.slots_per_rank <= kFewSlots ? kCloseEnoughAtFewSlots : kCloseEnough;
-    const int num_kicks =
-        std::clamp(kKicksTimesSlots / problem.num_slots(), kFewestKicks, kMostKicks);
+    const int num_kicks = problem.slots_per_rank <= 2
+                              ? std::min(kKicks, kKickedSlotsOfPairs / problem.num_slots())
+                              : kKicks;
     return place_aggregated(problem, {.bound = bound,
                                       .tolerance = close * problem.mean_load() / doubled(1, round),
                                       .num_kicks = doubled(num_kicks, round),
@@ -76,8 +77,8 @@ void descend_for_worst(const PlacementProblem& problem, RiskSearch& search) {
         const double worst = worst_risk(search);
         double total = 0;
         for (std::size_t w = 0; w < weights.size(); ++w) {
-            const double ratio = search.workload_risk(static_cast<int>(w)) / worst;
-            weights[w] *= std::exp(2 * (std::max(ratio, 0.0) - 1));
+            const double behind = search.workload_risk(static_cast<int>(w)) - worst;
+            weights[w] *= std::exp(2 * behind / std::max(std::abs(worst), 1e-6));
             total += weights[w];
         }
         for (double& weight : weights)

@@ -22,7 +22,7 @@ enum class Robust {
 struct PlacerOptions {
     Objective objective = Objective::risk;
     Robust robust = Robust::mean;
-    double tolerance = 0.02;    // how far risk may leave the summed load above its bound, in mean
+    double tolerance = 0.1;     // how far risk may leave the summed load above its bound, in mean
                                 // rank loads
     double co_occurrence = 0;   // RiskSearch::set_traffic_weight()
     double traffic_budget = 0;  // how much expected imbalance less traffic may cost

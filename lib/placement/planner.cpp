@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -96,6 +97,8 @@ class Planner {
         });
         if (plan_.basis != PredictionBasis::none)
             plan_.prediction = predict_all(validation_of(plan_.basis));
+        if (plan_.basis == PredictionBasis::iterations)
+            widen(plan_.prediction);
         if (scope_.predict && workloads_.size() > 1) {
             plan_.has_unseen_workload = true;
             plan_.unseen_workload = predict_all(&LayerPlanner::left_out);
@@ -137,16 +140,17 @@ class Planner {
     void choose() {
         const Validation validation = validation_of(LayerPlanner::basis(workloads_));
         std::vector<std::vector<double>> log_ratio(planners_.size());
-        std::vector<double> risk;
-        std::vector<double> aggregated;
         for_each_layer([&](std::size_t layer) {
             const CrossValidation& tests = (planners_[layer].get()->*validation)();
             int num_folds = 0;
             for (const auto& segment : tests.segments)
                 num_folds = std::max(num_folds, segment.fold + 1);
-            for (int fold = 0; fold < num_folds; ++fold)
-                log_ratio[layer].push_back(
-                    std::log(fold_mean(tests, 0, fold) / fold_mean(tests, 1, fold)));
+            for (int fold = 0; fold < num_folds; ++fold) {
+                const double value =
+                    std::log(fold_mean(tests, 0, fold) / fold_mean(tests, 1, fold));
+                if (std::isfinite(value))
+                    log_ratio[layer].push_back(value);
+            }
         });
         const std::vector<bool> is_risk = choose_challenger(log_ratio);
         double sum = 0;
@@ -154,11 +158,8 @@ class Planner {
         for (std::size_t layer = 0; layer < planners_.size(); ++layer) {
             chosen_[layer] = is_risk[layer] ? 0 : 1;
             plan_.num_risk_layers += is_risk[layer];
-            for (const double value : log_ratio[layer])
-                if (!std::isnan(value)) {
-                    sum += value;
-                    ++count;
-                }
+            sum += std::accumulate(log_ratio[layer].begin(), log_ratio[layer].end(), 0.0);
+            count += static_cast<int>(log_ratio[layer].size());
         }
         if (count > 0)
             plan_.choice_ratio = std::exp(sum / count);
@@ -241,6 +242,24 @@ class Planner {
             result.greedy_left_out = mean_over(planner.left_out(), greedy_, static_cast<int>(w));
             plan.workloads.push_back(result);
         }
+    }
+
+    // From what the halves showed to what a fit to everything will do on later iterations. Those
+    // vary as these did; and with twice the data the fit may be better. Where what can be learned
+    // goes with one over the iterations T, imbalance is I + 2 c on the other half, I - c on the
+    // data fitted to and I + c later: a third of the way from the first to the second.
+    void widen(Prediction& prediction) const {
+        std::vector<double> fitted;
+        for (const LayerPlan& layer : plan_.layers)
+            if (layer.has_tokens)
+                fitted.push_back(layer.fitted);
+        const double learned = (2 * prediction.imbalance + mean_of(fitted)) / 3;
+        const auto spread = [&](double limit) {
+            return prediction.ratio * std::pow(limit / prediction.ratio, std::sqrt(2.0));
+        };
+        prediction.ratio_high = spread(prediction.ratio_high);
+        prediction.ratio_low =
+            spread(prediction.ratio_low) * std::min(1.0, learned / prediction.imbalance);
     }
 
     Prediction predict_all(Validation validation) {

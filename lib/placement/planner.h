@@ -36,7 +36,7 @@ struct PlanRequest {
     int min_replicas = 1;                 // 2: every expert on two ranks at least
     std::vector<double> rank_speed = {};  // [ep_size], or empty; all figures take it into account
     Robust robust = Robust::mean;
-    double tolerance = 0.02;       // PlacerOptions
+    double tolerance = 0.1;        // PlacerOptions
     double co_occurrence = 0;      // PlacerOptions; needs the workloads' cooccurrence
     double traffic_budget = 0.01;  // PlacerOptions
     double time_limit = 0;         // seconds to go on searching for; 0: no longer than needed
@@ -64,7 +64,8 @@ constexpr double kNotKnown = std::numeric_limits<double>::quiet_NaN();
 
 // Imbalances of one workload, each a mean over its iterations (of which a sum is one).
 struct WorkloadResult {
-    double common = kNotKnown;           // under the plan; fitted to it too
+    double common = kNotKnown;           // under the placement for all; where the basis is
+                                         // iterations, on the half not fitted to
     double alone = kNotKnown;            // under a placement fitted to it alone
     double greedy_alone = kNotKnown;     // the same by TensorRT-LLM's greedy
     double left_out = kNotKnown;         // under one fitted to all others

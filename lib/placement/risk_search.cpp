@@ -20,6 +20,9 @@ constexpr double kLargestExponent = 500;
 // steps that gain less than this share of Q are not worth taking
 constexpr double kLeastGain = 1e-6;
 
+constexpr double kLn2 = 0.69314718;  // rounded down
+// more than single precision loses of exponents up to a thousand
+constexpr double kRoundingOfExponents = 1e-3;
 constexpr int kMaxSwapPasses = 10;
 constexpr std::size_t kReplicaCandidates = 32;
 constexpr int kMaxLimitSteps = 400;
@@ -49,6 +52,9 @@ RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
         for (std::size_t expert = 0; expert < num_experts_; ++expert)
             expert_loads_[expert * num_workloads_ + workload] =
                 problem.workload(static_cast<int>(workload))[expert];
+    if (covariance_ != nullptr)
+        for (std::size_t expert = 0; expert < num_experts_; ++expert)
+            deviation_.push_back(std::sqrt(std::max(covariance_->at(expert, expert), 0.0)));
     average_loads();
     build();
     fit_beta();
@@ -241,69 +247,107 @@ void RiskSearch::swap(int slot, int other) {
     refresh(table_.rank_of(other));
 }
 
-// The slots of rank `from`, one of the two, whose expert the other one lacks.
-void RiskSearch::list_movable(int from,
-                              int rank_id,
+// The slots of one of two ranks whose expert the other rank lacks: of the first, where they leave
+// it, and of the second, where they come to the first.
+void RiskSearch::list_movable(int rank_id,
                               int other_rank,
+                              bool leaves,
                               std::vector<Movable>& movable) const {
     movable.clear();
-    const int to = from == rank_id ? other_rank : rank_id;
+    const int from = leaves ? rank_id : other_rank;
+    const int to = leaves ? other_rank : rank_id;
+    const double scale = beta_ / problem_->speed(rank_id);
+    const double other_scale = beta_ / problem_->speed(other_rank);
+    const double sign = leaves ? -1 : 1;
     for (int i = 0; i < table_.slots_per_rank(); ++i) {
         const int slot = from * table_.slots_per_rank() + i;
         if (table_.hosts(to, table_.expert(slot)))
             continue;
         const auto expert = static_cast<std::size_t>(table_.expert(slot));
-        const double part = inverse_count_[expert];
-        Movable entry = {slot, part, part * average_load_[expert], 0, 0, 0};
+        const double part = sign * inverse_count_[expert];
+        Movable entry = {slot, inverse_count_[expert], 0, scale * part * average_load_[expert],
+                         -other_scale * part * average_load_[expert]};
         if (covariance_ != nullptr) {
-            entry.variance = part * part * covariance_->at(expert, expert);
-            entry.with_rank = part * row_of(with_experts_, rank_id)[expert];
-            entry.with_other = part * row_of(with_experts_, other_rank)[expert];
+            entry.deviation = inverse_count_[expert] * deviation_[expert];
+            entry.first += scale * scale * part * row_of(with_experts_, rank_id)[expert];
+            entry.second -=
+                other_scale * other_scale * part * row_of(with_experts_, other_rank)[expert];
         }
         movable.push_back(entry);
     }
 }
 
+// At the largest covariance that two of these deviations can have. In single precision and without
+// a branch, so that compilers do several at once.
+void RiskSearch::list_least_exponents(const Movable& leaves,
+                                      double quadratic,
+                                      double other_quadratic) {
+    const auto first = static_cast<float>(leaves.first);
+    const auto second = static_cast<float>(leaves.second);
+    const auto deviation = static_cast<float>(leaves.deviation);
+    const auto factor = static_cast<float>(quadratic);
+    const auto other_factor = static_cast<float>(other_quadratic);
+    constexpr auto kLog2 = static_cast<float>(kLn2);
+    for (std::size_t i = 0; i < other_first_.size(); ++i) {
+        const float difference = deviation - other_deviation_[i];
+        const float spread = difference * difference;
+        const float here = first + other_first_[i] + factor * spread;
+        const float there = second + other_second_[i] + other_factor * spread;
+        const float both = (here + there) / 2 + kLog2;
+        const float fuller = here > there ? here : there;
+        least_exponents_[i] = fuller > both ? fuller : both;
+    }
+}
+
 bool RiskSearch::improve_pair(int rank_id, int other_rank) {
-    list_movable(rank_id, rank_id, other_rank, movable_);
-    list_movable(other_rank, rank_id, other_rank, other_movable_);
     const Rank& rank = ranks_[static_cast<std::size_t>(rank_id)];
     const Rank& other = ranks_[static_cast<std::size_t>(other_rank)];
+    const double scale = beta_ / problem_->speed(rank_id);
+    const double other_scale = beta_ / problem_->speed(other_rank);
+    const double quadratic = scale * scale / 2;
+    const double other_quadratic = other_scale * other_scale / 2;
+    list_movable(rank_id, other_rank, true, movable_);
+    list_movable(rank_id, other_rank, false, other_movable_);
+    other_first_.clear();
+    other_second_.clear();
+    other_deviation_.clear();
+    for (const Movable& comes : other_movable_) {
+        other_first_.push_back(static_cast<float>(comes.first));
+        other_second_.push_back(static_cast<float>(comes.second));
+        other_deviation_.push_back(static_cast<float>(comes.deviation));
+    }
+    least_exponents_.resize(other_movable_.size());
+
     const double before = rank.penalty + other.penalty;
     double best = before - kLeastGain * std::abs(before);
     // A rank's penalty is at least exp() of the mean exponent over workloads (Jensen), and two add
     // up to twice that of their mean at least: most exchanges are out without an exp(). Prices of
     // sends are not in this.
     const bool can_skip = send_price_ == 0 && best > 0;
-    double most = can_skip ? std::log(best) : 0;
-    const double scale = beta_ / problem_->speed(rank_id);
-    const double other_scale = beta_ / problem_->speed(other_rank);
+    double most = can_skip ? std::log(best) + kRoundingOfExponents : 0;
     const Movable* best_slot = nullptr;
     const Movable* best_other = nullptr;
-    for (const Movable& leaves : movable_) {
+    for (Movable& leaves : movable_) {
+        leaves.first += scale * rank.average + quadratic * rank.variance - beta_ - offset_;
+        leaves.second +=
+            other_scale * other.average + other_quadratic * other.variance - beta_ - offset_;
         const int expert = table_.expert(leaves.slot);
-        const double* const covariances =
-            covariance_ == nullptr ? nullptr
-                                   : covariance_->row(static_cast<std::size_t>(expert)).data();
-        for (const Movable& comes : other_movable_) {
+        if (can_skip)
+            list_least_exponents(leaves, quadratic, other_quadratic);
+        for (std::size_t i = 0; i < other_movable_.size(); ++i) {
+            if (can_skip && least_exponents_[i] > most)
+                continue;
+            const Movable& comes = other_movable_[i];
             const int other_expert = table_.expert(comes.slot);
-            if (can_skip) {
-                double spread = leaves.variance + comes.variance;
-                if (covariances != nullptr)
-                    spread -= 2 * leaves.share * comes.share *
-                              covariances[static_cast<std::size_t>(other_expert)];
-                const double change = comes.average - leaves.average;
-                const double first =
-                    scale * (rank.average + change) +
-                    scale * scale / 2 *
-                        (rank.variance + 2 * (comes.with_rank - leaves.with_rank) + spread);
-                const double second =
-                    other_scale * (other.average - change) +
-                    other_scale * other_scale / 2 *
-                        (other.variance + 2 * (leaves.with_other - comes.with_other) + spread);
-                const double least =
-                    std::max({first, second, (first + second) / 2 + 0.6931}) - beta_ - offset_;
-                if (least > most)
+            if (can_skip && covariance_ != nullptr) {
+                const double spread = leaves.deviation * leaves.deviation +
+                                      comes.deviation * comes.deviation -
+                                      2 * leaves.share * comes.share *
+                                          covariance_->at(static_cast<std::size_t>(expert),
+                                                          static_cast<std::size_t>(other_expert));
+                const double here = leaves.first + comes.first + quadratic * spread;
+                const double there = leaves.second + comes.second + other_quadratic * spread;
+                if (std::max(std::max(here, there), (here + there) / 2 + kLn2) > most)
                     continue;
             }
             const double sum =
@@ -314,7 +358,7 @@ bool RiskSearch::improve_pair(int rank_id, int other_rank) {
             if (sum < best) {
                 best = sum;
                 if (can_skip)
-                    most = std::log(best);
+                    most = std::log(best) + kRoundingOfExponents;
                 best_slot = &leaves;
                 best_other = &comes;
             }

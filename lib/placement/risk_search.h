@@ -87,16 +87,21 @@ class RiskSearch {
     int fullest_rank() const;
 
     void swap(int slot, int other);
-    // What an exchange needs of a slot, all times the share of its replica.
+    // What an exchange of two slots between two ranks needs of one of them. The exponents of both
+    // ranks after the exchange (at the mean load over workloads) are sums of `first` and of
+    // `second` over the two slots, plus a term of the covariance between them.
     struct Movable {
         int slot;
-        double share;
-        double average;     // load over workloads
-        double variance;    // its own
-        double with_rank;   // covariance with the first rank of the pair
-        double with_other;  // and with the second
+        double share;      // of the expert that the replica takes
+        double deviation;  // of its load, standard
+        double first;
+        double second;
     };
-    void list_movable(int from, int rank_id, int other_rank, std::vector<Movable>& movable) const;
+    void list_movable(int rank_id,
+                      int other_rank,
+                      bool leaves,
+                      std::vector<Movable>& movable) const;
+    void list_least_exponents(const Movable& leaves, double quadratic, double other_quadratic);
     bool improve_pair(int rank_id, int other_rank);
     bool swap_pass();
 
@@ -131,6 +136,7 @@ class RiskSearch {
     std::vector<double> workload_weight_;  // [num_workloads]
     std::vector<double> expert_loads_;     // [num_experts][num_workloads]
     std::vector<double> average_load_;     // [num_experts], over workloads by weight
+    std::vector<double> deviation_;        // [num_experts], roots of the variances
     std::vector<double> inverse_count_;    // [num_experts], 1 / replicas
     std::vector<double> with_experts_;     // [ep_size][num_experts]: covariance of a rank with each
     std::vector<double> taken_with_;       // [ep_size][num_experts]: pairs of a rank with each
@@ -142,6 +148,10 @@ class RiskSearch {
     mutable std::vector<double> scratch_;  // [num_workloads]
     std::vector<Movable> movable_;         // scratch of improve_pair()
     std::vector<Movable> other_movable_;
+    std::vector<float> other_first_;  // of other_movable_
+    std::vector<float> other_second_;
+    std::vector<float> other_deviation_;
+    std::vector<float> least_exponents_;
 
     // when a rank changed last, and when a pair was last looked at
     int time_ = 0;
