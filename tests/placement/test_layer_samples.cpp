@@ -301,13 +301,13 @@ TEST_CASE("covariances of workloads are pooled by weight, over those that have o
     CHECK(make_problem(std::vector{one_of_b}, deployment, true).covariance == nullptr);
 }
 
-TEST_CASE("many iterations are thinned to no more than 384, evenly") {
+TEST_CASE("iterations of few experts are thinned to no more than 1024, evenly") {
     Random random(7);
-    ExpertStatistics statistics = make_statistics(1000, 1, 4);
+    ExpertStatistics statistics = make_statistics(3000, 1, 4);
     for (std::int64_t& count : statistics.counts)
         count = random.between(50, 150);
     const LayerSamples samples(statistics, 1);
-    const SampleRange range = {&samples, 0, 1000, 1};
+    const SampleRange range = {&samples, 0, 3000, 1};
     const Matrix all = normalized(range, 2);
     Matrix thinned;
     for (std::size_t i = 0; i < all.size(); i += 3)
