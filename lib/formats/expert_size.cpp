@@ -20,19 +20,16 @@ double positive_number(const Json& config, const char* key, const std::string& p
 }
 
 double dtype_bytes(const Json& config, const std::string& path) {
-    for (const char* const key : {"torch_dtype", "dtype"}) {
-        const auto found = config.find(key);
-        if (found == config.end() || !found->is_string())
-            continue;
-        const auto name = found->get<std::string>();
-        if (name == "float32")
-            return 4;
-        if (name == "bfloat16" || name == "float16")
-            return 2;
-        throw Error(path + ": \"" + key + "\" is \"" + name +
-                    "\", of unknown size; give --bytes_per_expert instead");
-    }
-    throw Error(path + ": has no \"torch_dtype\"; give --bytes_per_expert instead");
+    std::string dtype;
+    for (const char* const key : {"dtype", "torch_dtype"})
+        if (config.contains(key) && config[key].is_string())
+            dtype = config[key].get<std::string>();
+    if (dtype == "float32")
+        return 4;
+    if (dtype == "bfloat16" || dtype == "float16")
+        return 2;
+    throw Error(path + ": the \"torch_dtype\" '" + dtype +
+                "' is of unknown size; give --bytes_per_expert instead");
 }
 
 double weight_bytes(const Json& config, const std::string& path) {

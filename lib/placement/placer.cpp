@@ -26,6 +26,7 @@ constexpr int kFewSlots = 5;                     // per rank
 constexpr int kKicks = 1000;
 constexpr int kKickedSlotsOfPairs = 60000;
 constexpr int kAnnealingSteps = 100000;
+constexpr int kAnnealingStepsOfWorkloads = 500000;  // of several there is more to find
 constexpr int kMaxDoublings = 6;
 constexpr int kDescentRounds = 2;
 // with fewer slots per rank, replicas have to be in proportion to the load
@@ -129,7 +130,9 @@ SlotTable search_risk(const PlacementProblem& problem,
         search.descend(bound + kCloseEnough * problem.mean_load());
         return search.table();
     }();
-    RiskSearch search(problem, anneal(problem, std::move(start), doubled(kAnnealingSteps, round),
+    const int num_steps =
+        problem.num_workloads() > 1 ? kAnnealingStepsOfWorkloads : kAnnealingSteps;
+    RiskSearch search(problem, anneal(problem, std::move(start), doubled(num_steps, round),
                                       static_cast<std::uint64_t>(round)));
     search.descend(kDescentRounds);
     if (beta == 0)
