@@ -246,6 +246,10 @@ std::vector<Number> parse_list(const std::string& text, const Parse& parse) {
     return numbers;
 }
 
+// weights and speeds, in any unit: beyond these is a slip, and sums of them would overflow
+constexpr double kLeastReal = 1e-6;
+constexpr double kMostReal = 1e6;
+
 std::optional<double> parse_real(const std::string& text) {
     double value = 0;
     const char* const end = text.data() + text.size();
@@ -281,8 +285,8 @@ std::vector<int> parse_numbers(const std::string& text, const std::string& optio
 std::vector<double> parse_positive_reals(const std::string& text, const std::string& option) {
     return parse_list<double>(text, [&](const std::string& part) {
         const std::optional<double> value = parse_real(part);
-        if (!value || *value <= 0)
-            throw UsageError(option + ": '" + part + "' is not a number above 0");
+        if (!value || *value < kLeastReal || *value > kMostReal)
+            throw UsageError(option + ": '" + part + "' is not a number in [1e-6, 1e6]");
         return *value;
     });
 }

@@ -110,6 +110,7 @@ CLI::Option* add_statistics_paths(CLI::App& app, std::vector<std::string>& paths
 
 // Numbers separated by commas; throws UsageError naming `option`.
 std::vector<int> parse_numbers(const std::string& text, const std::string& option);
+// Each in [1e-6, 1e6].
 std::vector<double> parse_positive_reals(const std::string& text, const std::string& option);
 
 // A real number that is 0 or more, and not infinite.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -73,6 +74,8 @@ ExpertCooccurrence read_cooccurrence(const std::string& path,
         "(eplb-collect --raw)";
     if (path == "-")
         throw Error("standard input" + remedy);
+    if (!std::filesystem::is_directory(path))
+        throw Error(path + remedy);
     std::optional<ExpertCooccurrence> cooccurrence = read_trtllm_cooccurrence(
         path, {.iter_start = options.iter_start, .iter_stop = options.iter_stop}, threads);
     if (!cooccurrence)
@@ -164,6 +167,7 @@ void print_traffic(const CLI::App& app,
                    ThreadPool& threads) {
     PlanRequest plain = request;
     plain.co_occurrence = 0;
+    plain.time_limit = 0;
     const Plan without = plan_with_progress(workloads, plain, threads);
     const TokenTraffic traffic = traffic_of(options, inputs, request, plan);
     const TokenTraffic before = traffic_of(options, inputs, request, without);
@@ -195,8 +199,9 @@ Plan plan_fewest_slots(const CLI::App& app,
     double best = 0;
     int best_num_slots = 0;
     for (const int num_slots : candidates) {
+        if (!is_possible(request, request.ep_size, num_slots, num_experts))
+            continue;
         request.num_slots = num_slots;
-        check_request(request, num_experts);
         Plan plan = plan_with_progress(workloads, request, threads);
         const double imbalance = planned_imbalance(plan);
         cli::note(app, std::to_string(num_slots) + " slots: " +
@@ -208,6 +213,10 @@ Plan plan_fewest_slots(const CLI::App& app,
             best = imbalance;
             best_num_slots = num_slots;
         }
+    }
+    if (best_num_slots == 0) {
+        request.num_slots = candidates.front();
+        check_request(request, num_experts);  // says why it cannot be
     }
     throw GateError("no num_slots up to " + std::to_string(candidates.back()) +
                     " reaches --max_imbalance " + options.max_imbalance + "; the best is " +
@@ -249,9 +258,13 @@ EplbConfig online_config(const GenOptions& options) {
         throw UsageError(
             "--iter_start, --iter_stop and --load_balancer go with statistics; give "
             "--expert_statistic_path");
-    if (!options.max_imbalance.empty() || !options.report_path.empty())
+    if (!options.max_imbalance.empty() || !options.report_path.empty() ||
+        !options.gpu_speeds.empty() || !options.weights.empty() || options.survive_rank_loss ||
+        options.request.num_nodes != 1 || options.request.num_groups != 1 ||
+        options.request.co_occurrence > 0 || options.request.time_limit > 0 ||
+        options.request.robust == Robust::worst)
         throw UsageError(
-            "--max_imbalance and --report_path need statistics; give --expert_statistic_path");
+            "options of the placement need statistics to place by; give --expert_statistic_path");
     EplbConfig config;
     config.num_slots = num_slots;
     config.layer_updates_per_iter = options.layer_updates_per_iter;
@@ -286,7 +299,14 @@ EplbConfig fitted_config(const CLI::App& app,
     fill_layers(app, options.layers_to_fill, first.num_experts, request.ep_size, config);
     print_summary(
         {app, inputs.statistics, options.expert_statistic_paths, request, plan, inputs.under});
-    if (request.co_occurrence > 0)
+    const bool has_risk =
+        std::any_of(plan.layers.begin(), plan.layers.end(),
+                    [](const auto& layer) { return layer.algorithm == Algorithm::risk; });
+    if (request.co_occurrence > 0 && !has_risk)
+        cli::warn(app,
+                  "--co_occurrence changed nothing: it goes with risk, which no layer was placed "
+                  "by");
+    else if (request.co_occurrence > 0)
         print_traffic(app, options, inputs, workloads, request, plan, threads);
     if (report)
         report->write(write_table(plan_table(plan, first.layers), options.format));
@@ -320,8 +340,8 @@ int print_sweep(const CLI::App& app, const GenOptions& options) {
                             ? "predicted on what was not fitted to"
                             : "that of the counts fitted to, no prediction: record iterations"));
     cli::note(app,
-              "speedup is that of the experts' computation against the experts in order without "
-              "replicas; * saves at least 1 % of it for the slots it takes");
+              "speedup is that of the experts' computation against the engine's default assignment "
+              "with the fewest slots; * saves at least 1 % of its time for the slots it takes");
     return cli::kDone;
 }
 

@@ -78,7 +78,9 @@ void add_search_options(CLI::App& app, GenOptions& options) {
         ->capture_default_str()
         ->check(cli::non_negative_real());
     app.add_option(cli::flag("time_limit"), request.time_limit,
-                   "Seconds to search; longer is never worse, but no longer the same on every run")
+                   "Seconds to search each placement; longer is never worse, but no longer the "
+                   "same on every "
+                   "run")
         ->type_name("S")
         ->default_str("as long as needed")
         ->check(cli::non_negative_real());
@@ -199,8 +201,9 @@ void check_search(const GenOptions& options) {
         throw UsageError(
             "--gpu_speeds, --survive_rank_loss, --co_occurrence, --robust and --time_limit go "
             "with --algorithm auto, risk or aggregated");
-    if (options.request.co_occurrence > 0 && options.request.algorithm == Algorithm::aggregated)
-        throw UsageError("--co_occurrence goes with --algorithm auto or risk");
+    if (options.request.algorithm == Algorithm::aggregated &&
+        (options.request.co_occurrence > 0 || options.request.robust == Robust::worst))
+        throw UsageError("--co_occurrence and --robust worst go with --algorithm auto or risk");
     if (options.needs_cooccurrence() && !options.statistics.load_balancer.empty())
         throw UsageError(
             "which experts tokens took together cannot be told from a recording under EPLB; "

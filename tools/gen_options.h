@@ -40,7 +40,7 @@ struct GenOptions {
     bool needs_cooccurrence() const {
         return request.algorithm == Algorithm::trtllm_cooccurrence || request.co_occurrence > 0;
     }
-    // of the searches only the upstream algorithms do without the source ranks
+    // of ours, not upstream's
     bool is_search() const {
         return request.algorithm == Algorithm::automatic ||
                request.algorithm == Algorithm::aggregated || request.algorithm == Algorithm::risk;

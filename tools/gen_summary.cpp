@@ -34,11 +34,12 @@ double mean_over(const Plan& plan, const Value& value) {
 
 template <typename Value>
 std::size_t worst_layer(const Plan& plan, const Value& value) {
-    std::size_t worst = 0;
-    for (std::size_t i = 1; i < plan.layers.size(); ++i)
-        if (!(value(plan.layers[i]) <= value(plan.layers[worst])))
+    std::size_t worst = plan.layers.size();
+    for (std::size_t i = 0; i < plan.layers.size(); ++i)
+        if (plan.layers[i].has_tokens &&
+            (worst == plan.layers.size() || value(plan.layers[i]) > value(plan.layers[worst])))
             worst = i;
-    return worst;
+    return worst;  // the statistics hold tokens: some layer has them
 }
 
 std::string layer_name(const GenSummary& summary, std::size_t layer) {
@@ -62,7 +63,7 @@ void print_heading(const GenSummary& summary) {
 // What was there before: the recording itself where it was made under a config, else the experts in
 // order on the ranks; over the workloads.
 std::string before_text(const GenSummary& summary) {
-    if (summary.under)
+    if (summary.under && summary.statistics.size() == 1)
         return "average imbalance ratio " +
                rounded(average(summary.under->layers).imbalance_ratio) +
                " as recorded, with the config in force; ";
@@ -87,10 +88,12 @@ std::string percent_lower(double ratio) {
 }
 
 std::string against_greedy(const GenSummary& summary, const Prediction& prediction) {
-    if (summary.request.algorithm == Algorithm::greedy)
+    if (summary.request.algorithm == Algorithm::greedy || !(prediction.baseline > 0))
         return "";
     std::string text =
         ", " + rounded(prediction.baseline) + " with greedy: " + percent_lower(prediction.ratio);
+    if (summary.request.num_nodes > 1 || summary.request.min_replicas > 1)
+        text += ", which heeds neither nodes nor lost ranks";
     if (prediction.ratio_high < kWidestInterval * prediction.ratio_low)
         text += " (95 % interval: " + percent_lower(prediction.ratio_high) + " to " +
                 percent_lower(prediction.ratio_low) + ")";
@@ -156,12 +159,15 @@ void print_bound(const GenSummary& summary) {
                                ", by " + formatted("%.5f", gap(plan.layers[worst])));
     const auto forced = [](const LayerPlan& layer) { return layer.bound; };
     const std::size_t most = worst_layer(plan, forced);
-    if (plan.layers[most].bound > kForcedImbalance)
-        cli::warn(summary.app, std::to_string(summary.request.num_slots) +
-                                   " slots force an imbalance: in " + layer_name(summary, most) +
-                                   " no placement is below " + rounded(plan.layers[most].bound) +
-                                   "; " + std::to_string(plan.layers[most].slots_to_lift) +
-                                   " slots would lift it");
+    if (plan.layers[most].bound <= kForcedImbalance)
+        return;
+    const int enough = plan.layers[most].slots_to_lift;
+    cli::warn(summary.app,
+              std::to_string(summary.request.num_slots) + " slots force an imbalance: in " +
+                  layer_name(summary, most) + " no placement is below " +
+                  rounded(plan.layers[most].bound) + "; " +
+                  (enough > 0 ? std::to_string(enough) + " slots would lift it"
+                              : "no number of slots lifts it while experts keep to their nodes"));
 }
 
 void print_duplicates(const GenSummary& summary) {

@@ -63,8 +63,13 @@ double expert_bytes(const std::string& model_config_path) {
         throw Error(model_config_path + ": is no JSON; give the model's config.json");
     }
     // multimodal models keep the language model's part inside
-    if (config.is_object() && config.contains("text_config"))
-        config = config["text_config"];
+    if (config.is_object() && config.contains("text_config") && config["text_config"].is_object()) {
+        Json text = config["text_config"];
+        for (const char* const key : {"quantization_config", "dtype", "torch_dtype"})
+            if (!text.contains(key) && config.contains(key))
+                text[key] = config[key];
+        config = text;
+    }
     if (!config.is_object())
         throw Error(model_config_path + ": is no JSON object; give the model's config.json");
     const bool has_own_size = config.contains("moe_intermediate_size");

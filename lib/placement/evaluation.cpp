@@ -27,7 +27,7 @@ double imbalance(std::span<const double> expert_load,
     const double capacity = rank_speed.empty()
                                 ? placement.ep_size
                                 : std::accumulate(rank_speed.begin(), rank_speed.end(), 0.0);
-    return fullest * capacity / total - 1;
+    return std::max(0.0, fullest * capacity / total - 1);  // or what rounding makes of 0
 }
 
 }  // namespace

@@ -120,7 +120,7 @@ std::vector<SampleRange> LayerPlanner::all() const {
 PlacementProblem LayerPlanner::problem_of(std::span<const SampleRange> ranges,
                                           Algorithm algorithm) const {
     PlacementProblem problem = make_problem(ranges, deployment_, algorithm == Algorithm::risk);
-    if (request_.co_occurrence > 0)
+    if (request_.co_occurrence > 0 && algorithm == Algorithm::risk)
         problem.cooccurrence = mean_cooccurrence(workloads_, layer_);
     return problem;
 }
@@ -189,7 +189,17 @@ void LayerPlanner::test(const std::vector<SampleRange>& train,
         into.segments.push_back({fold, workloads[i], position, position + size});
         position += size;
     }
+    const bool has_tokens = std::any_of(train.begin(), train.end(), [](const SampleRange& range) {
+        for (int i = range.begin; i < range.end; ++i)
+            if (range.samples->total(i) > 0)
+                return true;
+        return false;
+    });
     for (std::size_t candidate = 0; candidate < candidates_.size(); ++candidate) {
+        if (!has_tokens) {  // fitted to nothing, there is nothing to test
+            into.imbalance[candidate].resize(static_cast<std::size_t>(position), kNotKnown);
+            continue;
+        }
         const Placement placement = fit_to(candidate, train);
         for (const SampleRange& range : tests) {
             const std::vector<double> values =
@@ -253,6 +263,16 @@ double LayerPlanner::imbalance_of(std::size_t workload, const Placement& placeme
     return mean_of(iteration_imbalance(all()[workload], placement, deployment_.rank_speed));
 }
 
+int LayerPlanner::slots_to_lift() const {
+    if (deployment_.num_nodes == 1)
+        return fewest_slots(problem_, kForced);
+    PlacementProblem trial = problem_;
+    for (++trial.slots_per_rank; trial.slots_per_rank <= trial.num_experts; ++trial.slots_per_rank)
+        if (imbalance_bound(trial, deployment_) <= kForced)
+            return trial.num_slots();
+    return 0;
+}
+
 LayerPlan LayerPlanner::result(std::size_t candidate) {
     LayerPlan plan;
     plan.placement = fit(candidate).placement;
@@ -267,7 +287,7 @@ LayerPlan LayerPlanner::result(std::size_t candidate) {
     plan.bound = cleaned(std::min(imbalance_bound(problem_, deployment_), plan.aggregated));
 
     if (plan.bound > kForced)
-        plan.slots_to_lift = fewest_slots(problem_, kForced);
+        plan.slots_to_lift = slots_to_lift();
 
     double weight = 0;
     double ids_per_rank = 0;

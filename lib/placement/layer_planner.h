@@ -61,6 +61,7 @@ class LayerPlanner {
     std::vector<SampleRange> all() const;
     PlacementProblem problem_of(std::span<const SampleRange> ranges, Algorithm algorithm) const;
     PlacerOptions options_of(Algorithm algorithm) const;
+    int slots_to_lift() const;
     Placement fit_to(std::size_t candidate, std::span<const SampleRange> ranges);
     Placed place_upstream(Algorithm algorithm, std::span<const SampleRange> ranges) const;
     void test(const std::vector<SampleRange>& train,

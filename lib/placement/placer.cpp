@@ -202,13 +202,13 @@ double score(const PlacementProblem& problem,
         return BalanceSearch(problem, std::move(table)).fullest_load();
     RiskSearch search(problem, std::move(table));
     search.set_beta(beta);
+    const double saved = options.co_occurrence * search.saved_sends() / problem.top_k;
     if (options.robust == Robust::mean)
-        return search.risk() -
-               options.co_occurrence * search.saved_sends() / std::max(1, problem.top_k);
+        return search.risk() - saved;
     double worst = search.workload_risk(0);
     for (int workload = 1; workload < problem.num_workloads(); ++workload)
         worst = std::max(worst, search.workload_risk(workload));
-    return worst;
+    return worst - saved;
 }
 
 }  // namespace

@@ -84,11 +84,16 @@ void check_search(const PlanRequest& request, int num_experts) {
 }
 
 // For the searches; the figures of every plan take them into account.
-void check_speeds(const PlanRequest& request) {
+void check_speeds(const PlanRequest& request, int num_experts) {
     if (!request.rank_speed.empty() &&
         static_cast<int>(request.rank_speed.size()) != request.ep_size)
         throw UsageError("speeds of " + std::to_string(request.rank_speed.size()) + " ranks, but " +
                          quantity("ep_size", request.ep_size));
+    if (!request.rank_speed.empty() &&
+        request.num_slots / request.ep_size >= num_experts / request.num_nodes)
+        throw UsageError(
+            "with as many slots per rank as experts every rank holds all of them and takes an "
+            "equal share, whatever its speed; give fewer num_slots");
     for (const double speed : request.rank_speed)
         if (!(speed > 0) || !std::isfinite(speed))
             throw UsageError("a rank's speed must be above 0");
@@ -113,7 +118,7 @@ void check_plan_request(const PlanRequest& request, int num_experts) {
     require_positive("num_experts", num_experts);
     require_positive("ep_size", request.ep_size);
     check_slots(request, num_experts);
-    check_speeds(request);
+    check_speeds(request, num_experts);
     if (request.algorithm == Algorithm::deepseek)
         check_groups_and_nodes(request, num_experts);
     if (is_search(request.algorithm))

@@ -120,7 +120,7 @@ class Planner {
                           [&](std::int64_t layer) { body(static_cast<std::size_t>(layer)); });
     }
 
-    // All that takes time.
+    // Most of what takes time.
     void fit(LayerPlanner& planner) {
         for (std::size_t candidate = 0; candidate < candidates_.size(); ++candidate)
             planner.fit(candidate);

@@ -80,7 +80,8 @@ struct LayerPlan {
     // of the summed load, as imbalances: the placement's, and what none can be below
     double aggregated = kNotKnown;
     double bound = kNotKnown;
-    int slots_to_lift = 0;  // where the bound is above 0.01: num_slots that brings it down to that
+    int slots_to_lift = 0;  // where the bound is above 0.01: num_slots that brings it down to that,
+                            // 0 where none does
     // of iterations: what sampling noise alone leaves, nearly
     double noise_floor = kNotKnown;
 

@@ -57,6 +57,17 @@ void mark_best(std::vector<SweepRow>& rows) {
 
 }  // namespace
 
+bool is_possible(PlanRequest request, int ep_size, int num_slots, int num_experts) {
+    request.ep_size = ep_size;
+    request.num_slots = num_slots;
+    try {
+        check_plan_request(request, num_experts);
+    } catch (const UsageError&) {
+        return false;
+    }
+    return true;
+}
+
 std::vector<SweepRow> sweep(std::span<const Workload> workloads,
                             const PlanRequest& request,
                             std::span<const int> ep_sizes,
@@ -68,11 +79,11 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
     std::set<std::pair<int, int>> deployments;
     for (const int ep_size : ep_sizes)
         for (const int slots : num_slots)
-            if (slots % ep_size == 0 && slots >= first.num_experts * request.min_replicas)
+            if (is_possible(request, ep_size, slots, first.num_experts))
                 deployments.emplace(ep_size, slots);
     if (deployments.empty())
-        throw UsageError("no num_slots given is a multiple of an ep_size given and holds the " +
-                         std::to_string(first.num_experts) + " experts");
+        throw UsageError("no num_slots given is a multiple of an ep_size given, holds the " +
+                         std::to_string(first.num_experts) + " experts and fits the other options");
 
     std::vector<SweepRow> rows;
     double unbalanced = 0;

@@ -25,13 +25,15 @@ struct SweepRow {
     // (1 + unbalanced) / (1 + imbalance). What surrounds it does not get faster.
     double speedup = 0;
 
-    // Worth its memory: at least 1 % less time on the fullest rank than the best row of the same
-    // ep_size with fewer slots.
+    // Worth its memory: at least 1 % less time on the fullest rank than the last row of the same
+    // ep_size with fewer slots that is.
     bool is_best = false;
 };
 
-// Plans every pair of the two lists that makes a deployment (num_slots a multiple of ep_size that
-// holds the experts), in ascending order. Error where there is none.
+// Whether check_plan_request() accepts the request with these.
+bool is_possible(PlanRequest request, int ep_size, int num_slots, int num_experts);
+
+// Plans every pair of the two lists that is_possible(), in ascending order. Error where none is.
 std::vector<SweepRow> sweep(std::span<const Workload> workloads,
                             const PlanRequest& request,
                             std::span<const int> ep_sizes,

@@ -75,3 +75,8 @@ run eplb-gen - - -o out.yaml
 run eplb-gen copy before -o out.yaml
 run eplb-gen copy missing -o out.yaml
 run "ls out.yaml"
+run eplb-gen --num_slots 288 --layer_updates_per_iter 2 --gpu_speeds 1x36 -o out.yaml
+run eplb-gen copy --ep_size 2 --num_slots 16 --gpu_speeds 1,2 -o out.yaml
+run eplb-gen copy --max_imbalance 0.1 --num_slots 9,11 -o out.yaml
+eplb-collect $small --expert_statistic_path - > stream.jsonl 2> /dev/null
+run eplb-gen stream.jsonl --num_slots 16 --co_occurrence 1 -o out.yaml
