@@ -251,6 +251,12 @@ void resolve(GenOptions& options) {
     if (std::count(options.expert_statistic_paths.begin(), options.expert_statistic_paths.end(),
                    "-") > 1)
         throw UsageError("standard input holds one workload; name - once");
+    for (std::size_t i = 0; i < options.expert_statistic_paths.size(); ++i)
+        for (std::size_t k = 0; k < i; ++k)
+            if (options.expert_statistic_paths[i] == options.expert_statistic_paths[k])
+                throw UsageError(options.expert_statistic_paths[i] +
+                                 ": is named twice; a workload that counts more gets a higher "
+                                 "--weights");
 }
 
 }  // namespace eplb

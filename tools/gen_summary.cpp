@@ -69,7 +69,8 @@ std::string before_text(const GenSummary& summary) {
                " as recorded, with the config in force; ";
     const ExpertStatistics& first = summary.statistics.front();
     for (const int ep_size : {summary.request.ep_size, first.ep_size}) {
-        if (first.num_experts % ep_size != 0)
+        // speeds are of the deployment's ranks alone
+        if (first.num_experts % ep_size != 0 || !summary.request.rank_speed.empty())
             continue;
         std::vector<double> means;
         for (const ExpertStatistics& statistics : summary.statistics)
@@ -127,7 +128,7 @@ void print_prediction(const GenSummary& summary) {
     const double floor = mean_over(plan, [](const LayerPlan& layer) { return layer.noise_floor; });
     std::string line = "on the counts it was fitted to " + fitted + ", which is no prediction";
     if (!std::isnan(floor))
-        line += "; independent tokens alone would leave about " + rounded(floor);
+        line += "; if tokens chose independently, about " + rounded(floor) + " would be left";
     cli::note(summary.app, line);
 }
 

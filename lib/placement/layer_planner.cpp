@@ -19,6 +19,11 @@ namespace {
 // Of fewer, a half tells nothing of how iterations vary.
 constexpr int kLeastIterations = 4;
 
+// How often weight moves to the workload that fares worst, and how little of its weight one may
+// keep each time.
+constexpr int kWorstRounds = 4;
+constexpr double kLeastFactor = 0.1;
+
 // A bound above this is worth telling how to lower.
 constexpr double kForced = 0.01;
 
@@ -146,10 +151,48 @@ Placed LayerPlanner::place_upstream(Algorithm algorithm,
     return {pack_greedy(load, replica_count, request_.ep_size, deployment_.slots_per_rank())};
 }
 
+std::vector<double> LayerPlanner::imbalances(std::span<const SampleRange> ranges,
+                                             const Placement& placement) const {
+    std::vector<double> means;
+    for (const SampleRange& range : ranges) {
+        const double mean = mean_of(iteration_imbalance(range, placement, deployment_.rank_speed));
+        means.push_back(std::isnan(mean) ? 0 : mean);
+    }
+    return means;
+}
+
+void LayerPlanner::favour_worst(std::vector<SampleRange> ranges,
+                                Algorithm algorithm,
+                                Placed& placed) const {
+    std::vector<double> means = imbalances(ranges, placed.placement);
+    double worst = *std::max_element(means.begin(), means.end());
+    for (int round = 0; round < kWorstRounds && worst > 0; ++round) {
+        const double highest = *std::max_element(means.begin(), means.end());
+        for (std::size_t w = 0; w < ranges.size(); ++w)
+            ranges[w].weight *= std::max(means[w] / highest, kLeastFactor);
+        Placed other = place(problem_of(ranges, algorithm), deployment_, options_of(algorithm));
+        means = imbalances(ranges, other.placement);
+        const double others_worst = *std::max_element(means.begin(), means.end());
+        if (others_worst < worst) {
+            worst = others_worst;
+            placed.placement = std::move(other.placement);
+        }
+    }
+}
+
+Placed LayerPlanner::search(const PlacementProblem& problem,
+                            Algorithm algorithm,
+                            std::span<const SampleRange> ranges) const {
+    Placed placed = place(problem, deployment_, options_of(algorithm));
+    if (algorithm == Algorithm::risk && request_.robust == Robust::worst && ranges.size() > 1)
+        favour_worst({ranges.begin(), ranges.end()}, algorithm, placed);
+    return placed;
+}
+
 Placement LayerPlanner::fit_to(std::size_t candidate, std::span<const SampleRange> ranges) {
     const Algorithm algorithm = candidates_[candidate];
     if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
-        return place(problem_of(ranges, algorithm), deployment_, options_of(algorithm)).placement;
+        return search(problem_of(ranges, algorithm), algorithm, ranges).placement;
     return place_upstream(algorithm, ranges).placement;
 }
 
@@ -159,7 +202,7 @@ const Placed& LayerPlanner::fit(std::size_t candidate) {
         return placed;
     const Algorithm algorithm = candidates_[candidate];
     if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
-        placed = place(problem_, deployment_, options_of(algorithm));
+        placed = search(problem_, algorithm, all());
     else
         placed = place_upstream(algorithm, all());
     return placed;

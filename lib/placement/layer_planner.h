@@ -62,6 +62,14 @@ class LayerPlanner {
     PlacementProblem problem_of(std::span<const SampleRange> ranges, Algorithm algorithm) const;
     PlacerOptions options_of(Algorithm algorithm) const;
     int slots_to_lift() const;
+    std::vector<double> imbalances(std::span<const SampleRange> ranges,
+                                   const Placement& placement) const;
+    // Gives weight to the workloads that fare worst, places again, and keeps what is best for the
+    // worst of them.
+    void favour_worst(std::vector<SampleRange> ranges, Algorithm algorithm, Placed& placed) const;
+    Placed search(const PlacementProblem& problem,
+                  Algorithm algorithm,
+                  std::span<const SampleRange> ranges) const;
     Placement fit_to(std::size_t candidate, std::span<const SampleRange> ranges);
     Placed place_upstream(Algorithm algorithm, std::span<const SampleRange> ranges) const;
     void test(const std::vector<SampleRange>& train,
