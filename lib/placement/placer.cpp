@@ -21,10 +21,11 @@ namespace {
 constexpr double kCloseEnough = 1e-4;
 constexpr double kCloseEnoughAtFewSlots = 1e-3;  // where it is hard to come closer
 constexpr int kFewSlots = 5;                     // per rank
-// Only layers that are not close enough use them up. With two slots per rank most are not, however
-// long they are searched: there a kick has to be cheap.
-constexpr int kKicks = 1000;
-constexpr int kKickedSlotsOfPairs = 60000;
+// Only layers that are not close enough use them up. With two or three slots per rank most are not,
+// however long they are searched: there they have to be few.
+constexpr int kKicks = 5000;
+constexpr int kSlotsOfFewKicks = 3;  // per rank
+constexpr int kFewKicksTimesSlots = 60000;
 constexpr int kAnnealingSteps = 100000;
 constexpr int kAnnealingStepsOfWorkloads = 500000;  // of several there is more to find
 constexpr int kMaxDoublings = 6;
@@ -54,8 +55,8 @@ int doubled(int number, int round) {
 SlotTable search_aggregated(const PlacementProblem& problem, double bound, int round) {
     const double close =
         problem.slots_per_rank <= kFewSlots ? kCloseEnoughAtFewSlots : kCloseEnough;
-    const int num_kicks = problem.slots_per_rank <= 2
-                              ? std::min(kKicks, kKickedSlotsOfPairs / problem.num_slots())
+    const int num_kicks = problem.slots_per_rank <= kSlotsOfFewKicks
+                              ? std::min(kKicks, kFewKicksTimesSlots / problem.num_slots())
                               : kKicks;
     return place_aggregated(problem, {.bound = bound,
                                       .tolerance = close * problem.mean_load() / doubled(1, round),
