@@ -116,6 +116,31 @@ void add_layers(std::vector<int>& layers, const std::string& part, const std::st
         layers.push_back(layer);
 }
 
+constexpr const char* kPathDescription =
+    "Folder in TensorRT-LLM's format, stream of eplb-collect, or - for standard input";
+
+// the numbers of a list, each by `parse`, which gives nothing for what is none
+template <typename Number, typename Parse>
+std::vector<Number> parse_list(const std::string& text, const Parse& parse) {
+    std::vector<Number> numbers;
+    for (const std::string& part : CLI::detail::split(text, ','))
+        numbers.push_back(parse(strip(part)));
+    return numbers;
+}
+
+// weights and speeds, in any unit: beyond these is a slip, and sums of them would overflow
+constexpr double kLeastReal = 1e-6;
+constexpr double kMostReal = 1e6;
+
+std::optional<double> parse_real(const std::string& text) {
+    double value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, value);
+    if (text.empty() || error != std::errc() || rest != end || !std::isfinite(value))
+        return std::nullopt;
+    return value;
+}
+
 }  // namespace
 
 int run_tool(const Tool& tool, int argc, char** argv) {
@@ -231,35 +256,6 @@ IterationRange parse_iteration_range(const std::string& text, const std::string&
     throw UsageError(origin + ": '" + text +
                      "' is not a range of iterations; write 100-200 for iterations 100 to 199");
 }
-
-namespace {
-
-constexpr const char* kPathDescription =
-    "Folder in TensorRT-LLM's format, stream of eplb-collect, or - for standard input";
-
-// the numbers of a list, each by `parse`, which gives nothing for what is none
-template <typename Number, typename Parse>
-std::vector<Number> parse_list(const std::string& text, const Parse& parse) {
-    std::vector<Number> numbers;
-    for (const std::string& part : CLI::detail::split(text, ','))
-        numbers.push_back(parse(strip(part)));
-    return numbers;
-}
-
-// weights and speeds, in any unit: beyond these is a slip, and sums of them would overflow
-constexpr double kLeastReal = 1e-6;
-constexpr double kMostReal = 1e6;
-
-std::optional<double> parse_real(const std::string& text) {
-    double value = 0;
-    const char* const end = text.data() + text.size();
-    const auto [rest, error] = std::from_chars(text.data(), end, value);
-    if (text.empty() || error != std::errc() || rest != end || !std::isfinite(value))
-        return std::nullopt;
-    return value;
-}
-
-}  // namespace
 
 const CLI::Validator& non_negative_real() {
     static const CLI::Validator validator(

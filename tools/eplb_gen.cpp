@@ -86,7 +86,8 @@ ExpertCooccurrence read_cooccurrence(const std::string& path,
 Inputs read_inputs(const GenOptions& options, ThreadPool& threads) {
     Inputs inputs;
     // the upstream algorithms look at sums alone
-    const cli::Sources sources = options.is_search() ? cli::Sources::kept : cli::Sources::summed;
+    const cli::Sources sources =
+        is_search(options.request.algorithm) ? cli::Sources::kept : cli::Sources::summed;
     for (const std::string& path : options.expert_statistic_paths) {
         inputs.statistics.push_back(
             cli::load_statistics(path, options.statistics, sources, threads,
@@ -355,7 +356,8 @@ int generate(const CLI::App& app, GenOptions& options) {
     OutputFile output(options.output_path);
     std::optional<OutputFile> report;
     if (!options.report_path.empty()) {
-        if (options.report_path == options.output_path)
+        if (std::filesystem::weakly_canonical(options.report_path) ==
+            std::filesystem::weakly_canonical(options.output_path))
             throw UsageError(options.report_path +
                              ": cannot be --output_path and --report_path at once");
         files.push_back(options.output_path);

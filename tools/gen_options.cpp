@@ -190,11 +190,11 @@ void check_lists(const GenOptions& options) {
 
 void check_search(const GenOptions& options) {
     const bool is_deepseek = options.request.algorithm == Algorithm::deepseek;
-    if (!options.is_search() && !is_deepseek &&
+    if (!is_search(options.request.algorithm) && !is_deepseek &&
         (options.request.num_nodes != 1 || options.request.num_groups != 1))
         throw UsageError(
             "--num_nodes and --num_groups go with --algorithm auto, risk, aggregated or deepseek");
-    if (!options.is_search() &&
+    if (!is_search(options.request.algorithm) &&
         (!options.gpu_speeds.empty() || options.survive_rank_loss ||
          options.request.co_occurrence > 0 || options.request.robust == Robust::worst ||
          options.request.time_limit > 0))

@@ -40,11 +40,6 @@ struct GenOptions {
     bool needs_cooccurrence() const {
         return request.algorithm == Algorithm::trtllm_cooccurrence || request.co_occurrence > 0;
     }
-    // of ours, not upstream's
-    bool is_search() const {
-        return request.algorithm == Algorithm::automatic ||
-               request.algorithm == Algorithm::aggregated || request.algorithm == Algorithm::risk;
-    }
 };
 
 void add_gen_options(CLI::App& app, GenOptions& options);

@@ -25,14 +25,6 @@ std::string rounded(double value) {
 }
 
 template <typename Value>
-double mean_over(const Plan& plan, const Value& value) {
-    std::vector<double> values;
-    for (const LayerPlan& layer : plan.layers)
-        values.push_back(value(layer));
-    return mean_of(values);
-}
-
-template <typename Value>
 std::size_t worst_layer(const Plan& plan, const Value& value) {
     std::size_t worst = plan.layers.size();
     for (std::size_t i = 0; i < plan.layers.size(); ++i)
@@ -104,8 +96,7 @@ std::string against_greedy(const GenSummary& summary, const Prediction& predicti
 void print_prediction(const GenSummary& summary) {
     const Plan& plan = summary.plan;
     const std::string before = before_text(summary);
-    const std::string fitted =
-        rounded(mean_over(plan, [](const LayerPlan& layer) { return layer.fitted; }));
+    const std::string fitted = rounded(mean_over_layers(plan, &LayerPlan::fitted));
     switch (plan.basis) {
         case PredictionBasis::none:
             cli::note(summary.app,
@@ -125,7 +116,7 @@ void print_prediction(const GenSummary& summary) {
                                        against_greedy(summary, plan.prediction));
             break;
     }
-    const double floor = mean_over(plan, [](const LayerPlan& layer) { return layer.noise_floor; });
+    const double floor = mean_over_layers(plan, &LayerPlan::noise_floor);
     std::string line = "on the counts it was fitted to " + fitted + ", which is no prediction";
     if (!std::isnan(floor))
         line += "; if tokens chose independently, about " + rounded(floor) + " would be left";
@@ -151,9 +142,8 @@ void print_bound(const GenSummary& summary) {
     const Plan& plan = summary.plan;
     const auto gap = [](const LayerPlan& layer) { return layer.aggregated - layer.bound; };
     const std::size_t worst = worst_layer(plan, gap);
-    const double aggregated =
-        mean_over(plan, [](const LayerPlan& layer) { return layer.aggregated; });
-    const double bound = mean_over(plan, [](const LayerPlan& layer) { return layer.bound; });
+    const double aggregated = mean_over_layers(plan, &LayerPlan::aggregated);
+    const double bound = mean_over_layers(plan, &LayerPlan::bound);
     cli::note(summary.app, "summed load: " + formatted("%.5f", aggregated) +
                                ", no placement is below " + formatted("%.5f", bound) +
                                "; farthest from its bound: " + layer_name(summary, worst) +

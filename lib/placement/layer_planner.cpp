@@ -132,7 +132,6 @@ PlacementProblem LayerPlanner::problem_of(std::span<const SampleRange> ranges,
 
 PlacerOptions LayerPlanner::options_of(Algorithm algorithm) const {
     return {.objective = algorithm == Algorithm::risk ? Objective::risk : Objective::aggregated,
-            .robust = request_.robust,
             .tolerance = request_.tolerance,
             .co_occurrence = request_.co_occurrence,
             .traffic_budget = request_.traffic_budget};
@@ -161,6 +160,15 @@ std::vector<double> LayerPlanner::imbalances(std::span<const SampleRange> ranges
     return means;
 }
 
+bool LayerPlanner::favours_worst(Algorithm algorithm, std::size_t num_workloads) const {
+    return algorithm == Algorithm::risk && request_.robust == Robust::worst && num_workloads > 1;
+}
+
+double LayerPlanner::worst_imbalance(const Placement& placement) const {
+    const std::vector<double> means = imbalances(all(), placement);
+    return *std::max_element(means.begin(), means.end());
+}
+
 void LayerPlanner::favour_worst(std::vector<SampleRange> ranges,
                                 Algorithm algorithm,
                                 Placed& placed) const {
@@ -184,14 +192,14 @@ Placed LayerPlanner::search(const PlacementProblem& problem,
                             Algorithm algorithm,
                             std::span<const SampleRange> ranges) const {
     Placed placed = place(problem, deployment_, options_of(algorithm));
-    if (algorithm == Algorithm::risk && request_.robust == Robust::worst && ranges.size() > 1)
+    if (favours_worst(algorithm, ranges.size()))
         favour_worst({ranges.begin(), ranges.end()}, algorithm, placed);
     return placed;
 }
 
 Placement LayerPlanner::fit_to(std::size_t candidate, std::span<const SampleRange> ranges) {
     const Algorithm algorithm = candidates_[candidate];
-    if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
+    if (is_search(algorithm))
         return search(problem_of(ranges, algorithm), algorithm, ranges).placement;
     return place_upstream(algorithm, ranges).placement;
 }
@@ -201,7 +209,7 @@ const Placed& LayerPlanner::fit(std::size_t candidate) {
     if (placed.placement.ep_size > 0)
         return placed;
     const Algorithm algorithm = candidates_[candidate];
-    if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
+    if (is_search(algorithm))
         placed = search(problem_, algorithm, all());
     else
         placed = place_upstream(algorithm, all());
@@ -210,9 +218,13 @@ const Placed& LayerPlanner::fit(std::size_t candidate) {
 
 void LayerPlanner::improve(std::size_t candidate, int round) {
     const Algorithm algorithm = candidates_[candidate];
-    fit(candidate);
-    if (algorithm == Algorithm::aggregated || algorithm == Algorithm::risk)
-        eplb::improve(problem_, deployment_, options_of(algorithm), round, fits_[candidate]);
+    if (!is_search(algorithm))
+        return;
+    Placed better = fit(candidate);
+    eplb::improve(problem_, deployment_, options_of(algorithm), round, better);
+    if (!favours_worst(algorithm, samples_.size()) ||
+        worst_imbalance(better.placement) < worst_imbalance(fits_[candidate].placement))
+        fits_[candidate] = std::move(better);
 }
 
 void LayerPlanner::release() {

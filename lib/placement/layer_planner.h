@@ -42,7 +42,7 @@ class LayerPlanner {
     // Gives back what only a search needs; call when all fits are made.
     void release();
 
-    // Halves of the iterations, both ways. Workloads with fewer than four are an Error.
+    // Halves of the iterations, both ways; for workloads of several.
     const CrossValidation& halves();
     // Each workload, fitted to all others.
     const CrossValidation& left_out();
@@ -64,6 +64,8 @@ class LayerPlanner {
     int slots_to_lift() const;
     std::vector<double> imbalances(std::span<const SampleRange> ranges,
                                    const Placement& placement) const;
+    double worst_imbalance(const Placement& placement) const;  // of the workloads
+    bool favours_worst(Algorithm algorithm, std::size_t num_workloads) const;
     // Gives weight to the workloads that fare worst, places again, and keeps what is best for the
     // worst of them.
     void favour_worst(std::vector<SampleRange> ranges, Algorithm algorithm, Placed& placed) const;

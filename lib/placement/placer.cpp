@@ -33,7 +33,6 @@ constexpr int kDescentRounds = 2;
 // with fewer slots per rank, replicas have to be in proportion to the load
 constexpr int kSlotsForFreeReplicas = 5;
 constexpr double kReplicaExponent = 0.5;
-constexpr int kWorstRounds = 6;
 constexpr int kTrafficTrials = 6;
 
 bool has_risk(const PlacementProblem& problem) {
@@ -62,39 +61,6 @@ SlotTable search_aggregated(const PlacementProblem& problem, double bound, int r
                                       .tolerance = close * problem.mean_load() / doubled(1, round),
                                       .num_kicks = doubled(num_kicks, round),
                                       .seed = static_cast<std::uint64_t>(round)});
-}
-
-// Gives weight to the workloads that fare worst, descends, and keeps what is best for the worst.
-void descend_for_worst(const PlacementProblem& problem, RiskSearch& search) {
-    const auto worst_risk = [&](const RiskSearch& of) {
-        double worst = of.workload_risk(0);
-        for (int workload = 1; workload < problem.num_workloads(); ++workload)
-            worst = std::max(worst, of.workload_risk(workload));
-        return worst;
-    };
-    std::vector<double> weights = problem.workload_weight;
-    RiskSearch best = search;
-    double best_risk = worst_risk(search);
-    for (int round = 0; round < kWorstRounds; ++round) {
-        const double worst = worst_risk(search);
-        double total = 0;
-        for (std::size_t w = 0; w < weights.size(); ++w) {
-            const double behind = search.workload_risk(static_cast<int>(w)) - worst;
-            weights[w] *= std::exp(2 * behind / std::max(std::abs(worst), 1e-6));
-            total += weights[w];
-        }
-        for (double& weight : weights)
-            weight /= total;
-        search.set_workload_weights(weights);
-        search.descend(kDescentRounds);
-        const double risk = worst_risk(search);
-        if (risk < best_risk) {
-            best_risk = risk;
-            best = search;
-        }
-    }
-    search = std::move(best);
-    search.set_workload_weights(problem.workload_weight);
 }
 
 // The placement of the best value within the budget: what the sends saved are worth, less the risk.
@@ -138,8 +104,6 @@ SlotTable search_risk(const PlacementProblem& problem,
     search.descend(kDescentRounds);
     if (beta == 0)
         beta = search.beta();
-    if (options.robust == Robust::worst && problem.num_workloads() > 1)
-        descend_for_worst(problem, search);
     const double limit = bound + options.tolerance * problem.mean_load();
     if (options.co_occurrence > 0 && problem.cooccurrence != nullptr)
         descend_for_traffic(problem, options, search);
@@ -203,13 +167,7 @@ double score(const PlacementProblem& problem,
         return BalanceSearch(problem, std::move(table)).fullest_load();
     RiskSearch search(problem, std::move(table));
     search.set_beta(beta);
-    const double saved = options.co_occurrence * search.saved_sends() / problem.top_k;
-    if (options.robust == Robust::mean)
-        return search.risk() - saved;
-    double worst = search.workload_risk(0);
-    for (int workload = 1; workload < problem.num_workloads(); ++workload)
-        worst = std::max(worst, search.workload_risk(workload));
-    return worst - saved;
+    return search.risk() - options.co_occurrence * search.saved_sends() / problem.top_k;
 }
 
 }  // namespace

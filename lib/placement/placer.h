@@ -14,14 +14,8 @@ enum class Objective {
     risk,        // the hottest rank of an iteration, as expected
 };
 
-enum class Robust {
-    mean,   // over workloads, by weight
-    worst,  // the workload that fares worst
-};
-
 struct PlacerOptions {
     Objective objective = Objective::risk;
-    Robust robust = Robust::mean;
     double tolerance = 0.1;     // how far risk may leave the summed load above its bound, in mean
                                 // rank loads
     double co_occurrence = 0;   // RiskSearch::set_traffic_weight()

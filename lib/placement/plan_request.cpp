@@ -99,12 +99,12 @@ void check_speeds(const PlanRequest& request, int num_experts) {
             throw UsageError("a rank's speed must be above 0");
 }
 
+}  // namespace
+
 bool is_search(Algorithm algorithm) {
     return algorithm == Algorithm::automatic || algorithm == Algorithm::aggregated ||
            algorithm == Algorithm::risk;
 }
-
-}  // namespace
 
 Deployment PlanRequest::deployment() const {
     Deployment deployment = {ep_size, num_slots, num_nodes, num_groups, min_replicas, rank_speed};

@@ -101,7 +101,9 @@ class Planner {
             widen(plan_.prediction);
         if (scope_.predict && workloads_.size() > 1) {
             plan_.has_unseen_workload = true;
-            plan_.unseen_workload = predict_all(&LayerPlanner::left_out);
+            plan_.unseen_workload = plan_.basis == PredictionBasis::workloads
+                                        ? plan_.prediction
+                                        : predict_all(&LayerPlanner::left_out);
         }
         return std::move(plan_);
     }
@@ -146,8 +148,12 @@ class Planner {
             for (const auto& segment : tests.segments)
                 num_folds = std::max(num_folds, segment.fold + 1);
             for (int fold = 0; fold < num_folds; ++fold) {
-                const double value =
-                    std::log(fold_mean(tests, 0, fold) / fold_mean(tests, 1, fold));
+                const auto mean = [&](std::size_t candidate) {
+                    return mean_of_segments(tests, candidate, [&](const auto& segment) {
+                        return segment.fold == fold;
+                    });
+                };
+                const double value = std::log(mean(0) / mean(1));
                 if (std::isfinite(value))
                     log_ratio[layer].push_back(value);
             }
@@ -165,11 +171,15 @@ class Planner {
             plan_.choice_ratio = std::exp(sum / count);
     }
 
-    double fold_mean(const CrossValidation& tests, std::size_t candidate, int fold) const {
+    // Of the segments that `is_wanted`, by weight.
+    template <typename IsWanted>
+    double mean_of_segments(const CrossValidation& tests,
+                            std::size_t candidate,
+                            const IsWanted& is_wanted) const {
         double sum = 0;
         double weights = 0;
         for (const auto& segment : tests.segments) {
-            if (segment.fold != fold)
+            if (!is_wanted(segment))
                 continue;
             const double mean = segment_mean(tests, candidate, segment);
             const double weight = workloads_[static_cast<std::size_t>(segment.workload)].weight;
@@ -178,7 +188,7 @@ class Planner {
                 weights += weight;
             }
         }
-        return sum / weights;
+        return weights > 0 ? sum / weights : kNotKnown;
     }
 
     static double segment_mean(const CrossValidation& tests,
@@ -206,40 +216,30 @@ class Planner {
     void predict_layer(std::size_t layer) {
         LayerPlan& plan = plan_.layers[layer];
         LayerPlanner& planner = *planners_[layer];
-        const auto mean_over = [&](const CrossValidation& tests, std::size_t candidate,
-                                   int workload) {
-            double sum = 0;
-            double weights = 0;
-            for (const auto& segment : tests.segments) {
-                if (workload >= 0 && segment.workload != workload)
-                    continue;
-                const double mean = segment_mean(tests, candidate, segment);
-                const double weight = workloads_[static_cast<std::size_t>(segment.workload)].weight;
-                if (!std::isnan(mean)) {
-                    sum += weight * mean;
-                    weights += weight;
-                }
-            }
-            return weights > 0 ? sum / weights : kNotKnown;
-        };
         if (plan_.basis != PredictionBasis::none) {
             const CrossValidation& tests = (planner.*validation_of(plan_.basis))();
-            plan.predicted = mean_over(tests, chosen_[layer], -1);
-            plan.predicted_greedy = mean_over(tests, greedy_, -1);
+            const auto all = [](const auto&) { return true; };
+            plan.predicted = mean_of_segments(tests, chosen_[layer], all);
+            plan.predicted_greedy = mean_of_segments(tests, greedy_, all);
         }
         if (!scope_.predict || workloads_.size() < 2)
             return;
         const std::vector<double> alone = planner.alone(chosen_[layer]);
         const std::vector<double> greedy_alone = planner.alone(greedy_);
         for (std::size_t w = 0; w < workloads_.size(); ++w) {
+            const auto mean = [&](const CrossValidation& tests, std::size_t candidate) {
+                return mean_of_segments(tests, candidate, [&](const auto& segment) {
+                    return segment.workload == static_cast<int>(w);
+                });
+            };
             WorkloadResult result;
             result.common = plan_.basis == PredictionBasis::iterations
-                                ? mean_over(planner.halves(), chosen_[layer], static_cast<int>(w))
+                                ? mean(planner.halves(), chosen_[layer])
                                 : planner.imbalance_of(w, plan.placement);
             result.alone = alone[w];
             result.greedy_alone = greedy_alone[w];
-            result.left_out = mean_over(planner.left_out(), chosen_[layer], static_cast<int>(w));
-            result.greedy_left_out = mean_over(planner.left_out(), greedy_, static_cast<int>(w));
+            result.left_out = mean(planner.left_out(), chosen_[layer]);
+            result.greedy_left_out = mean(planner.left_out(), greedy_);
             plan.workloads.push_back(result);
         }
     }
@@ -249,11 +249,8 @@ class Planner {
     // goes with one over the iterations T, imbalance is I + 2 c on the other half, I - c on the
     // data fitted to and I + c later: a third of the way from the first to the second.
     void widen(Prediction& prediction) const {
-        std::vector<double> fitted;
-        for (const LayerPlan& layer : plan_.layers)
-            if (layer.has_tokens)
-                fitted.push_back(layer.fitted);
-        const double learned = (2 * prediction.imbalance + mean_of(fitted)) / 3;
+        const double learned =
+            (2 * prediction.imbalance + mean_over_layers(plan_, &LayerPlan::fitted)) / 3;
         const auto spread = [&](double limit) {
             return prediction.ratio * std::pow(limit / prediction.ratio, std::sqrt(2.0));
         };
@@ -300,6 +297,13 @@ class Planner {
 };
 
 }  // namespace
+
+double mean_over_layers(const Plan& plan, double LayerPlan::*figure) {
+    std::vector<double> values;
+    for (const LayerPlan& layer : plan.layers)
+        values.push_back(layer.*figure);
+    return mean_of(values);
+}
 
 Plan make_plan(std::span<const Workload> workloads,
                const PlanRequest& request,

@@ -26,6 +26,14 @@ enum class Algorithm {
     trtllm_cooccurrence,  // TensorRT-LLM's, by its rules
 };
 
+// Whether it is ours, and not one of upstream's.
+bool is_search(Algorithm algorithm);
+
+enum class Robust {
+    mean,   // over workloads, by weight
+    worst,  // the workload that fares worst
+};
+
 struct PlanRequest {
     Algorithm algorithm = Algorithm::greedy;
     int ep_size = 0;     // >= 1
@@ -113,6 +121,9 @@ struct PlanScope {
     // called with layers done and in all, from any thread, one at a time; may be empty
     std::function<void(int done, int total)> progress;
 };
+
+// Mean of a figure over the layers that have it; NaN where none has.
+double mean_over_layers(const Plan& plan, double LayerPlan::*figure);
 
 Plan make_plan(std::span<const Workload> workloads,
                const PlanRequest& request,

@@ -36,7 +36,6 @@ RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
       table_(std::move(table)),
       num_experts_(problem.load.size()),
       num_workloads_(problem.workload_weight.size()),
-      workload_weight_(problem.workload_weight),
       expert_loads_(num_experts_ * num_workloads_),
       inverse_count_(num_experts_),
       with_experts_(
@@ -65,7 +64,7 @@ void RiskSearch::average_loads() {
     for (std::size_t expert = 0; expert < num_experts_; ++expert)
         for (std::size_t w = 0; w < num_workloads_; ++w)
             average_load_[expert] +=
-                workload_weight_[w] * expert_loads_[expert * num_workloads_ + w];
+                problem_->workload_weight[w] * expert_loads_[expert * num_workloads_ + w];
 }
 
 void RiskSearch::build() {
@@ -123,7 +122,7 @@ double RiskSearch::penalty(int rank_id,
     const double spread = scale * scale * variance / 2 - beta_ - offset_;
     double sum = 0;
     for (std::size_t w = 0; w < means.size(); ++w)
-        sum += workload_weight_[w] * fast_exp(scale * means[w] + spread);
+        sum += problem_->workload_weight[w] * fast_exp(scale * means[w] + spread);
     return sum - send_price_ * together;
 }
 
@@ -159,7 +158,7 @@ void RiskSearch::fit_beta() {
         double between = 0;
         for (std::size_t w = 0; w < num_workloads_; ++w) {
             const double difference = means(rank_id)[w] - rank.load;
-            between += workload_weight_[w] * difference * difference;
+            between += problem_->workload_weight[w] * difference * difference;
         }
         variance += (rank.variance + between) / (speed * speed) / table_.ep_size();
     }
@@ -191,12 +190,6 @@ void RiskSearch::set_beta(double beta) {
     refresh_all();
 }
 
-void RiskSearch::set_workload_weights(std::span<const double> weights) {
-    workload_weight_.assign(weights.begin(), weights.end());
-    average_loads();
-    set_beta(beta_);
-}
-
 double RiskSearch::exponent(int rank_id, std::size_t workload) const {
     const double scale = beta_ / problem_->speed(rank_id);
     return scale * means(rank_id)[workload] - beta_ +
@@ -212,17 +205,6 @@ double RiskSearch::relative_risk() const {
 
 double RiskSearch::risk() const {
     return (std::log(relative_risk()) + offset_) / beta_;
-}
-
-double RiskSearch::workload_risk(int workload) const {
-    const auto w = static_cast<std::size_t>(workload);
-    double largest = exponent(0, w);
-    for (int rank_id = 1; rank_id < table_.ep_size(); ++rank_id)
-        largest = std::max(largest, exponent(rank_id, w));
-    double sum = 0;
-    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
-        sum += fast_exp(exponent(rank_id, w) - largest);
-    return (std::log(sum) + largest) / beta_;
 }
 
 double RiskSearch::saved_sends() const {

@@ -35,12 +35,6 @@ class RiskSearch {
 
     double risk() const;  // ln(Q) / beta
 
-    // The same of one workload alone.
-    double workload_risk(int workload) const;
-
-    // How much each workload counts, instead of the problem's weights; [num_workloads], sums to 1.
-    void set_workload_weights(std::span<const double> weights);
-
     // Lets a descent also lower how many ranks a token is sent to, where `weight` of imbalance is a
     // fair price for one rank less per routed id; 0: it does not count. Needs cooccurrence.
     void set_traffic_weight(double weight);
@@ -133,14 +127,13 @@ class RiskSearch {
     std::size_t num_experts_;
     std::size_t num_workloads_;
     double beta_ = 1;
-    std::vector<double> workload_weight_;  // [num_workloads]
-    std::vector<double> expert_loads_;     // [num_experts][num_workloads]
-    std::vector<double> average_load_;     // [num_experts], over workloads by weight
-    std::vector<double> deviation_;        // [num_experts], roots of the variances
-    std::vector<double> inverse_count_;    // [num_experts], 1 / replicas
-    std::vector<double> with_experts_;     // [ep_size][num_experts]: covariance of a rank with each
-    std::vector<double> taken_with_;       // [ep_size][num_experts]: pairs of a rank with each
-    double offset_ = 0;                    // the largest exponent when beta was set
+    std::vector<double> expert_loads_;   // [num_experts][num_workloads]
+    std::vector<double> average_load_;   // [num_experts], over workloads by weight
+    std::vector<double> deviation_;      // [num_experts], roots of the variances
+    std::vector<double> inverse_count_;  // [num_experts], 1 / replicas
+    std::vector<double> with_experts_;   // [ep_size][num_experts]: covariance of a rank with each
+    std::vector<double> taken_with_;     // [ep_size][num_experts]: pairs of a rank with each
+    double offset_ = 0;                  // the largest exponent when beta was set
     double traffic_weight_ = 0;
     double send_price_ = 0;                // of a send saved, in units of Q / exp(offset_)
     std::vector<double> means_;            // [ep_size][num_workloads]

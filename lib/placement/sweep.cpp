@@ -36,13 +36,6 @@ double mean_unbalanced(std::span<const Workload> workloads, int ep_size, ThreadP
     return mean_of(layers);
 }
 
-double mean_bound(const Plan& plan) {
-    std::vector<double> bounds;
-    for (const LayerPlan& layer : plan.layers)
-        bounds.push_back(layer.bound);
-    return mean_of(bounds);
-}
-
 void mark_best(std::vector<SweepRow>& rows) {
     double best_time = 0;
     int ep_size = 0;
@@ -97,7 +90,7 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
         SweepRow row;
         row.imbalance = planned_imbalance(plan);
         row.is_prediction = plan.basis != PredictionBasis::none;
-        row.bound = mean_bound(plan);
+        row.bound = mean_over_layers(plan, &LayerPlan::bound);
         row.ep_size = ep_size;
         row.num_slots = slots;
         row.unbalanced = unbalanced;
@@ -113,10 +106,8 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
 }
 
 double planned_imbalance(const Plan& plan) {
-    std::vector<double> imbalances;
-    for (const LayerPlan& layer : plan.layers)
-        imbalances.push_back(plan.basis != PredictionBasis::none ? layer.predicted : layer.fitted);
-    return mean_of(imbalances);
+    return mean_over_layers(
+        plan, plan.basis != PredictionBasis::none ? &LayerPlan::predicted : &LayerPlan::fitted);
 }
 
 std::vector<int> slot_candidates(const PlanRequest& request, int num_experts) {

@@ -43,12 +43,11 @@ TableColumn column(const std::string& key) {
     return {key, header_of(key)};
 }
 
-template <typename Value>
-double mean_over(const Plan& plan, const Value& value) {
+double mean_over_layers(const Plan& plan, std::size_t workload, double WorkloadResult::*figure) {
     std::vector<double> values;
     for (const LayerPlan& layer : plan.layers)
-        if (layer.has_tokens)
-            values.push_back(value(layer));
+        if (!layer.workloads.empty())
+            values.push_back(layer.workloads[workload].*figure);
     return mean_of(values);
 }
 
@@ -81,8 +80,7 @@ Table plan_table(const Plan& plan, std::span<const int> layers) {
         table.rows.push_back({static_cast<std::int64_t>(layers[table.rows.size()]),
                               algorithm_name(layer.algorithm)});
     for (const Figure<LayerPlan>& figure : kLayerFigures) {
-        const double mean =
-            mean_over(plan, [&](const LayerPlan& layer) { return layer.*figure.value; });
+        const double mean = mean_over_layers(plan, figure.value);
         if (std::isnan(mean))
             continue;
         table.columns.push_back(column(figure.key));
@@ -102,9 +100,7 @@ Table workload_table(const Plan& plan, std::span<const std::string> names) {
     for (std::size_t w = 0; w < names.size(); ++w) {
         table.rows.push_back({names[w]});
         for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
-            table.rows.back().emplace_back(mean_over(plan, [&](const LayerPlan& layer) {
-                return layer.workloads.empty() ? kNotKnown : layer.workloads[w].*figure.value;
-            }));
+            table.rows.back().emplace_back(mean_over_layers(plan, w, figure.value));
     }
     return table;
 }

@@ -61,7 +61,7 @@ struct Definition {
     }
 
     // ln(sum of weight exp(exponent)) / beta, for any size of the exponents
-    double risk(double beta, const std::vector<double>& weights) const {
+    double risk(double beta) const {
         std::vector<double> exponents;
         std::vector<double> factors;
         for (int w = 0; w < problem.num_workloads(); ++w) {
@@ -69,7 +69,7 @@ struct Definition {
             for (int rank = 0; rank < problem.ep_size; ++rank) {
                 exponents.push_back(beta * (means[static_cast<std::size_t>(rank)] - 1) +
                                     beta * beta * variance(rank) / 2);
-                factors.push_back(weights[static_cast<std::size_t>(w)]);
+                factors.push_back(problem.workload_weight[static_cast<std::size_t>(w)]);
             }
         }
         const double most = *std::max_element(exponents.begin(), exponents.end());
@@ -78,13 +78,6 @@ struct Definition {
             sum += factors[i] * std::exp(exponents[i] - most);
         return (most + std::log(sum)) / beta;
     }
-    double risk(double beta) const { return risk(beta, problem.workload_weight); }
-    double workload_risk(double beta, int w) const {
-        std::vector<double> weights(problem.workload_weight.size(), 0.0);
-        weights[static_cast<std::size_t>(w)] = 1;
-        return risk(beta, weights);
-    }
-
     // each pair of experts once
     double saved_sends() const {
         double sum = 0;
@@ -145,9 +138,6 @@ void check_bookkeeping(const PlacementProblem& problem, const RiskSearch& search
     const Definition definition = {problem, placement};
     REQUIRE(is_distinct(placement));
     REQUIRE(search.risk() == Approx(definition.risk(search.beta())).epsilon(1e-6).margin(1e-7));
-    for (int w = 0; w < problem.num_workloads(); ++w)
-        REQUIRE(search.workload_risk(w) ==
-                Approx(definition.workload_risk(search.beta(), w)).epsilon(1e-6).margin(1e-7));
     if (problem.cooccurrence != nullptr)
         REQUIRE(search.saved_sends() == Approx(definition.saved_sends()).epsilon(1e-9));
     REQUIRE(search.fullest_load() == Approx(fullest_of(problem, placement)).epsilon(1e-9));
@@ -181,20 +171,6 @@ TEST_CASE("risk, sends saved and the fullest load are those of the definitions a
                               counts_of(start.placement(), problem.num_experts);
     }
     CHECK(num_moved_replicas >= 20);
-}
-
-TEST_CASE("the weights of workloads can be others than the problem's") {
-    Random random(2);
-    const PlacementProblem problem = random_problem(random, kCovariance | kWorkloads);
-    RiskSearch search(problem, packed(problem));
-    search.set_beta(8);
-    const std::vector<double> weights = {0.7, 0.1, 0.2};
-    search.set_workload_weights(weights);
-    const Definition before = {problem, search.table().placement()};
-    CHECK(search.risk() == Approx(before.risk(8, weights)).epsilon(1e-6));
-    search.descend(2);
-    const Definition after = {problem, search.table().placement()};
-    CHECK(search.risk() == Approx(after.risk(8, weights)).epsilon(1e-6));
 }
 
 TEST_CASE("a descent never raises the risk, and mostly lowers it") {
@@ -368,8 +344,8 @@ TEST_CASE("two experts that no workload has hot together may share a rank, and e
     search.descend(2);
     CHECK(search.table().hosts(0, 0) != search.table().hosts(0, 1));
     CHECK(search.table().hosts(0, 2) != search.table().hosts(0, 3));
-    for (int w = 0; w < 2; ++w)
-        CHECK(search.workload_risk(w) == Approx(std::log(2.0) / search.beta()).margin(1e-7));
+    // both ranks carry 1 of both workloads
+    CHECK(search.risk() == Approx(std::log(2.0) / search.beta()).margin(1e-7));
 }
 
 TEST_CASE("traffic counts as its weight says") {

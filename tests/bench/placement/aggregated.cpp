@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "lib/placement/evaluation.h"
+#include "lib/report/plan_table.h"
 #include "tests/bench/placement/measures.h"
 #include "tests/bench/placement/real_data.h"
 #include "tests/bench/placement/sections.h"
@@ -73,7 +74,7 @@ void add_flashlb() {
          {Algorithm::greedy, Algorithm::deepseek, Algorithm::aggregated}) {
         const LayerPlan layer =
             fit(statistics, request_of(algorithm, configuration), one).layers.front();
-        table.add({name_of(algorithm), fixed(mean * (1 + layer.aggregated), 2),
+        table.add({algorithm_name(algorithm), fixed(mean * (1 + layer.aggregated), 2),
                    fixed(mean * (1 + layer.bound), 2)});
     }
     table.print();

@@ -1,6 +1,7 @@
 #include "tests/bench/placement/measures.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "lib/placement/evaluation.h"
 #include "lib/placement/layer_samples.h"
@@ -17,24 +18,6 @@ PlanRequest request_of(Algorithm algorithm, const Configuration& configuration) 
     request.ep_size = configuration.ep_size;
     request.num_slots = configuration.num_slots;
     return request;
-}
-
-std::string name_of(Algorithm algorithm) {
-    switch (algorithm) {
-        case Algorithm::automatic:
-            return "automatic";
-        case Algorithm::aggregated:
-            return "aggregated";
-        case Algorithm::risk:
-            return "risk";
-        case Algorithm::greedy:
-            return "greedy";
-        case Algorithm::deepseek:
-            return "deepseek";
-        case Algorithm::trtllm_cooccurrence:
-            return "trtllm-cooccurrence";
-    }
-    return "";
 }
 
 std::string name_of(Scenario scenario) {
@@ -113,6 +96,20 @@ ExpertStatistics summed(const ExpertStatistics& statistics) {
         sum.counts.insert(sum.counts.end(), counts.begin(), counts.end());
     }
     return sum;
+}
+
+ExpertStatistics with_sources_summed(const ExpertStatistics& statistics) {
+    ExpertStatistics sums = statistics;
+    sums.num_sources = 1;
+    sums.allocate();
+    for (int i = 0; i < sums.num_iterations; ++i)
+        for (int layer = 0; layer < sums.num_layers(); ++layer)
+            for (int source = 0; source < statistics.num_sources; ++source) {
+                const std::span<const std::int64_t> from = statistics.row(i, layer, source);
+                const std::span<std::int64_t> to = sums.row(i, layer, 0);
+                std::transform(from.begin(), from.end(), to.begin(), to.begin(), std::plus<>());
+            }
+    return sums;
 }
 
 ScenarioStatistics halves_of(const ExpertStatistics& statistics) {

@@ -21,7 +21,6 @@ struct Configuration {
 };
 
 PlanRequest request_of(Algorithm algorithm, const Configuration& configuration);
-std::string name_of(Algorithm algorithm);
 std::string name_of(Scenario scenario);
 
 Plan fit(const ExpertStatistics& statistics, const PlanRequest& request, ThreadPool& threads);
@@ -49,6 +48,8 @@ double worst_of(std::span<const double> values);
 ExpertStatistics iterations_of(const ExpertStatistics& statistics, int begin, int end);
 // All as one iteration of one source.
 ExpertStatistics summed(const ExpertStatistics& statistics);
+// The same iterations, with the source ranks added up.
+ExpertStatistics with_sources_summed(const ExpertStatistics& statistics);
 // The first and the second half of the iterations.
 ScenarioStatistics halves_of(const ExpertStatistics& statistics);
 

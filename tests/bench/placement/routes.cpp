@@ -65,6 +65,33 @@ void print_each(const std::vector<Domain>& domains, ThreadPool& threads) {
                change(1 + kGoalAtWorst, 1) + ": " + met(worst_of(changes.back()) <= kGoalAtWorst));
 }
 
+// What the fit itself promises, and what knowing the source ranks is worth; by risk.
+void print_learning(const std::vector<Domain>& domains, ThreadPool& threads) {
+    std::vector<double> promised;
+    std::vector<double> with_sources;
+    std::vector<double> without;
+    for (const Domain& domain : domains)
+        for (const Configuration& configuration : kConfigurations) {
+            const PlanRequest request = request_of(Algorithm::risk, configuration);
+            const ScenarioStatistics& halves = domain.halves;
+            const Plan plan = fit(halves.train, request, threads);
+            const double greedy = mean_outcome(
+                fit(halves.train, request_of(Algorithm::greedy, configuration), threads),
+                halves.test, threads);
+            const double outcome = mean_outcome(plan, halves.test, threads);
+            promised.push_back(mean_over_layers(plan, &LayerPlan::fitted) / outcome - 1);
+            with_sources.push_back(outcome / greedy - 1);
+            without.push_back(mean_outcome(fit(with_sources_summed(halves.train), request, threads),
+                                           halves.test, threads) /
+                                  greedy -
+                              1);
+        }
+    print_text("risk, averages of the above: the imbalance of the fit is " +
+               change(1 + mean_of(promised), 1) + " from what comes; against greedy " +
+               change(1 + mean_of(with_sources), 1) + ",\nand " + change(1 + mean_of(without), 1) +
+               " where the source ranks are added up before the fit");
+}
+
 void print_common(const std::vector<Domain>& domains, ThreadPool& threads) {
     print_text(
         "One placement for both texts, fitted to the first halves of both, as two workloads of\n"
@@ -109,6 +136,7 @@ void bench_routes(const SectionContext& context) {
     if (domains.empty())
         return;
     print_each(domains, context.threads);
+    print_learning(domains, context.threads);
     print_common(domains, context.threads);
 }
 
