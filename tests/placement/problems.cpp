@@ -140,4 +140,20 @@ bool is_distinct(const Placement& placement) {
     return true;
 }
 
+ExpertStatistics make_statistics(int num_layers,
+                                 int num_iterations,
+                                 int num_sources,
+                                 int num_experts) {
+    ExpertStatistics statistics;
+    statistics.num_experts = num_experts;
+    statistics.top_k = 8;
+    statistics.ep_size = num_sources;
+    statistics.num_sources = num_sources;
+    for (int layer = 0; layer < num_layers; ++layer)
+        statistics.layers.push_back(3 + layer);
+    statistics.num_iterations = num_iterations;
+    statistics.allocate();
+    return statistics;
+}
+
 }  // namespace eplb::test

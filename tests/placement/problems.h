@@ -8,6 +8,7 @@
 
 #include "lib/placement/placement.h"
 #include "lib/placement/placement_problem.h"
+#include "lib/statistics/expert_statistics.h"
 
 // Problems to place, and what tests recompute of their placements: from the definitions, by no code
 // of the searches.
@@ -64,6 +65,12 @@ std::vector<int> counts_of(const Placement& placement, int num_experts);
 
 // Whether no rank holds an expert twice.
 bool is_distinct(const Placement& placement);
+
+// All counts zero, layers from 3 on, top_k 8.
+ExpertStatistics make_statistics(int num_layers,
+                                 int num_iterations,
+                                 int num_sources,
+                                 int num_experts);
 
 }  // namespace eplb::test
 
