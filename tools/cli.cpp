@@ -268,6 +268,18 @@ const CLI::Validator& non_negative_real() {
     return validator;
 }
 
+const CLI::Validator& positive_real() {
+    static const CLI::Validator validator(
+        [](const std::string& text) {
+            const std::optional<double> value = parse_real(text);
+            return std::string(value && *value >= kLeastReal && *value <= kMostReal
+                                   ? ""
+                                   : "'" + text + "' is not a number in [1e-6, 1e6]");
+        },
+        "");
+    return validator;
+}
+
 std::vector<int> parse_numbers(const std::string& text, const std::string& option) {
     return parse_list<int>(text, [&](const std::string& part) {
         const std::optional<std::int64_t> value = parse_python_int(part);

@@ -113,8 +113,9 @@ std::vector<int> parse_numbers(const std::string& text, const std::string& optio
 // Each in [1e-6, 1e6].
 std::vector<double> parse_positive_reals(const std::string& text, const std::string& option);
 
-// A real number that is 0 or more, and not infinite.
+// A real number that is 0 or more, and not infinite; and one in [1e-6, 1e6].
 const CLI::Validator& non_negative_real();
+const CLI::Validator& positive_real();
 
 // Where statistics were folded: how many slots there were, and how even the ranks were with them.
 struct RecordedUnder {

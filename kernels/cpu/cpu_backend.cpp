@@ -1,6 +1,6 @@
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/matrix_product.h"
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 
@@ -9,76 +9,128 @@
 namespace eplb {
 namespace {
 
-using ColumnMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
-using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+constexpr int kRowTile = 64;
 
-// Tokens are the columns of Eigen's right-hand side. It treats columns in groups of a fixed size
-// and what is left over differently; with whole groups only, a column's result depends on neither
-// its place nor its neighbours.
-constexpr int kColumnGroup = 8;
-
-constexpr int kRouterTile = 64;
-constexpr int kExpertTile = 128;
-
-constexpr float kNormEpsilon = 1e-6F;
-
-int whole_groups(int num_rows) {
-    return (num_rows + kColumnGroup - 1) / kColumnGroup * kColumnGroup;
-}
-
-// output [num_rows][num_outputs] = input [num_rows][num_inputs] * weight, in Eigen's terms the
-// transposed product; num_rows in whole groups. Layout is that of the weight as a matrix of
-// num_outputs x num_inputs: RowMajor for [num_outputs][num_inputs] in memory, ColumnMajor (which
-// Eigen packs faster) for [num_inputs][num_outputs].
-template <typename Layout>
-void multiply(const float* weight,
-              const float* input,
-              int num_rows,
-              int num_inputs,
-              int num_outputs,
-              float* output) {
-    const Eigen::Map<const Layout> w(weight, num_outputs, num_inputs);
-    const Eigen::Map<const ColumnMajor> x(input, num_inputs, num_rows);
-    Eigen::Map<ColumnMajor> y(output, num_outputs, num_rows);
-    y.noalias() = w * x;
-}
-
-void normalize_row(const float* hidden, const float* norm, int hidden_size, float* normalized) {
-    // four sums, so that the order of additions is fixed and yet the loop vectorizes
+// mean of squares; four sums, so that the order of additions is fixed and yet the loop vectorizes
+double mean_square(const float* values, int size) {
     double sum[4] = {};
     int i = 0;
-    for (; i + 4 <= hidden_size; i += 4)
+    for (; i + 4 <= size; i += 4)
         for (int lane = 0; lane < 4; ++lane)
-            sum[lane] += static_cast<double>(hidden[i + lane]) * hidden[i + lane];
-    for (; i < hidden_size; ++i)
-        sum[0] += static_cast<double>(hidden[i]) * hidden[i];
-    const double mean_square = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / hidden_size;
-    const float factor = 1.0F / std::sqrt(static_cast<float>(mean_square) + kNormEpsilon);
-    for (i = 0; i < hidden_size; ++i)
-        normalized[i] = hidden[i] * factor * norm[i];
+            sum[lane] += static_cast<double>(values[i + lane]) * values[i + lane];
+    for (; i < size; ++i)
+        sum[0] += static_cast<double>(values[i]) * values[i];
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) / size;
 }
 
-// activation = silu(gate) * up; gate_up is [num_rows][2 * size], gate first
-void swiglu(const float* gate_up, int num_rows, int size, float* activation) {
-    for (int r = 0; r < num_rows; ++r) {
-        const float* const gate = gate_up + static_cast<std::ptrdiff_t>(r) * 2 * size;
-        const float* const up = gate + size;
-        float* const out = activation + static_cast<std::ptrdiff_t>(r) * size;
-        for (int i = 0; i < size; ++i)
-            out[i] = gate[i] * sigmoid_f32(gate[i]) * up[i];
-    }
+void normalize_row(
+    const float* input, const float* weight, int size, float epsilon, float* output) {
+    const float factor = 1.0F / std::sqrt(static_cast<float>(mean_square(input, size)) + epsilon);
+    for (int i = 0; i < size; ++i)
+        output[i] = input[i] * factor * weight[i];
+}
+
+// for_each over tiles of rows: body(first row, number of rows)
+template <typename Body>
+void for_row_tiles(ThreadPool& threads, std::int64_t num_rows, const Body& body) {
+    threads.for_each((num_rows + kRowTile - 1) / kRowTile, [&](std::int64_t tile) {
+        const std::int64_t first = tile * kRowTile;
+        body(first, std::min<std::int64_t>(kRowTile, num_rows - first));
+    });
 }
 
 }  // namespace
 
 CpuBackend::CpuBackend(ThreadPool& threads)
-    : threads_(threads), scratch_(static_cast<std::size_t>(threads.num_threads())) {}
+    : threads_(threads), of_thread_(static_cast<std::size_t>(threads.num_threads())) {}
 
-std::vector<float>& CpuBackend::scratch(int thread, std::size_t size) {
-    std::vector<float>& space = scratch_[static_cast<std::size_t>(thread)];
+float* CpuBackend::scratch(int thread, std::size_t size) {
+    std::vector<float>& space = of_thread_[static_cast<std::size_t>(thread)].scratch;
     if (space.size() < size)
         space.resize(size);
-    return space;
+    return space.data();
+}
+
+MatrixWork CpuBackend::expert_work() const {
+    MatrixWork work;
+    for (const Thread& thread : of_thread_)
+        work += thread.expert_work;
+    return work;
+}
+
+MatrixWork CpuBackend::other_work() const {
+    MatrixWork work;
+    for (const Thread& thread : of_thread_)
+        work += thread.other_work;
+    return work;
+}
+
+void CpuBackend::embed(const WeightMatrix& table,
+                       std::span<const std::int32_t> token_ids,
+                       float* output) {
+    for_row_tiles(threads_, static_cast<std::int64_t>(token_ids.size()),
+                  [&](std::int64_t first, std::int64_t count) {
+                      for (std::int64_t i = first; i < first + count; ++i)
+                          decode_row(table, token_ids[static_cast<std::size_t>(i)], 0,
+                                     table.num_columns, output + i * table.num_columns);
+                  });
+}
+
+void CpuBackend::rms_norm(const NormArguments& norm,
+                          std::int64_t num_rows,
+                          const float* input,
+                          float* output) {
+    for_row_tiles(threads_, num_rows, [&](std::int64_t first, std::int64_t count) {
+        for (std::int64_t row = first; row < first + count; ++row)
+            normalize_row(input + row * norm.input_stride, norm.weight, norm.size, norm.epsilon,
+                          output + row * norm.output_stride);
+    });
+}
+
+void CpuBackend::clamp(float limit, std::int64_t num_values, float* values) {
+    constexpr std::int64_t kValues = 1 << 16;
+    threads_.for_each((num_values + kValues - 1) / kValues, [&](std::int64_t part) {
+        const std::int64_t last = std::min(num_values, (part + 1) * kValues);
+        for (std::int64_t i = part * kValues; i < last; ++i)
+            values[i] = std::min(std::max(values[i], -limit), limit);
+    });
+}
+
+void CpuBackend::rotate(const RotaryArguments& rotary,
+                        std::span<const std::int32_t> positions,
+                        float* values) {
+    const int num_pairs = rotary.rotary_size / 2;
+    const int step = rotary.interleaved ? 2 : 1;
+    const int distance = rotary.interleaved ? 1 : num_pairs;
+    for_row_tiles(
+        threads_, static_cast<std::int64_t>(positions.size()),
+        [&](std::int64_t first, std::int64_t count) {
+            std::vector<float> cosine(static_cast<std::size_t>(num_pairs));
+            std::vector<float> sine(cosine.size());
+            for (std::int64_t row = first; row < first + count; ++row) {
+                const auto position = static_cast<float>(positions[static_cast<std::size_t>(row)]);
+                for (int pair = 0; pair < num_pairs; ++pair) {
+                    const double angle = position * rotary.frequencies[pair];
+                    cosine[static_cast<std::size_t>(pair)] =
+                        static_cast<float>(std::cos(angle)) * rotary.factor;
+                    sine[static_cast<std::size_t>(pair)] =
+                        static_cast<float>(std::sin(angle)) * rotary.factor;
+                }
+                for (int head = 0; head < rotary.num_heads; ++head) {
+                    float* const part = values + row * rotary.row_stride +
+                                        std::int64_t{head} * rotary.head_stride + rotary.offset;
+                    for (int pair = 0; pair < num_pairs; ++pair) {
+                        float& a = part[pair * step];
+                        float& b = part[pair * step + distance];
+                        const float c = cosine[static_cast<std::size_t>(pair)];
+                        const float s = sine[static_cast<std::size_t>(pair)];
+                        const float rotated = a * c - b * s;
+                        b = b * c + a * s;
+                        a = rotated;
+                    }
+                }
+            }
+        });
 }
 
 void CpuBackend::route(const RouterArguments& router,
@@ -86,106 +138,69 @@ void CpuBackend::route(const RouterArguments& router,
                        const float* hidden,
                        float* normalized,
                        std::int32_t* expert_ids,
-                       float* weights) {
+                       float* weights,
+                       float* margins) {
     const RouterSpec& spec = *router.spec;
     const auto hidden_size = static_cast<std::size_t>(router.hidden_size);
     const auto num_experts = static_cast<std::size_t>(spec.num_experts);
     const auto top_k = static_cast<std::size_t>(spec.top_k);
-    const int num_tiles = (num_tokens + kRouterTile - 1) / kRouterTile;
-    threads_.for_each(num_tiles, [&](std::int64_t tile, int thread) {
-        const auto first = static_cast<std::size_t>(tile) * kRouterTile;
-        const int num_rows = std::min(kRouterTile, num_tokens - static_cast<int>(first));
+    threads_.for_each((num_tokens + kRowTile - 1) / kRowTile, [&](std::int64_t tile, int thread) {
+        const auto first = static_cast<std::size_t>(tile) * kRowTile;
+        const int num_rows = std::min(kRowTile, num_tokens - static_cast<int>(first));
         const auto num_padded = static_cast<std::size_t>(whole_groups(num_rows));
-        std::vector<float>& space = scratch(thread, num_padded * (hidden_size + num_experts));
         SelectionScratch selection(spec);
-        float* const x = space.data();
+        float* const x = scratch(thread, num_padded * (hidden_size + num_experts));
         float* const logits = x + num_padded * hidden_size;
         for (std::size_t r = 0; r < static_cast<std::size_t>(num_rows); ++r)
             normalize_row(hidden + (first + r) * hidden_size, router.norm, router.hidden_size,
-                          x + r * hidden_size);
+                          router.epsilon, x + r * hidden_size);
         std::copy_n(x, static_cast<std::size_t>(num_rows) * hidden_size,
                     normalized + first * hidden_size);
         std::fill(x + static_cast<std::size_t>(num_rows) * hidden_size, logits, 0.0F);
-        multiply<RowMajor>(router.weight, x, static_cast<int>(num_padded), router.hidden_size,
-                           spec.num_experts, logits);
-        for (std::size_t r = 0; r < static_cast<std::size_t>(num_rows); ++r)
-            select_experts(spec, logits + r * num_experts, router.bias, selection,
-                           expert_ids + (first + r) * top_k, weights + (first + r) * top_k);
-    });
-}
-
-void CpuBackend::grouped_mlp(const ExpertShape& shape,
-                             std::span<const float* const> slot_weights,
-                             std::span<const std::int32_t> slot_begin,
-                             const std::int32_t* source_rows,
-                             const float* input,
-                             float* output) {
-    const auto hidden_size = static_cast<std::size_t>(shape.hidden_size);
-    const auto intermediate_size = static_cast<std::size_t>(shape.intermediate_size);
-    tiles_.clear();
-    for (std::size_t slot = 0; slot < slot_weights.size(); ++slot)
-        for (std::int32_t row = slot_begin[slot]; row < slot_begin[slot + 1]; row += kExpertTile)
-            tiles_.push_back({static_cast<int>(slot), row,
-                              std::min<int>(kExpertTile, slot_begin[slot + 1] - row)});
-
-    threads_.for_each(
-        static_cast<std::int64_t>(tiles_.size()), [&](std::int64_t index, int thread) {
-            const Tile& tile = tiles_[static_cast<std::size_t>(index)];
-            const float* const gate_up_weight = slot_weights[static_cast<std::size_t>(tile.slot)];
-            const float* const down_weight = gate_up_weight + 2 * intermediate_size * hidden_size;
-            const auto num_rows = static_cast<std::size_t>(tile.num_rows);
-            const int num_padded = whole_groups(tile.num_rows);
-            const auto padded = static_cast<std::size_t>(num_padded);
-            std::vector<float>& space =
-                scratch(thread, padded * (2 * hidden_size + 3 * intermediate_size));
-            float* const x = space.data();
-            float* const gate_up = x + padded * hidden_size;
-            float* const activation = gate_up + padded * 2 * intermediate_size;
-            float* const y = activation + padded * intermediate_size;
-            for (std::size_t r = 0; r < num_rows; ++r) {
-                const auto row = static_cast<std::size_t>(tile.begin) + r;
-                const auto source =
-                    source_rows == nullptr ? row : static_cast<std::size_t>(source_rows[row]);
-                std::copy_n(input + source * hidden_size, hidden_size, x + r * hidden_size);
-            }
-            std::fill(x + num_rows * hidden_size, gate_up, 0.0F);
-            multiply<ColumnMajor>(gate_up_weight, x, num_padded, shape.hidden_size,
-                                  2 * shape.intermediate_size, gate_up);
-            swiglu(gate_up, num_padded, shape.intermediate_size, activation);
-            multiply<ColumnMajor>(down_weight, activation, num_padded, shape.intermediate_size,
-                                  shape.hidden_size, y);
-            std::copy_n(y, num_rows * hidden_size,
-                        output + static_cast<std::size_t>(tile.begin) * hidden_size);
-        });
-}
-
-void CpuBackend::combine(int num_tokens,
-                         const std::int32_t* tokens,
-                         int top_k,
-                         int hidden_size,
-                         const std::int32_t* rows,
-                         const float* weights,
-                         const float* expert_output,
-                         const float* shared_output,
-                         float* hidden) {
-    const auto size = static_cast<std::ptrdiff_t>(hidden_size);
-    constexpr int kTile = 64;
-    threads_.for_each((num_tokens + kTile - 1) / kTile, [&](std::int64_t tile) {
-        const std::int64_t last = std::min<std::int64_t>(num_tokens, (tile + 1) * kTile);
-        for (std::int64_t i = tile * kTile; i < last; ++i) {
-            float* const state = hidden + tokens[i] * size;
-            const float* const weight = weights + static_cast<std::ptrdiff_t>(tokens[i]) * top_k;
-            const std::int32_t* const row = rows + i * top_k;
-            for (int j = 0; j < top_k; ++j) {
-                const float* const y = expert_output + row[j] * size;
-                for (int d = 0; d < hidden_size; ++d)
-                    state[d] += weight[j] * y[d];
-            }
-            if (shared_output != nullptr)
-                for (int d = 0; d < hidden_size; ++d)
-                    state[d] += shared_output[i * size + d];
+        {
+            const MatrixTimer timer(of_thread_[static_cast<std::size_t>(thread)].other_work,
+                                    2.0 * num_rows * router.hidden_size * spec.num_experts);
+            multiply(router.weight, x, static_cast<int>(num_padded), router.hidden_size,
+                     spec.num_experts, logits);
+        }
+        for (std::size_t r = 0; r < static_cast<std::size_t>(num_rows); ++r) {
+            float* const row = logits + r * num_experts;
+            if (router.logit_bias != nullptr)
+                for (std::size_t e = 0; e < num_experts; ++e)
+                    row[e] += router.logit_bias[e];
+            select_experts(spec, row, router.bias, selection, expert_ids + (first + r) * top_k,
+                           weights + (first + r) * top_k,
+                           margins == nullptr ? nullptr : margins + first + r);
         }
     });
+}
+
+void CpuBackend::combine(std::span<const std::int32_t> tokens,
+                         const CombineArguments& arguments,
+                         float* hidden) {
+    const std::ptrdiff_t size = arguments.hidden_size;
+    const std::ptrdiff_t top_k = arguments.top_k;
+    for_row_tiles(threads_, static_cast<std::int64_t>(tokens.size()),
+                  [&](std::int64_t first, std::int64_t count) {
+                      for (std::int64_t i = first; i < first + count; ++i) {
+                          const std::int32_t token = tokens[static_cast<std::size_t>(i)];
+                          float* const state = hidden + token * size;
+                          for (std::ptrdiff_t j = 0; j < top_k; ++j) {
+                              const float weight = arguments.weights[token * top_k + j];
+                              const float* const y =
+                                  arguments.expert_output + arguments.rows[i * top_k + j] * size;
+                              for (std::ptrdiff_t d = 0; d < size; ++d)
+                                  state[d] += weight * y[d];
+                          }
+                          if (arguments.shared_output == nullptr)
+                              continue;
+                          const float gate = arguments.shared_gate == nullptr
+                                                 ? 1.0F
+                                                 : sigmoid_f32(arguments.shared_gate[i]);
+                          for (std::ptrdiff_t d = 0; d < size; ++d)
+                              state[d] += gate * arguments.shared_output[i * size + d];
+                      }
+                  });
 }
 
 }  // namespace eplb

@@ -105,6 +105,16 @@ MappedFile::~MappedFile() {
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
+void MappedFile::drop(std::span<const std::byte> part) {
+    // whole pages only: the ones at the edges may hold something else that is in use
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = reinterpret_cast<std::uintptr_t>(part.data());
+    const std::uintptr_t first = (begin + page - 1) / page * page;
+    const std::uintptr_t last = (begin + part.size()) / page * page;
+    if (first < last)
+        ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 PositionedFile::PositionedFile(const fs::path& path)
     : name_(path.string()), fd_(open_to_read(name_)), size_(size_of_regular_file(fd_, name_)) {}
 

@@ -24,6 +24,9 @@ class MappedFile {
 
     std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+    // Lets go of the memory behind a part of the file; it is read again when it is used again.
+    static void drop(std::span<const std::byte> part);
+
   private:
     const std::byte* data_ = nullptr;
     std::size_t size_ = 0;

@@ -9,28 +9,15 @@
 namespace eplb {
 namespace {
 
-std::vector<std::int32_t> parse_request(std::string_view line,
-                                        const std::string& where,
-                                        int vocab_size) {
-    const nlohmann::json request = nlohmann::json::parse(line, nullptr, false);
-    if (request.is_discarded())
-        throw Error(where + "is not JSON; a dataset holds one JSON object per line");
-    if (!request.is_object())
-        throw Error(where + "is no JSON object");
-    if (request.contains("samples") && request.contains("metadata"))
-        throw Error(where +
-                    "is a dataset in one document; write it again with "
-                    "prepare_dataset.py --stdout, which gives one request per line");
-    const char* const key = request.contains("input_ids") ? "input_ids" : "logits";
-    if (!request.contains(key) && request.contains("prompt"))
-        throw Error(where +
-                    "holds text in \"prompt\" but no \"input_ids\"; turn it into token ids "
-                    "with the model's own tokenizer first");
-    if (!request.contains(key) || !request[key].is_array())
-        throw Error(where + "has no list \"input_ids\"");
+std::vector<std::int32_t> parse_ids(const nlohmann::json& values,
+                                    const std::string& where,
+                                    const std::string& key,
+                                    int vocab_size) {
+    if (!values.is_array())
+        throw Error(where + "\"" + key + "\" is no list");
     std::vector<std::int32_t> token_ids;
-    token_ids.reserve(request[key].size());
-    for (const nlohmann::json& value : request[key]) {
+    token_ids.reserve(values.size());
+    for (const nlohmann::json& value : values) {
         if (!value.is_number_integer())
             throw Error(where + "\"" + key + "\" holds a " + value.type_name() +
                         ", not a token id");
@@ -44,6 +31,30 @@ std::vector<std::int32_t> parse_request(std::string_view line,
         token_ids.push_back(value.get<std::int32_t>());
     }
     return token_ids;
+}
+
+Request parse_request(std::string_view line, const std::string& where, int vocab_size) {
+    const nlohmann::json request = nlohmann::json::parse(line, nullptr, false);
+    if (request.is_discarded())
+        throw Error(where + "is not JSON; a dataset holds one JSON object per line");
+    if (!request.is_object())
+        throw Error(where + "is no JSON object");
+    if (request.contains("samples") && request.contains("metadata"))
+        throw Error(where +
+                    "is a dataset in one document; write it again with "
+                    "prepare_dataset.py --stdout, which gives one request per line");
+    const char* const key = request.contains("input_ids") ? "input_ids" : "logits";
+    if (!request.contains(key) && request.contains("prompt"))
+        throw Error(where +
+                    "holds text in \"prompt\" but no \"input_ids\"; turn it into token ids "
+                    "with scripts/tokenize_dataset.py MODEL_DIR prompts.jsonl > dataset.json");
+    if (!request.contains(key) || !request[key].is_array())
+        throw Error(where + "has no list \"input_ids\"");
+    Request parsed;
+    parsed.input_ids = parse_ids(request[key], where, key, vocab_size);
+    if (const auto output = request.find("output_ids"); output != request.end())
+        parsed.output_ids = parse_ids(*output, where, "output_ids", vocab_size);
+    return parsed;
 }
 
 }  // namespace
@@ -66,9 +77,9 @@ IterationTokens SyntheticTokens::next() {
     return tokens;
 }
 
-std::vector<std::vector<std::int32_t>> read_dataset(const std::string& path, int vocab_size) {
+std::vector<Request> read_dataset(const std::string& path, int vocab_size) {
     LineReader reader(path);
-    std::vector<std::vector<std::int32_t>> requests;
+    std::vector<Request> requests;
     while (const std::optional<std::string_view> line = reader.next()) {
         if (line->find_first_not_of(" \t\r") == std::string_view::npos)
             continue;
@@ -81,14 +92,12 @@ std::vector<std::vector<std::int32_t>> read_dataset(const std::string& path, int
     return requests;
 }
 
-DatasetTokens::DatasetTokens(const std::vector<std::vector<std::int32_t>>& requests,
-                             int ep_size,
-                             int tokens_per_rank)
+DatasetTokens::DatasetTokens(const std::vector<Request>& requests, int ep_size, int tokens_per_rank)
     : rank_tokens_(static_cast<std::size_t>(ep_size)),
       tokens_per_rank_(static_cast<std::size_t>(tokens_per_rank)) {
     for (std::size_t i = 0; i < requests.size(); ++i) {
         std::vector<std::int32_t>& tokens = rank_tokens_[i % rank_tokens_.size()];
-        tokens.insert(tokens.end(), requests[i].begin(), requests[i].end());
+        tokens.insert(tokens.end(), requests[i].input_ids.begin(), requests[i].input_ids.end());
     }
 }
 

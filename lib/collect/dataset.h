@@ -31,20 +31,24 @@ class SyntheticTokens final : public TokenSource {
     std::int64_t iteration_ = 0;
 };
 
-// Token ids of each request of a dataset as TensorRT-LLM's prepare_dataset.py --stdout writes it:
-// one JSON object per line, ids in "input_ids" (or "logits", its older name); other members are
-// ignored. Blank lines are skipped. Errors name the line: no JSON, text without ids, ids outside
-// [0, vocab_size), no request at all.
-std::vector<std::vector<std::int32_t>> read_dataset(const std::string& path, int vocab_size);
+// A prompt and, where it was recorded, the answer to it.
+struct Request {
+    std::vector<std::int32_t> input_ids;
+    std::vector<std::int32_t> output_ids;
+};
 
-// Requests dealt out to the ranks in turn; each rank takes its requests one after another,
+// The requests of a dataset as TensorRT-LLM's prepare_dataset.py --stdout writes it:
+// one JSON object per line, ids in "input_ids" (or "logits", its older name), those of a recorded
+// answer in "output_ids"; other members are ignored. Blank lines are skipped. Errors name the line:
+// no JSON, text without ids, ids outside [0, vocab_size), no request at all.
+std::vector<Request> read_dataset(const std::string& path, int vocab_size);
+
+// Prompts dealt out to the ranks in turn; each rank takes its requests one after another,
 // tokens_per_rank tokens an iteration, until all ranks have run dry. Ranks that end earlier have
 // fewer tokens or none.
 class DatasetTokens final : public TokenSource {
   public:
-    DatasetTokens(const std::vector<std::vector<std::int32_t>>& requests,
-                  int ep_size,
-                  int tokens_per_rank);
+    DatasetTokens(const std::vector<Request>& requests, int ep_size, int tokens_per_rank);
     IterationTokens next() override;
 
   private:

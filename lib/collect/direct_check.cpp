@@ -26,7 +26,8 @@ Vector rms_norm(std::span<const float> hidden, const std::vector<float>& norm) {
     double square = 0;
     for (const float h : hidden)
         square += static_cast<double>(h) * h;
-    const double factor = 1 / std::sqrt(square / static_cast<double>(hidden.size()) + 1e-6);
+    const double factor =
+        1 / std::sqrt(square / static_cast<double>(hidden.size()) + SyntheticModel::kNormEpsilon);
     Vector x(hidden.size());
     for (std::size_t i = 0; i < x.size(); ++i)
         x[i] = hidden[i] * factor * norm[i];
@@ -39,15 +40,6 @@ Vector product(std::span<const float> matrix, const Vector& x) {
     for (std::size_t r = 0; r < y.size(); ++r)
         for (std::size_t i = 0; i < x.size(); ++i)
             y[r] += matrix[r * x.size() + i] * x[i];
-    return y;
-}
-
-// x [rows] times matrix [rows][columns]
-Vector product(const Vector& x, std::span<const float> matrix) {
-    Vector y(matrix.size() / x.size());
-    for (std::size_t r = 0; r < x.size(); ++r)
-        for (std::size_t i = 0; i < y.size(); ++i)
-            y[i] += x[r] * matrix[r * y.size() + i];
     return y;
 }
 
@@ -131,11 +123,11 @@ void add_mlp(std::span<const float> weights,
              Vector& y) {
     const auto width = static_cast<std::size_t>(shape.intermediate_size);
     const std::size_t gate_up_size = 2 * width * x.size();
-    const Vector gate_up = product(x, weights.first(gate_up_size));
+    const Vector gate_up = product(weights.first(gate_up_size), x);
     Vector activation(width);
     for (std::size_t i = 0; i < width; ++i)
         activation[i] = gate_up[i] * sigmoid(gate_up[i]) * gate_up[width + i];
-    const Vector out = product(activation, weights.subspan(gate_up_size));
+    const Vector out = product(weights.subspan(gate_up_size), activation);
     for (std::size_t i = 0; i < y.size(); ++i)
         y[i] += weight * out[i];
 }

@@ -52,7 +52,7 @@ LayerSlots::LayerSlots(const SyntheticModel& model, int layer, Placement placeme
     for (std::size_t slot = 0; slot < placement_.expert_ids.size(); ++slot) {
         const std::span<float> weights =
             std::span(weights_).subspan(slot * expert_size_, expert_size_);
-        slot_weights_.push_back(weights.data());
+        slot_weights_.push_back(model.expert_shape().view(weights.data()));
         const auto first =
             static_cast<std::size_t>(router_.replica_slots(placement_.expert_ids[slot]).front());
         if (first < slot)

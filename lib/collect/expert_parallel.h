@@ -57,7 +57,7 @@ class LayerSlots {
 
     const Placement& placement() const { return placement_; }
     const SlotRouter& router() const { return router_; }
-    std::span<const float* const> slot_weights() const { return slot_weights_; }  // [num_slots]
+    std::span<const MlpWeights> slot_weights() const { return slot_weights_; }  // [num_slots]
 
     // Moves weights between slots until they match `placement` (same shape). Every expert must
     // stand somewhere now. Returns how many slots changed.
@@ -68,7 +68,7 @@ class LayerSlots {
     Placement placement_;
     SlotRouter router_;
     std::vector<float> weights_;  // [num_slots][expert_size]
-    std::vector<const float*> slot_weights_;
+    std::vector<MlpWeights> slot_weights_;
 };
 
 }  // namespace eplb

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <string>
 
-#include "lib/base/error.h"
+#include "lib/collect/initial_placement.h"
 #include "lib/report/load_summary.h"
 
 namespace eplb {
@@ -33,54 +33,6 @@ class StageTimer {
     double& seconds_;
     TimePoint start_;
 };
-
-// where the experts of a layer stand at the start
-Placement initial_placement(const MoeModelConfig& model,
-                            const Harness::Options& options,
-                            int layer) {
-    const int num_experts = model.router.num_experts;
-    const int num_slots = options.config ? options.config->num_slots : num_experts;
-    const int slots_per_rank = num_slots / options.ep_size;
-    if (!options.config || options.config->initial_global_assignments.empty())
-        return default_placement(num_experts, options.ep_size, slots_per_rank);
-    const int layer_id = model.layers[static_cast<std::size_t>(layer)];
-    const std::string subject =
-        "the load balancer config, layer " + std::to_string(layer_id) + ": ";
-    const auto found = options.config->initial_global_assignments.find(layer_id);
-    if (found == options.config->initial_global_assignments.end())
-        throw Error(subject +
-                    "has no assignment; make the config from statistics of this model, or add "
-                    "the layer with eplb-gen --fill_layers");
-    if (found->second.size() != static_cast<std::size_t>(num_slots))
-        throw Error(subject + std::to_string(found->second.size()) +
-                    " entries where num_slots is " + std::to_string(num_slots));
-    try {
-        covering_replica_counts(found->second, num_experts);
-    } catch (const Error& error) {
-        throw Error(subject + error.what());
-    }
-    return {options.ep_size, slots_per_rank, found->second};
-}
-
-void check_options(const MoeModelConfig& model, const Harness::Options& options) {
-    const int num_experts = model.router.num_experts;
-    const std::string on_ranks = " on " + std::to_string(options.ep_size) + " ranks";
-    if (!options.config) {
-        if (num_experts % options.ep_size != 0)
-            throw UsageError(
-                std::to_string(num_experts) + " experts" + on_ranks +
-                ": not the same number on each; choose an ep_size that divides the "
-                "experts, or give a load balancer config with a num_slots that it divides");
-        return;
-    }
-    const int num_slots = options.config->num_slots;
-    if (num_slots % options.ep_size != 0)
-        throw Error(std::to_string(num_slots) + " slots" + on_ranks +
-                    ": num_slots must be a multiple of ep_size");
-    if (num_slots < num_experts)
-        throw Error("num_slots " + std::to_string(num_slots) + " is below the model's " +
-                    std::to_string(num_experts) + " experts");
-}
 
 template <typename T>
 void resize_at_least(std::vector<T>& values, std::size_t size) {
@@ -115,11 +67,12 @@ Harness::Harness(const SyntheticModel& model,
       threads_(threads),
       num_slots_(options.config ? options.config->num_slots : model.config().router.num_experts) {
     const MoeModelConfig& config = model.config();
-    check_options(config, options);
+    check_deployment(config, options.ep_size, options.config);
     std::vector<std::optional<LayerSlots>> made(config.layers.size());
     threads.for_each(config.num_layers(), [&](std::int64_t index) {
         const int layer = static_cast<int>(index);
-        const Placement placement = initial_placement(config, options, layer);
+        const Placement placement =
+            initial_placement(config, layer, options.ep_size, options.config);
         made[static_cast<std::size_t>(index)].emplace(model, layer, placement);
     });
     for (std::optional<LayerSlots>& layer : made)
@@ -207,10 +160,12 @@ void Harness::route_layer(int layer, const IterationTokens& tokens) {
     backend_.route({.spec = &spec,
                     .hidden_size = model_.config().hidden_size,
                     .norm = router.norm.data(),
+                    .epsilon = SyntheticModel::kNormEpsilon,
                     .weight = router.weight.data(),
+                    .logit_bias = nullptr,
                     .bias = router.bias.empty() ? nullptr : router.bias.data()},
                    tokens.num_tokens(), hidden_.data(), normalized_.data(), expert_ids_.data(),
-                   weights_.data());
+                   weights_.data(), nullptr);
     const SlotRouter& slot_router = slots_[static_cast<std::size_t>(layer)].router();
     std::vector<double> count_seconds(static_cast<std::size_t>(options_.ep_size));
     threads_.for_each(options_.ep_size, [&](std::int64_t index) {
@@ -253,15 +208,16 @@ void Harness::compute_chunk(int layer) {
     const bool has_shared = !shared_experts_.empty();
     {
         const StageTimer timer(times_, StageTimes::experts);
-        backend_.grouped_mlp(
-            model_.expert_shape(), slots_[static_cast<std::size_t>(layer)].slot_weights(),
-            plan_.slot_begin, plan_.source_rows.data(), normalized_.data(), expert_output_.data());
+        backend_.grouped_mlp(slots_[static_cast<std::size_t>(layer)].slot_weights(),
+                             plan_.slot_begin, plan_.source_rows.data(), normalized_.data(),
+                             expert_output_.data());
         if (has_shared) {
             resize_at_least(shared_output_, chunk_tokens_.size() * hidden_size);
-            const float* const weights = shared_experts_[static_cast<std::size_t>(layer)].data();
+            const MlpWeights weights =
+                model_.shared_shape().view(shared_experts_[static_cast<std::size_t>(layer)].data());
             const std::int32_t begin[] = {0, num_tokens};
-            backend_.grouped_mlp(model_.shared_shape(), {&weights, 1}, begin, chunk_tokens_.data(),
-                                 normalized_.data(), shared_output_.data());
+            backend_.grouped_mlp({&weights, 1}, begin, chunk_tokens_.data(), normalized_.data(),
+                                 shared_output_.data());
         }
     }
     peak_expert_buffer_bytes_ =
@@ -269,9 +225,15 @@ void Harness::compute_chunk(int layer) {
                  (expert_output_.size() + shared_output_.size()) * sizeof(float) +
                      (plan_.rows.size() + plan_.source_rows.size()) * sizeof(std::int32_t));
     const StageTimer timer(times_, StageTimes::combine);
-    backend_.combine(num_tokens, chunk_tokens_.data(), top_k, config.hidden_size, plan_.rows.data(),
-                     weights_.data(), expert_output_.data(),
-                     has_shared ? shared_output_.data() : nullptr, hidden_.data());
+    backend_.combine(chunk_tokens_,
+                     {.top_k = top_k,
+                      .hidden_size = config.hidden_size,
+                      .rows = plan_.rows.data(),
+                      .weights = weights_.data(),
+                      .expert_output = expert_output_.data(),
+                      .shared_output = has_shared ? shared_output_.data() : nullptr,
+                      .shared_gate = nullptr},
+                     hidden_.data());
 }
 
 void Harness::balance_layer(std::int64_t iteration, int layer) {

@@ -50,6 +50,17 @@ void Recorder::record(const IterationCounts& counts, const IterationTokens& toke
     ++num_recorded_;
 }
 
+void Recorder::record(ExpertStatistics statistics, std::optional<RoutedIds> routed_ids) {
+    num_recorded_ = statistics.num_iterations;
+    if (stream_) {
+        for (int iteration = 0; iteration < statistics.num_iterations; ++iteration)
+            stream_->write_iteration(statistics, iteration);
+    } else {
+        statistics_ = std::move(statistics);
+        routed_ids_ = std::move(routed_ids);
+    }
+}
+
 void Recorder::keep_ids(const IterationCounts& counts, const IterationTokens& tokens) {
     const auto top_k = static_cast<std::size_t>(routed_ids_->top_k);
     const std::size_t layer_size = static_cast<std::size_t>(tokens.num_tokens()) * top_k;

@@ -32,6 +32,9 @@ class Recorder {
     // counts.slot_ids.
     void record(const IterationCounts& counts, const IterationTokens& tokens);
 
+    // All iterations at once, instead.
+    void record(ExpertStatistics statistics, std::optional<RoutedIds> routed_ids);
+
     // Writes what has been recorded, if anything has been.
     void finish();
 

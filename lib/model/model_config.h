@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/model/router.h"
+#include "lib/model/weight_matrix.h"
 
 namespace eplb {
 
@@ -23,9 +24,8 @@ struct MoeModelConfig {
     int num_layers() const { return static_cast<int>(layers.size()); }
 };
 
-// One MLP with SwiGLU: down(silu(gate x) * (up x)). Its weights are one block: [hidden_size][2 *
-// intermediate_size], of which the first half of the columns is gate and the second up, then down
-// [intermediate_size][hidden_size]. Inputs are rows: matrix products pack that layout fastest.
+// One MLP with SwiGLU: down(silu(gate x) * (up x)). Its weights are one block, row-major: gate and
+// up [intermediate_size][hidden_size], then down [hidden_size][intermediate_size].
 struct ExpertShape {
     int hidden_size = 0;
     int intermediate_size = 0;
@@ -33,6 +33,23 @@ struct ExpertShape {
     std::size_t num_weights() const {
         return 3 * static_cast<std::size_t>(hidden_size) *
                static_cast<std::size_t>(intermediate_size);
+    }
+
+    // The three matrices of such a block.
+    MlpWeights view(const float* weights) const {
+        const auto matrix = [&](int rows, int columns) {
+            const WeightMatrix made = {.type = WeightType::f32,
+                                       .num_rows = rows,
+                                       .num_columns = columns,
+                                       .data = reinterpret_cast<const std::byte*>(weights)};
+            weights += num_weights() / 3;
+            return made;
+        };
+        MlpWeights mlp;
+        mlp.gate = matrix(intermediate_size, hidden_size);
+        mlp.up = matrix(intermediate_size, hidden_size);
+        mlp.down = matrix(hidden_size, intermediate_size);
+        return mlp;
     }
 };
 

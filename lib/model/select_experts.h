@@ -163,14 +163,46 @@ inline void softmax_weights(const RouterSpec& spec,
 
 }  // namespace detail
 
+namespace detail {
+
+// By how much a selection was decided, once take_top_k() has taken the chosen experts out: the last
+// one chosen against the best one that was not, and with groups the last one kept against the best
+// one dropped, whichever is closer.
+inline float selection_margin(const RouterSpec& spec,
+                              const float* choice,
+                              const SelectionScratch& scratch,
+                              std::int32_t last_expert) {
+    float margin = std::numeric_limits<float>::infinity();
+    const std::int64_t next =
+        *std::max_element(scratch.block_best.begin(), scratch.block_best.end());
+    if (next != SelectionScratch::kNone)
+        margin = choice[last_expert] - choice[0x7fffffff - (next & 0x7fffffff)];
+    if (spec.num_groups > spec.top_groups) {
+        const float* const scores = scratch.group_scores.data();
+        float kept = std::numeric_limits<float>::infinity();
+        float dropped = -kept;
+        for (int g = 0; g < spec.num_groups; ++g)
+            if (is_among_best(scores, spec.num_groups, g, spec.top_groups))
+                kept = std::min(kept, scores[g]);
+            else
+                dropped = std::max(dropped, scores[g]);
+        margin = std::min(margin, kept - dropped);
+    }
+    return margin;
+}
+
+}  // namespace detail
+
 // One token: logits and bias [num_experts] (bias unused without has_bias), expert_ids and weights
-// [top_k], best expert first.
+// [top_k], best expert first. margin, unless null: by how much the choice was decided, in units of
+// what is ranked (logits for softmax, else score + bias); infinite where all were chosen.
 inline void select_experts(const RouterSpec& spec,
                            const float* logits,
                            const float* bias,
                            SelectionScratch& scratch,
                            std::int32_t* expert_ids,
-                           float* weights) {
+                           float* weights,
+                           float* margin = nullptr) {
     const int num_experts = spec.num_experts;
     const float* const scores = scratch.scores.data();
     selection_scores(spec, logits, scratch.scores.data());
@@ -194,6 +226,8 @@ inline void select_experts(const RouterSpec& spec,
                 std::fill_n(keys + g * group_size, group_size, SelectionScratch::kNone);
     }
     detail::take_top_k(scratch, spec.top_k, expert_ids);
+    if (margin != nullptr)
+        *margin = detail::selection_margin(spec, choice, scratch, expert_ids[spec.top_k - 1]);
 
     if (spec.score_function == ScoreFunction::softmax) {
         detail::softmax_weights(spec, logits, expert_ids, weights);

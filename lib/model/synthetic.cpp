@@ -78,13 +78,24 @@ void fill_normal(std::span<float> values, std::uint64_t key, float scale) {
         values[i] = scale * normal_at(key, i);
 }
 
+// Values are drawn input by input: rows of [hidden_size][gate and up], then of
+// [intermediate_size][hidden_size], each stored transposed.
 void fill_expert(std::span<float> weights, const ExpertShape& shape, std::uint64_t key) {
     assert(weights.size() == shape.num_weights());
-    const std::size_t num_gate_up = weights.size() / 3 * 2;
-    fill_normal(weights.first(num_gate_up), combine_keys(key, 0),
-                1.0F / std::sqrt(static_cast<float>(shape.hidden_size)));
-    fill_normal(weights.subspan(num_gate_up), combine_keys(key, 1),
-                kOutputStrength / std::sqrt(static_cast<float>(shape.intermediate_size)));
+    const auto hidden = static_cast<std::size_t>(shape.hidden_size);
+    const auto width = static_cast<std::size_t>(shape.intermediate_size);
+    const auto fill_transposed = [](std::span<float> matrix, std::size_t num_inputs,
+                                    std::uint64_t of_matrix, float scale) {
+        const std::size_t num_outputs = matrix.empty() ? 0 : matrix.size() / num_inputs;
+        for (std::size_t output = 0; output < num_outputs; ++output)
+            for (std::size_t input = 0; input < num_inputs; ++input)
+                matrix[output * num_inputs + input] =
+                    scale * normal_at(of_matrix, input * num_outputs + output);
+    };
+    fill_transposed(weights.first(2 * width * hidden), hidden, combine_keys(key, 0),
+                    1.0F / std::sqrt(static_cast<float>(shape.hidden_size)));
+    fill_transposed(weights.subspan(2 * width * hidden), width, combine_keys(key, 1),
+                    kOutputStrength / std::sqrt(static_cast<float>(shape.intermediate_size)));
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ class SyntheticModel {
   public:
     static constexpr int kNumTopics = 8;
     static constexpr int kMinHiddenSize = 16;
+    static constexpr float kNormEpsilon = 1e-6F;  // of the norm before the router
 
     SyntheticModel(const Preset& preset, std::uint64_t seed, ThreadPool& threads);
 

@@ -6,10 +6,17 @@ using test::TemporaryFolder;
 
 namespace {
 
-std::vector<std::vector<std::int32_t>> read(const std::string& content) {
+std::vector<Request> read_requests(const std::string& content) {
     const TemporaryFolder folder;
     test::write_text(folder / "dataset.json", content);
     return read_dataset(folder / "dataset.json", 100);
+}
+
+std::vector<std::vector<std::int32_t>> read(const std::string& content) {
+    std::vector<std::vector<std::int32_t>> prompts;
+    for (const Request& request : read_requests(content))
+        prompts.push_back(request.input_ids);
+    return prompts;
 }
 
 std::string error_of(const std::string& content) {
@@ -33,6 +40,15 @@ TEST_CASE("lines as prepare_dataset.py writes them are read") {
           std::vector<std::vector<std::int32_t>>{{1, 2, 99}, {5}, {}});
 }
 
+TEST_CASE("recorded answers are read") {
+    const std::vector<Request> requests = read_requests(
+        "{\"input_ids\":[1,2],\"output_ids\":[3,4],\"output_tokens\":2}\n{\"input_ids\":[5]}\n");
+    CHECK(requests[0].output_ids == std::vector<std::int32_t>{3, 4});
+    CHECK(requests[1].output_ids.empty());
+    check_error("{\"input_ids\":[1],\"output_ids\":[100]}\n", "line 1: ", "token id 100");
+    check_error("{\"input_ids\":[1],\"output_ids\":3}\n", "line 1: ", "\"output_ids\" is no list");
+}
+
 TEST_CASE("what is wrong with a dataset is said with its line") {
     check_error("", "", "holds no request");
     check_error("{\"input_ids\":[1]}\n{\"input_ids\":[1,", "line 2: ", "is not JSON");
@@ -45,7 +61,8 @@ TEST_CASE("what is wrong with a dataset is said with its line") {
                 "line 1: ", "not a token id");
     check_error("{\"input_ids\":7}\n", "line 1: ", "no list \"input_ids\"");
     check_error("{\"task_id\":0}\n", "line 1: ", "no list \"input_ids\"");
-    check_error("{\"prompt\":\"hello\",\"output_tokens\":3}\n", "line 1: ", "tokenizer");
+    check_error("{\"prompt\":\"hello\",\"output_tokens\":3}\n",
+                "line 1: ", "scripts/tokenize_dataset.py MODEL_DIR prompts.jsonl > dataset.json");
     check_error("{\"metadata\":{},\"samples\":[]}\n", "line 1: ", "--stdout");
     CHECK(test::error_of([] { read_dataset("no/such/file", 10); }).find("no/such/file") == 0);
 }
@@ -61,7 +78,7 @@ TEST_CASE("a dataset cut off at any byte is an error or ends at a whole line") {
 }
 
 TEST_CASE("ranks take requests in turn, and iterations end when all have run dry") {
-    DatasetTokens source({{1, 2, 3}, {10}, {4, 5}, {}, {6}}, 2, 2);
+    DatasetTokens source({{{1, 2, 3}, {}}, {{10}, {}}, {{4, 5}, {}}, {}, {{6}, {}}}, 2, 2);
     // rank 0: 1 2 3 4 5 6; rank 1: 10
     IterationTokens tokens = source.next();
     CHECK(tokens.token_ids == std::vector<std::int32_t>{1, 2, 10});

@@ -226,7 +226,7 @@ TEST_CASE("ranks without tokens take part") {
     CpuBackend backend(threads);
     const SyntheticModel model(small_preset(), 1, threads);
     Harness harness(model, {.ep_size = 4, .max_num_tokens = 2, .config = {}}, backend, threads);
-    DatasetTokens source({{1, 2, 3}, {}, {4}}, 4, 8);
+    DatasetTokens source({{{1, 2, 3}, {}}, {}, {{4}, {}}}, 4, 8);
     const IterationCounts& counts = harness.run(0, source.next());
     CHECK(std::accumulate(counts.counts.begin(), counts.counts.end(), std::int64_t{0}) ==
           4 * 4 * 8);

@@ -1,167 +1,142 @@
 #include <cmath>
-#include <random>
+#include <cstddef>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "tests/catch.h"
-
-namespace {
+#include "tests/kernels/kernel_support.h"
+#include "tests/model/stored_matrix.h"
 
 using namespace eplb;
+using namespace eplb::test;
 
-std::vector<float> random_values(std::size_t size, unsigned seed) {
-    std::mt19937 generator(seed);
-    std::normal_distribution<float> normal;
-    std::vector<float> values(size);
-    for (float& value : values)
-        value = normal(generator);
-    return values;
-}
-
-// down(silu(gate x) * (up x)) in double
-std::vector<double> mlp(const float* weights, const ExpertShape& shape, const float* x) {
-    const int h = shape.hidden_size;
-    const int m = shape.intermediate_size;
-    std::vector<double> activation(static_cast<std::size_t>(m));
-    for (int i = 0; i < m; ++i) {
-        double gate = 0;
-        double up = 0;
-        for (int d = 0; d < h; ++d) {
-            gate += static_cast<double>(weights[d * 2 * m + i]) * x[d];
-            up += static_cast<double>(weights[d * 2 * m + m + i]) * x[d];
-        }
-        activation[static_cast<std::size_t>(i)] = gate / (1 + std::exp(-gate)) * up;
-    }
-    std::vector<double> y(static_cast<std::size_t>(h));
-    for (int d = 0; d < h; ++d)
-        for (int i = 0; i < m; ++i)
-            y[static_cast<std::size_t>(d)] +=
-                weights[(2 * m * h) + i * h + d] * activation[static_cast<std::size_t>(i)];
-    return y;
-}
-
-std::vector<float> run_mlp(CpuBackend& backend,
-                           const ExpertShape& shape,
-                           const std::vector<float>& weights,
-                           const std::vector<float>& input,
-                           const std::vector<std::int32_t>& rows) {
-    std::vector<float> output(rows.size() * static_cast<std::size_t>(shape.hidden_size));
-    const float* const slot = weights.data();
-    const std::int32_t begin[] = {0, static_cast<std::int32_t>(rows.size())};
-    backend.grouped_mlp(shape, {&slot, 1}, begin, rows.data(), input.data(), output.data());
-    return output;
-}
-
-}  // namespace
-
-TEST_CASE("grouped_mlp agrees with plain loops for all sizes and tails") {
+TEST_CASE("embed gives the rows of the tokens, of every type") {
     ThreadPool threads(2);
     CpuBackend backend(threads);
-    for (const ExpertShape shape : {ExpertShape{16, 1}, {17, 3}, {64, 16}, {40, 100}, {300, 24}}) {
-        for (const int num_rows : {1, 2, 7, 8, 9, 127, 128, 129, 260}) {
-            const auto h = static_cast<std::size_t>(shape.hidden_size);
-            // three slots: some rows, none, the rest; input rows in reverse
-            const std::vector<std::int32_t> begin = {0, num_rows / 3, num_rows / 3, num_rows};
-            std::vector<std::vector<float>> weights;
-            std::vector<const float*> slots;
-            for (unsigned s = 0; s < 3; ++s) {
-                weights.push_back(random_values(shape.num_weights(), s));
-                for (float& weight : weights.back())
-                    weight *= 0.1F;
-            }
-            for (const auto& slot : weights)
-                slots.push_back(slot.data());
-            const std::vector<float> input =
-                random_values(static_cast<std::size_t>(num_rows) * h, 9);
-            std::vector<std::int32_t> source;
-            for (int r = 0; r < num_rows; ++r)
-                source.push_back(num_rows - 1 - r);
-            std::vector<float> output(input.size());
-            backend.grouped_mlp(shape, slots, begin, source.data(), input.data(), output.data());
-            for (std::size_t r = 0; r < static_cast<std::size_t>(num_rows); ++r) {
-                const std::size_t slot = static_cast<int>(r) < begin[1] ? 0 : 2;
-                const std::vector<double> expected =
-                    mlp(slots[slot], shape, input.data() + static_cast<std::size_t>(source[r]) * h);
-                for (std::size_t d = 0; d < h; ++d)
-                    REQUIRE(output[r * h + d] == Approx(expected[d]).epsilon(1e-4).margin(1e-5));
-            }
-        }
+    for (const WeightType type : kWeightTypes) {
+        const StoredMatrix table(type, 300, 96, 1);
+        std::vector<std::int32_t> ids;
+        for (int i = 0; i < 150; ++i)
+            ids.push_back(i * 77 % 300);
+        std::vector<float> output(ids.size() * 96);
+        backend.embed(table.view(), ids, output.data());
+        for (std::size_t i = 0; i < ids.size(); ++i)
+            for (int c = 0; c < 96; ++c)
+                REQUIRE(output[i * 96 + static_cast<std::size_t>(c)] ==
+                        static_cast<float>(table.value(ids[i], c)));
     }
 }
 
-TEST_CASE("a row's result has the same bits in any company and at any place") {
-    ThreadPool one(1);
-    ThreadPool three(3);
-    CpuBackend backend(one);
-    CpuBackend parallel(three);
-    for (const ExpertShape shape : {ExpertShape{16, 1}, {37, 5}, {64, 16}, {2048, 40}}) {
-        const auto h = static_cast<std::size_t>(shape.hidden_size);
-        constexpr int kNumRows = 300;
-        const std::vector<float> weights = random_values(shape.num_weights(), 1);
-        const std::vector<float> input = random_values(kNumRows * h, 2);
-        std::vector<std::int32_t> all(kNumRows);
-        for (int r = 0; r < kNumRows; ++r)
-            all[static_cast<std::size_t>(r)] = r;
-        const std::vector<float> together = run_mlp(backend, shape, weights, input, all);
-        CHECK(run_mlp(parallel, shape, weights, input, all) == together);
-        for (const int row : {0, 1, 5, 127, 128, 255, 299})
-            for (const std::vector<std::int32_t>& company :
-                 {std::vector<std::int32_t>{row}, {3, row}, {1, 2, 3, 4, 5, 6, 7, 8, row}}) {
-                const std::vector<float> apart = run_mlp(backend, shape, weights, input, company);
-                for (std::size_t d = 0; d < h; ++d)
-                    REQUIRE(apart[apart.size() - h + d] ==
-                            together[static_cast<std::size_t>(row) * h + d]);
-            }
-    }
-}
-
-TEST_CASE("route normalizes and selects each token by itself") {
+TEST_CASE("rms_norm normalizes rows, in place and with strides") {
     ThreadPool threads(2);
     CpuBackend backend(threads);
-    const RouterSpec spec = {
-        .score_function = ScoreFunction::softmax, .num_experts = 24, .top_k = 3};
-    constexpr int kHidden = 20;
-    constexpr int kNumTokens = 131;
-    const std::vector<float> weight = random_values(24 * kHidden, 3);
-    const std::vector<float> norm = random_values(kHidden, 4);
-    const std::vector<float> hidden = random_values(kNumTokens * kHidden, 5);
-    const Backend::RouterArguments router = {&spec, kHidden, norm.data(), weight.data(), nullptr};
-    std::vector<float> normalized(hidden.size());
-    std::vector<std::int32_t> ids(kNumTokens * 3);
-    std::vector<float> weights(ids.size());
-    backend.route(router, kNumTokens, hidden.data(), normalized.data(), ids.data(), weights.data());
-    for (int t = 0; t < kNumTokens; ++t) {
-        double square = 0;
-        for (int d = 0; d < kHidden; ++d)
-            square += std::pow(hidden[static_cast<std::size_t>(t * kHidden + d)], 2.0);
-        std::vector<double> x(kHidden);
-        for (int d = 0; d < kHidden; ++d) {
-            const auto i = static_cast<std::size_t>(t * kHidden + d);
-            x[static_cast<std::size_t>(d)] =
-                hidden[i] / std::sqrt(square / kHidden + 1e-6) * norm[static_cast<std::size_t>(d)];
-            REQUIRE(normalized[i] == Approx(x[static_cast<std::size_t>(d)]).epsilon(1e-5));
+    for (const int size : {1, 3, 4, 17, 64, 2051}) {
+        constexpr int kRows = 70;
+        const int input_stride = size + 5;
+        const int output_stride = size + 2;
+        const std::vector<float> input =
+            random_values(static_cast<std::size_t>(kRows * input_stride), 1);
+        const std::vector<float> weight = random_values(static_cast<std::size_t>(size), 2);
+        std::vector<float> output(static_cast<std::size_t>(kRows * output_stride), 7.0F);
+        backend.rms_norm({weight.data(), size, 1e-3F, input_stride, output_stride}, kRows,
+                         input.data(), output.data());
+        std::vector<float> in_place = input;
+        backend.rms_norm({weight.data(), size, 1e-3F, input_stride, input_stride}, kRows,
+                         in_place.data(), in_place.data());
+        for (int row = 0; row < kRows; ++row) {
+            const float* const x = input.data() + row * input_stride;
+            const float* const y = output.data() + row * output_stride;
+            const float* const z = in_place.data() + row * input_stride;
+            double square = 0;
+            for (int i = 0; i < size; ++i)
+                square += static_cast<double>(x[i]) * x[i];
+            const double factor = 1 / std::sqrt(square / size + 1e-3);
+            for (int i = 0; i < size; ++i) {
+                REQUIRE(y[i] == Approx(x[i] * factor * weight[static_cast<std::size_t>(i)])
+                                    .epsilon(1e-6)
+                                    .margin(1e-30));
+                REQUIRE(z[i] == y[i]);
+            }
+            // what lies between rows is left alone
+            REQUIRE(y[size] == 7.0F);
+            REQUIRE(z[size] == x[size]);
         }
-        int num_better = 0;  // experts with a larger logit than the last chosen one
-        const auto logit = [&](int e) {
-            double sum = 0;
-            for (int d = 0; d < kHidden; ++d)
-                sum += weight[static_cast<std::size_t>(e * kHidden + d)] *
-                       x[static_cast<std::size_t>(d)];
-            return sum;
-        };
-        for (int e = 0; e < 24; ++e)
-            num_better += logit(e) > logit(ids[static_cast<std::size_t>(t * 3 + 2)]) ? 1 : 0;
-        REQUIRE(num_better == 2);
+    }
+}
 
-        std::vector<float> alone(kHidden);
-        std::vector<std::int32_t> alone_ids(3);
-        std::vector<float> alone_weights(3);
-        backend.route(router, 1, hidden.data() + t * kHidden, alone.data(), alone_ids.data(),
-                      alone_weights.data());
-        for (std::size_t j = 0; j < 3; ++j) {
-            REQUIRE(alone_ids[j] == ids[static_cast<std::size_t>(t) * 3 + j]);
-            REQUIRE(alone_weights[j] == weights[static_cast<std::size_t>(t) * 3 + j]);
-        }
+TEST_CASE("rms_norm of zeros is zero, and of huge values finite") {
+    ThreadPool threads(1);
+    CpuBackend backend(threads);
+    const std::vector<float> weight(8, 1.0F);
+    std::vector<float> values = {0, 0, 0, 0, 0, 0, 0, 0, 1e18F, 0, 0, 0, 0, 0, 0, -1e18F};
+    backend.rms_norm({weight.data(), 8, 1e-6F, 8, 8}, 2, values.data(), values.data());
+    for (std::size_t i = 0; i < 8; ++i)
+        CHECK(values[i] == 0);
+    CHECK(values[8] == Approx(2));
+    CHECK(values[15] == Approx(-2));
+}
+
+TEST_CASE("clamp cuts on both sides") {
+    ThreadPool threads(2);
+    CpuBackend backend(threads);
+    std::vector<float> values = random_values(200001, 1);
+    std::vector<float> expected = values;
+    for (float& value : expected)
+        value = value > 0.5F ? 0.5F : value < -0.5F ? -0.5F : value;
+    backend.clamp(0.5F, static_cast<std::int64_t>(values.size()), values.data());
+    CHECK(values == expected);
+}
+
+TEST_CASE("rotate turns the pairs of the rotary part and leaves the rest alone") {
+    ThreadPool threads(2);
+    CpuBackend backend(threads);
+    struct Case {
+        bool interleaved;
+        int rotary_size;
+        int head_stride;
+        int offset;
+    };
+    // whole heads, the front part of heads, the back part (as DeepSeek's queries)
+    for (const Case& c : {Case{false, 16, 16, 0},
+                          {true, 16, 16, 0},
+                          {false, 6, 16, 0},
+                          {true, 6, 16, 10},
+                          {false, 6, 17, 11},
+                          {true, 2, 3, 1}}) {
+        constexpr int kHeads = 3;
+        const int row_stride = kHeads * c.head_stride + 4;
+        std::vector<std::int32_t> positions;
+        for (int i = 0; i < 70; ++i)
+            positions.push_back(i * i * 31);
+        std::vector<float> frequencies;
+        for (int pair = 0; pair < c.rotary_size / 2; ++pair)
+            frequencies.push_back(std::pow(100.0F, -static_cast<float>(pair) / 8));
+        const std::vector<float> before =
+            random_values(positions.size() * static_cast<std::size_t>(row_stride), 1);
+        std::vector<float> values = before;
+        backend.rotate({frequencies.data(), c.rotary_size, 1.25F, c.interleaved, kHeads,
+                        c.head_stride, c.offset, row_stride},
+                       positions, values.data());
+        std::vector<double> expected(before.begin(), before.end());
+        for (std::size_t row = 0; row < positions.size(); ++row)
+            for (int head = 0; head < kHeads; ++head)
+                for (int pair = 0; pair < c.rotary_size / 2; ++pair) {
+                    const auto start = row * static_cast<std::size_t>(row_stride) +
+                                       static_cast<std::size_t>(head * c.head_stride + c.offset);
+                    const int half = c.rotary_size / 2;
+                    const auto a =
+                        start + static_cast<std::size_t>(c.interleaved ? 2 * pair : pair);
+                    const auto b = a + static_cast<std::size_t>(c.interleaved ? 1 : half);
+                    // the product is fp32's
+                    const float angle = static_cast<float>(positions[row]) *
+                                        frequencies[static_cast<std::size_t>(pair)];
+                    const double cosine = 1.25 * std::cos(static_cast<double>(angle));
+                    const double sine = 1.25 * std::sin(static_cast<double>(angle));
+                    expected[a] = before[a] * cosine - before[b] * sine;
+                    expected[b] = before[b] * cosine + before[a] * sine;
+                }
+        for (std::size_t i = 0; i < values.size(); ++i)
+            REQUIRE(values[i] == Approx(expected[i]).epsilon(1e-6).margin(1e-6));
     }
 }
 
@@ -174,10 +149,88 @@ TEST_CASE("combine adds weighted rows and the shared output to the tokens of its
     const std::vector<float> output = {1, 2, 10, 20, 100, 200, 1000, 2000};
     const std::vector<float> shared = {7, 8, 70, 80};
     std::vector<float> hidden = {0, 0, 5, 5, 1, 1};
-    backend.combine(2, tokens.data(), 2, 2, rows.data(), weights.data(), output.data(),
-                    shared.data(), hidden.data());
+    backend.combine(tokens,
+                    {.top_k = 2,
+                     .hidden_size = 2,
+                     .rows = rows.data(),
+                     .weights = weights.data(),
+                     .expert_output = output.data(),
+                     .shared_output = shared.data(),
+                     .shared_gate = nullptr},
+                    hidden.data());
     // token 2: 1 * row 3 - 1 * row 0 + shared row 0; token 0: 0.5 * row 1 + 2 * row 2 + shared row
     // 1
     CHECK(hidden == std::vector<float>{0.5F * 10 + 2 * 100 + 70, 0.5F * 20 + 2 * 200 + 80, 5, 5,
                                        1 + 1000 - 1 + 7, 1 + 2000 - 2 + 8});
+}
+
+TEST_CASE("combine weighs the shared output with its gate, and goes without routed experts") {
+    ThreadPool threads(2);
+    CpuBackend backend(threads);
+    const std::vector<std::int32_t> tokens = {1, 0};
+    const std::vector<float> shared = {8, -4, 10, 20};
+    const std::vector<float> gate = {0, std::log(3.0F)};  // sigmoids 1/2 and 3/4
+    std::vector<float> hidden = {1, 1, 100, 100};
+    Backend::CombineArguments arguments = {.top_k = 0,
+                                           .hidden_size = 2,
+                                           .rows = nullptr,
+                                           .weights = nullptr,
+                                           .expert_output = nullptr,
+                                           .shared_output = shared.data(),
+                                           .shared_gate = gate.data()};
+    backend.combine(tokens, arguments, hidden.data());
+    CHECK(hidden[0] == Approx(8.5));
+    CHECK(hidden[1] == Approx(16));
+    CHECK(hidden[2] == Approx(104));
+    CHECK(hidden[3] == Approx(98));
+
+    arguments.shared_gate = nullptr;
+    hidden = {0, 0, 0, 0};
+    backend.combine(tokens, arguments, hidden.data());
+    CHECK(hidden == std::vector<float>{10, 20, 8, -4});
+
+    arguments.shared_output = nullptr;
+    backend.combine(tokens, arguments, hidden.data());
+    CHECK(hidden == std::vector<float>{10, 20, 8, -4});
+}
+
+TEST_CASE("combine adds to many tokens in the order of their experts") {
+    ThreadPool one(1);
+    ThreadPool three(3);
+    CpuBackend backend(one);
+    CpuBackend parallel(three);
+    constexpr int kTokens = 200;
+    constexpr int kSize = 37;
+    constexpr int kTopK = 3;
+    std::vector<std::int32_t> tokens;
+    std::vector<std::int32_t> rows;
+    for (int i = 0; i < kTokens; ++i)
+        tokens.push_back(i * 7 % kTokens);
+    for (int i = 0; i < kTokens * kTopK; ++i)
+        rows.push_back(i * 77 % (kTokens * kTopK));
+    const std::vector<float> weights = random_values(kTokens * kTopK, 1);
+    const std::vector<float> output = random_values(kTokens * kTopK * kSize, 2);
+    const std::vector<float> before = random_values(kTokens * kSize, 3);
+    std::vector<float> hidden = before;
+    const Backend::CombineArguments arguments = {.top_k = kTopK,
+                                                 .hidden_size = kSize,
+                                                 .rows = rows.data(),
+                                                 .weights = weights.data(),
+                                                 .expert_output = output.data(),
+                                                 .shared_output = nullptr,
+                                                 .shared_gate = nullptr};
+    backend.combine(tokens, arguments, hidden.data());
+    for (std::size_t i = 0; i < kTokens; ++i)
+        for (std::size_t d = 0; d < kSize; ++d) {
+            const auto token = static_cast<std::size_t>(tokens[i]);
+            float sum = before[token * kSize + d];
+            for (std::size_t j = 0; j < kTopK; ++j) {
+                const auto row = static_cast<std::size_t>(rows[i * kTopK + j]);
+                sum += weights[token * kTopK + j] * output[row * kSize + d];
+            }
+            REQUIRE(hidden[token * kSize + d] == sum);
+        }
+    std::vector<float> again = before;
+    parallel.combine(tokens, arguments, again.data());
+    CHECK(again == hidden);
 }

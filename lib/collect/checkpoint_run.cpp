@@ -1,0 +1,317 @@
+#include "lib/collect/checkpoint_run.h"
+
+#include <algorithm>
+
+#include "lib/base/error.h"
+
+namespace eplb {
+namespace {
+
+// FNV-1a
+class Hash {
+  public:
+    void add(std::int64_t value) {
+        for (int i = 0; i < 8; ++i)
+            value_ = (value_ ^ static_cast<std::uint8_t>(value >> (8 * i))) * 0x100000001b3U;
+    }
+    template <typename T>
+    void add(const std::vector<T>& values) {
+        add(static_cast<std::int64_t>(values.size()));
+        for (const T value : values)
+            add(static_cast<std::int64_t>(value));
+    }
+    void add(const std::string& text) { add(std::vector<char>(text.begin(), text.end())); }
+    std::string text() const { return std::to_string(value_); }
+
+  private:
+    std::uint64_t value_ = 0xcbf29ce484222325U;
+};
+
+}  // namespace
+
+CheckpointRun::CheckpointRun(const DecoderConfig& config,
+                             LayerReader& reader,
+                             const TokenSchedule& schedule,
+                             const Options& options,
+                             Backend& backend)
+    : config_(config),
+      reader_(reader),
+      schedule_(schedule),
+      options_(options),
+      decoder_(config, options.limits, backend),
+      counter_(config.moe, options.ep_size, options.config) {
+    shape_.num_experts = counter_.num_slots();
+    shape_.top_k = config.moe.router.top_k;
+    shape_.ep_size = options.ep_size;
+    shape_.num_sources = options.ep_size;
+    shape_.layers = config.moe.layers;
+    shape_.iter_start = std::max(options.record_start, schedule.first_iteration);
+    const std::int64_t iter_stop =
+        schedule.first_iteration + static_cast<std::int64_t>(schedule.iterations.size());
+    if (iter_stop <= shape_.iter_start)
+        throw Error("the dataset has no token for iteration " + std::to_string(shape_.iter_start));
+    shape_.num_iterations = static_cast<int>(iter_stop - shape_.iter_start);
+    shape_.ids = options.config ? IdKind::slot : IdKind::expert;
+    shape_.layer_updates_per_iter = options.config ? options.config->layer_updates_per_iter : 0;
+    shape_.allocate();
+    state_.counts.swap(shape_.counts);
+}
+
+bool CheckpointRun::is_recorded(std::size_t iteration) const {
+    return schedule_.first_iteration + static_cast<std::int64_t>(iteration) >= shape_.iter_start;
+}
+
+std::span<std::int64_t> CheckpointRun::counts_row(std::size_t iteration, int moe_layer) {
+    const auto recorded = static_cast<std::size_t>(
+        schedule_.first_iteration + static_cast<std::int64_t>(iteration) - shape_.iter_start);
+    const std::size_t size =
+        static_cast<std::size_t>(options_.ep_size) * static_cast<std::size_t>(counter_.num_slots());
+    return std::span(state_.counts)
+        .subspan((recorded * shape_.layers.size() + static_cast<std::size_t>(moe_layer)) * size,
+                 size);
+}
+
+std::string CheckpointRun::fingerprint() const {
+    Hash hash;
+    hash.add(schedule_.token_ids);
+    hash.add(schedule_.sequence_begin);
+    hash.add(schedule_.first_iteration);
+    for (const TokenSchedule::Iteration& iteration : schedule_.iterations) {
+        hash.add(iteration.rows);
+        hash.add(iteration.rank_begin);
+    }
+    hash.add(options_.record_start);
+    hash.add(options_.keep_ids ? 1 : 0);
+    hash.add(config_.moe.layers);
+    hash.add(config_.moe.hidden_size);
+    hash.add(reader_.checkpoint().identity());
+    if (options_.config) {
+        hash.add(options_.config->num_slots);
+        hash.add(options_.config->layer_updates_per_iter);
+        for (const auto& [layer, expert_ids] : options_.config->initial_global_assignments) {
+            hash.add(layer);
+            hash.add(expert_ids);
+        }
+    }
+    return config_.moe.name + " " + hash.text();
+}
+
+void CheckpointRun::resume(RunState state) {
+    const std::size_t hidden_size = static_cast<std::size_t>(config_.moe.hidden_size);
+    const auto num_done = static_cast<std::size_t>(
+        std::lower_bound(config_.moe.layers.begin(), config_.moe.layers.end(), state.next_layer) -
+        config_.moe.layers.begin());
+    if (state.hidden.size() != schedule_.token_ids.size() * hidden_size ||
+        state.counts.size() != state_.counts.size() || state.next_layer < 1 ||
+        state.next_layer > config_.num_needed_layers() ||
+        (options_.keep_ids && state.slot_ids.size() != num_done))
+        throw Error("the state of the run does not fit it; run without --resume to begin anew");
+    state_ = std::move(state);
+    num_routed_ = static_cast<std::int64_t>(num_done) * schedule_.num_rows();
+}
+
+bool CheckpointRun::run() {
+    try {
+        return options_.iteration_major ? run_iterations() : run_layers();
+    } catch (const Decoder::Interrupted&) {
+        return false;
+    }
+}
+
+void CheckpointRun::run_layer(int layer,
+                              const LayerWeights& weights,
+                              std::span<const SequencePiece> pieces,
+                              KeyValueCache& cache,
+                              std::vector<float>& hidden,
+                              std::vector<std::int32_t>& expert_ids) {
+    const auto num_rows =
+        static_cast<int>(hidden.size() / static_cast<std::size_t>(config_.moe.hidden_size));
+    decoder_.attend(weights.attention, layer, pieces, cache, options_.iteration_major,
+                    hidden.data());
+    if (!config_.is_moe_layer(layer)) {
+        decoder_.dense(weights, num_rows, hidden.data());
+        expert_ids.clear();
+    } else {
+        expert_ids.resize(static_cast<std::size_t>(num_rows) *
+                          static_cast<std::size_t>(config_.moe.router.top_k));
+        state_.num_near_ties +=
+            decoder_.experts(weights, num_rows, hidden.data(), expert_ids.data());
+        num_routed_ += num_rows;
+    }
+    if (observer_)
+        observer_({layer, hidden, expert_ids});
+}
+
+// ids: of the iteration's tokens, rank after rank
+void CheckpointRun::count(int moe_layer, std::size_t iteration, std::vector<std::int32_t> ids) {
+    const std::vector<std::int32_t>& rank_begin = schedule_.iterations[iteration].rank_begin;
+    std::vector<std::int64_t> ignored;
+    std::span<std::int64_t> counts;
+    if (is_recorded(iteration)) {
+        counts = counts_row(iteration, moe_layer);
+    } else {
+        ignored.resize(static_cast<std::size_t>(options_.ep_size) *
+                       static_cast<std::size_t>(counter_.num_slots()));
+        counts = ignored;
+    }
+    const std::int64_t moved = counter_.num_moved_slots();
+    counter_.count(schedule_.first_iteration + static_cast<std::int64_t>(iteration), moe_layer,
+                   rank_begin, ids, counts);
+    state_.num_moved_slots += counter_.num_moved_slots() - moved;
+    if (!options_.keep_ids || !is_recorded(iteration))
+        return;
+    state_.slot_ids.resize(
+        std::max(state_.slot_ids.size(), static_cast<std::size_t>(moe_layer) + 1));
+    std::vector<std::int32_t>& kept = state_.slot_ids[static_cast<std::size_t>(moe_layer)];
+    kept.insert(kept.end(), ids.begin(), ids.end());
+}
+
+bool CheckpointRun::run_layers() {
+    const int num_layers = config_.num_needed_layers();
+    const auto top_k = static_cast<std::ptrdiff_t>(config_.moe.router.top_k);
+    if (state_.next_layer == 0)
+        decoder_.embed(reader_.embedding(), schedule_.token_ids, state_.hidden);
+    std::vector<SequencePiece> pieces;
+    for (std::int32_t s = 0; s < schedule_.num_sequences(); ++s) {
+        const std::int32_t begin = schedule_.sequence_begin[static_cast<std::size_t>(s)];
+        const std::int32_t end = schedule_.sequence_begin[static_cast<std::size_t>(s) + 1];
+        pieces.push_back({s, 0, end - begin, begin});
+    }
+    KeyValueCache cache;
+    cache.sequences.resize(static_cast<std::size_t>(schedule_.num_sequences()));
+    std::vector<std::int32_t> expert_ids;
+    if (state_.next_layer < num_layers)
+        reader_.start_reading(state_.next_layer);
+    while (state_.next_layer < num_layers) {
+        const int layer = state_.next_layer;
+        {
+            const LayerWeights weights = reader_.load(layer);
+            if (layer + 1 < num_layers)
+                reader_.start_reading(layer + 1);
+            run_layer(layer, weights, pieces, cache, state_.hidden, expert_ids);
+        }
+        reader_.drop(layer);
+        if (config_.is_moe_layer(layer)) {
+            const auto moe_layer = static_cast<int>(
+                std::lower_bound(shape_.layers.begin(), shape_.layers.end(), layer) -
+                shape_.layers.begin());
+            for (std::size_t i = 0; i < schedule_.iterations.size(); ++i) {
+                std::vector<std::int32_t> ids;
+                for (const std::int32_t row : schedule_.iterations[i].rows)
+                    ids.insert(ids.end(), expert_ids.begin() + row * top_k,
+                               expert_ids.begin() + (row + 1) * top_k);
+                count(moe_layer, i, std::move(ids));
+            }
+        }
+        ++state_.next_layer;
+        if (state_file_ != nullptr && state_.next_layer < num_layers) {
+            state_.fingerprint = fingerprint();
+            state_file_->save(state_);
+        }
+    }
+    num_recorded_ = shape_.num_iterations;
+    return true;
+}
+
+bool CheckpointRun::run_iterations() {
+    const int num_layers = config_.num_needed_layers();
+    const auto top_k = static_cast<std::ptrdiff_t>(config_.moe.router.top_k);
+    std::vector<LayerWeights> layers;
+    std::vector<KeyValueCache> caches(static_cast<std::size_t>(num_layers));
+    for (int layer = 0; layer < num_layers; ++layer) {
+        layers.push_back(reader_.load(layer));
+        caches[static_cast<std::size_t>(layer)].sequences.resize(
+            static_cast<std::size_t>(schedule_.num_sequences()));
+    }
+    // how far each sequence has come, and which sequence a row belongs to
+    std::vector<std::int32_t> num_done(static_cast<std::size_t>(schedule_.num_sequences()));
+    std::vector<std::int32_t> sequence_of(schedule_.token_ids.size());
+    for (std::size_t s = 0; s < num_done.size(); ++s)
+        std::fill(sequence_of.begin() + schedule_.sequence_begin[s],
+                  sequence_of.begin() + schedule_.sequence_begin[s + 1],
+                  static_cast<std::int32_t>(s));
+    std::vector<std::int32_t> local_row(schedule_.token_ids.size());  // in the iteration
+
+    for (std::size_t i = 0; i < schedule_.iterations.size(); ++i) {
+        const std::vector<std::int32_t>& rows = schedule_.iterations[i].rows;
+        std::vector<std::int32_t> needed = num_done;
+        for (const std::int32_t row : rows) {
+            const auto s = static_cast<std::size_t>(sequence_of[static_cast<std::size_t>(row)]);
+            needed[s] = std::max(needed[s], row + 1 - schedule_.sequence_begin[s]);
+        }
+        // tokens of this iteration, and those before them that no iteration counts
+        std::vector<SequencePiece> pieces;
+        std::vector<std::int32_t> token_ids;
+        for (std::size_t s = 0; s < needed.size(); ++s) {
+            if (needed[s] == num_done[s])
+                continue;
+            pieces.push_back({static_cast<std::int32_t>(s), num_done[s], needed[s] - num_done[s],
+                              static_cast<std::int32_t>(token_ids.size())});
+            for (std::int32_t p = num_done[s]; p < needed[s]; ++p) {
+                const auto row = static_cast<std::size_t>(schedule_.sequence_begin[s] + p);
+                local_row[row] = static_cast<std::int32_t>(token_ids.size());
+                token_ids.push_back(schedule_.token_ids[row]);
+            }
+        }
+        num_done = needed;
+
+        std::vector<float> hidden;
+        std::vector<std::int32_t> expert_ids;
+        decoder_.embed(reader_.embedding(), token_ids, hidden);
+        int moe_layer = 0;
+        for (int layer = 0; layer < num_layers; ++layer) {
+            const auto at = static_cast<std::size_t>(layer);
+            run_layer(layer, layers[at], pieces, caches[at], hidden, expert_ids);
+            if (!config_.is_moe_layer(layer))
+                continue;
+            std::vector<std::int32_t> ids;
+            for (const std::int32_t row : rows) {
+                const auto first =
+                    expert_ids.begin() + local_row[static_cast<std::size_t>(row)] * top_k;
+                ids.insert(ids.end(), first, first + top_k);
+            }
+            count(moe_layer++, i, std::move(ids));
+        }
+        if (is_recorded(i))
+            ++num_recorded_;
+    }
+    return true;
+}
+
+ExpertStatistics CheckpointRun::take_statistics() {
+    ExpertStatistics statistics = shape_;
+    statistics.num_iterations = num_recorded_;
+    statistics.counts = std::move(state_.counts);
+    statistics.counts.resize(statistics.counts.size() /
+                             static_cast<std::size_t>(shape_.num_iterations) *
+                             static_cast<std::size_t>(num_recorded_));
+    return statistics;
+}
+
+RoutedIds CheckpointRun::take_routed_ids() {
+    RoutedIds routed;
+    routed.top_k = shape_.top_k;
+    routed.ep_size = shape_.ep_size;
+    routed.layers = shape_.layers;
+    routed.iter_start = shape_.iter_start;
+    routed.num_iterations = num_recorded_;
+    std::vector<std::ptrdiff_t> taken(shape_.layers.size());
+    for (std::size_t i = 0; i < schedule_.iterations.size(); ++i) {
+        if (!is_recorded(i) ||
+            routed.ids.size() / shape_.layers.size() / static_cast<std::size_t>(options_.ep_size) ==
+                static_cast<std::size_t>(num_recorded_))
+            continue;
+        const std::vector<std::int32_t>& rank_begin = schedule_.iterations[i].rank_begin;
+        for (std::size_t layer = 0; layer < shape_.layers.size(); ++layer)
+            for (std::size_t rank = 0; rank + 1 < rank_begin.size(); ++rank) {
+                const auto first = state_.slot_ids[layer].begin() + taken[layer];
+                const std::ptrdiff_t size =
+                    std::ptrdiff_t{rank_begin[rank + 1] - rank_begin[rank]} * shape_.top_k;
+                routed.ids.emplace_back(first, first + size);
+                taken[layer] += size;
+            }
+    }
+    return routed;
+}
+
+}  // namespace eplb

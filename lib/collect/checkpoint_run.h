@@ -1,0 +1,117 @@
+#ifndef EPLB_COLLECT_CHECKPOINT_RUN_H
+#define EPLB_COLLECT_CHECKPOINT_RUN_H
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "lib/base/parallel.h"
+#include "lib/collect/decoder.h"
+#include "lib/collect/run_state.h"
+#include "lib/collect/schedule.h"
+#include "lib/collect/slot_counter.h"
+#include "lib/model/layer_reader.h"
+#include "lib/statistics/expert_statistics.h"
+
+namespace eplb {
+
+// Runs a schedule's tokens through a checkpoint's decoder layers and counts what they are routed
+// to.
+//
+// Layer-major: all tokens go through a layer before the next one is loaded, so that two layers'
+// weights and the hidden states are all the memory it takes. Iteration-major: all layers stay, and
+// iterations go through them one after another, as in an engine. The statistics are the same: a
+// token's results depend on the tokens before it in its sequence alone, and a layer's placement on
+// that layer's past.
+class CheckpointRun {
+  public:
+    struct Options {
+        int ep_size = 1;
+        std::optional<EplbConfig> config;
+        std::int64_t record_start = 0;  // iterations before only carry the online balancing along
+        bool iteration_major = false;
+        bool keep_ids = false;
+        bool compute_last = false;  // the last MoE layer's experts too, which routing never needs
+        Decoder::Limits limits;
+    };
+
+    // Layer by layer, what an observer sees. In iteration-major runs once per iteration.
+    struct LayerTrace {
+        int layer = 0;                             // model layer id
+        std::span<const float> hidden;             // after the layer, [rows][hidden_size]
+        std::span<const std::int32_t> expert_ids;  // [rows][top_k], empty for a layer without
+    };
+    using LayerObserver = std::function<void(const LayerTrace&)>;
+
+    CheckpointRun(const DecoderConfig& config,
+                  LayerReader& reader,
+                  const TokenSchedule& schedule,
+                  const Options& options,
+                  Backend& backend);
+
+    // What the result depends on, for states of runs.
+    std::string fingerprint() const;
+
+    // Goes on from a state, and saves it at each layer's end; layer-major runs only. Error where
+    // the state's sizes are not this run's.
+    void resume(RunState state);
+    void set_state_file(const RunStateFile* file) { state_file_ = file; }
+    void set_observer(LayerObserver observer) { observer_ = std::move(observer); }
+    // Asked now and then; where it says yes, run() returns false as soon as possible.
+    void set_stop(const std::function<bool()>& stop) {
+        decoder_.set_stop(stop);
+        reader_.set_stop(stop);
+    }
+
+    // False where it was stopped: layer-major runs have then come to next_layer(), iteration-major
+    // ones have recorded num_recorded_iterations().
+    bool run();
+
+    int next_layer() const { return state_.next_layer; }
+    int num_recorded_iterations() const { return num_recorded_; }
+    int num_slots() const { return counter_.num_slots(); }
+    std::int64_t num_routed() const { return num_routed_; }  // tokens x MoE layers
+    std::int64_t num_near_ties() const { return state_.num_near_ties; }
+    std::int64_t num_moved_slots() const { return state_.num_moved_slots; }
+    const Decoder& decoder() const { return decoder_; }
+
+    // What will be recorded, without counts.
+    const ExpertStatistics& shape() const { return shape_; }
+
+    // What was recorded, taken out of the run: iterations from record_start on.
+    ExpertStatistics take_statistics();
+    RoutedIds take_routed_ids();
+
+  private:
+    bool run_layers();
+    bool run_iterations();
+    void run_layer(int layer,
+                   const LayerWeights& weights,
+                   std::span<const SequencePiece> pieces,
+                   KeyValueCache& cache,
+                   std::vector<float>& hidden,
+                   std::vector<std::int32_t>& expert_ids);
+    void count(int moe_layer, std::size_t iteration, std::vector<std::int32_t> ids);
+    bool is_recorded(std::size_t iteration) const;
+    std::span<std::int64_t> counts_row(std::size_t iteration, int moe_layer);
+
+    const DecoderConfig& config_;
+    LayerReader& reader_;
+    const TokenSchedule& schedule_;
+    Options options_;
+    Decoder decoder_;
+    SlotCounter counter_;
+    LayerObserver observer_;
+    const RunStateFile* state_file_ = nullptr;
+    RunState state_;
+    ExpertStatistics shape_;
+    int num_recorded_ = 0;
+    std::int64_t num_routed_ = 0;
+};
+
+}  // namespace eplb
+
+#endif

@@ -1,0 +1,399 @@
+#include "lib/collect/decoder.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+namespace eplb {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// of the norms inside latent attention, whatever the config says of the others
+constexpr float kLatentEpsilon = 1e-6F;
+
+class Stopwatch {
+  public:
+    explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+    ~Stopwatch() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+
+  private:
+    double& seconds_;
+    Clock::time_point start_ = Clock::now();
+};
+
+const float* data_or_null(const std::vector<float>& values) {
+    return values.empty() ? nullptr : values.data();
+}
+
+std::size_t product(std::int64_t a, std::int64_t b) {
+    return static_cast<std::size_t>(a * b);
+}
+
+template <typename T>
+void grow(std::vector<T>& values, std::size_t size) {
+    if (values.size() < size)
+        values.resize(size);
+}
+
+template <typename T>
+std::size_t bytes_of(const std::vector<T>& values) {
+    return values.capacity() * sizeof(T);
+}
+
+}  // namespace
+
+Decoder::Decoder(const DecoderConfig& config, const Limits& limits, Backend& backend)
+    : config_(config), limits_(limits), backend_(backend) {}
+
+void Decoder::check_stop() const {
+    if (stop_ && stop_())
+        throw Interrupted();
+}
+
+void Decoder::note_buffers() {
+    std::size_t bytes = bytes_of(normalized_) + bytes_of(queries_) + bytes_of(keys_) +
+                        bytes_of(values_) + bytes_of(latent_) + bytes_of(attended_) +
+                        bytes_of(expert_weights_) + bytes_of(expert_output_) +
+                        bytes_of(dense_output_) + bytes_of(plan_.rows) +
+                        bytes_of(plan_.source_rows);
+    peak_buffer_bytes_ = std::max(peak_buffer_bytes_, bytes);
+}
+
+void Decoder::embed(const WeightMatrix& table,
+                    std::span<const std::int32_t> token_ids,
+                    std::vector<float>& hidden) {
+    hidden.resize(token_ids.size() * static_cast<std::size_t>(config_.moe.hidden_size));
+    backend_.embed(table, token_ids, hidden.data());
+}
+
+void Decoder::normalize(const std::vector<float>& weight,
+                        int num_rows,
+                        const float* input,
+                        float* output) {
+    const int size = static_cast<int>(weight.size());
+    backend_.rms_norm({.weight = weight.data(),
+                       .size = size,
+                       .epsilon = config_.norm_epsilon,
+                       .input_stride = size,
+                       .output_stride = size},
+                      num_rows, input, output);
+}
+
+void Decoder::rotate(
+    int num_heads, int head_stride, int offset, std::int64_t row_stride, float* values) {
+    const RotaryConfig& rotary = config_.attention.rotary;
+    backend_.rotate({.frequencies = rotary.frequencies.data(),
+                     .rotary_size = rotary.size,
+                     .factor = rotary.factor,
+                     .interleaved = rotary.interleaved,
+                     .num_heads = num_heads,
+                     .head_stride = head_stride,
+                     .offset = offset,
+                     .row_stride = row_stride},
+                    positions_, values);
+}
+
+// queries_, keys_ and values_ from normalized_
+void Decoder::project_grouped_query(const AttentionWeights& weights, int num_rows) {
+    const AttentionConfig& attention = config_.attention;
+    const auto project = [&](const WeightMatrix& weight, const std::vector<float>& bias,
+                             std::vector<float>& output) {
+        grow(output, product(num_rows, weight.num_rows));
+        backend_.linear(weight, data_or_null(bias), num_rows, normalized_.data(), output.data(),
+                        false);
+    };
+    project(weights.query, weights.query_bias, queries_);
+    project(weights.key, weights.key_bias, keys_);
+    project(weights.value, weights.value_bias, values_);
+
+    const int query_width = weights.query.num_rows;
+    const int key_width = weights.key.num_rows;
+    if (attention.qk_norm != QkNorm::none) {
+        // per head a head is a row of its own
+        const auto normalize_heads = [&](const std::vector<float>& norm, int width,
+                                         std::vector<float>& heads) {
+            const int rows_per_token = width / static_cast<int>(norm.size());
+            normalize(norm, num_rows * rows_per_token, heads.data(), heads.data());
+        };
+        normalize_heads(weights.query_norm, query_width, queries_);
+        normalize_heads(weights.key_norm, key_width, keys_);
+    }
+    if (attention.clip_qkv > 0) {
+        backend_.clamp(attention.clip_qkv, std::int64_t{num_rows} * query_width, queries_.data());
+        backend_.clamp(attention.clip_qkv, std::int64_t{num_rows} * key_width, keys_.data());
+        backend_.clamp(attention.clip_qkv, std::int64_t{num_rows} * weights.value.num_rows,
+                       values_.data());
+    }
+    rotate(attention.num_heads, attention.key_size, 0, query_width, queries_.data());
+    rotate(attention.num_kv_heads, attention.key_size, 0, key_width, keys_.data());
+}
+
+// The same for latent attention. A head's keys are its own part of the expanded latent vector, then
+// the rotated part that all heads share.
+void Decoder::project_latent(const AttentionWeights& weights, int num_rows) {
+    const AttentionConfig& attention = config_.attention;
+    const int num_heads = attention.num_heads;
+    const int rotary_size = attention.rotary.size;
+    const int own_size = attention.key_size - rotary_size;
+    const int query_width = num_heads * attention.key_size;
+    grow(queries_, product(num_rows, query_width));
+    if (attention.q_lora_rank == 0) {
+        backend_.linear(weights.query, nullptr, num_rows, normalized_.data(), queries_.data(),
+                        false);
+    } else {
+        grow(latent_, product(num_rows, attention.q_lora_rank));
+        backend_.linear(weights.query_down, data_or_null(weights.query_down_bias), num_rows,
+                        normalized_.data(), latent_.data(), false);
+        backend_.rms_norm({.weight = weights.query_down_norm.data(),
+                           .size = attention.q_lora_rank,
+                           .epsilon = kLatentEpsilon,
+                           .input_stride = attention.q_lora_rank,
+                           .output_stride = attention.q_lora_rank},
+                          num_rows, latent_.data(), latent_.data());
+        backend_.linear(weights.query_up, nullptr, num_rows, latent_.data(), queries_.data(),
+                        false);
+    }
+    rotate(num_heads, attention.key_size, own_size, query_width, queries_.data());
+
+    const int latent_width = attention.kv_lora_rank + rotary_size;
+    const int expanded_head = own_size + attention.value_size;
+    const int expanded_width = num_heads * expanded_head;
+    grow(latent_, product(num_rows, latent_width + attention.kv_lora_rank));
+    float* const latent = latent_.data() + product(num_rows, attention.kv_lora_rank);
+    backend_.linear(weights.latent_down, data_or_null(weights.latent_down_bias), num_rows,
+                    normalized_.data(), latent, false);
+    rotate(1, 0, attention.kv_lora_rank, latent_width, latent);
+    backend_.rms_norm({.weight = weights.latent_norm.data(),
+                       .size = attention.kv_lora_rank,
+                       .epsilon = kLatentEpsilon,
+                       .input_stride = latent_width,
+                       .output_stride = attention.kv_lora_rank},
+                      num_rows, latent, latent_.data());
+    grow(attended_, product(num_rows, expanded_width));
+    backend_.linear(weights.latent_up, nullptr, num_rows, latent_.data(), attended_.data(), false);
+
+    grow(keys_, product(num_rows, query_width));
+    grow(values_, product(num_rows, num_heads * attention.value_size));
+    for (std::int64_t row = 0; row < num_rows; ++row)
+        for (int head = 0; head < num_heads; ++head) {
+            const float* const expanded =
+                attended_.data() + row * expanded_width + std::int64_t{head} * expanded_head;
+            float* const key =
+                keys_.data() + row * query_width + std::int64_t{head} * attention.key_size;
+            std::copy_n(expanded, own_size, key);
+            std::copy_n(latent + row * latent_width + attention.kv_lora_rank, rotary_size,
+                        key + own_size);
+            std::copy_n(expanded + own_size, attention.value_size,
+                        values_.data() + (row * num_heads + head) * attention.value_size);
+        }
+}
+
+void Decoder::attend_some(const AttentionWeights& weights,
+                          int layer,
+                          std::span<const SequencePiece> pieces,
+                          KeyValueCache& cache,
+                          float* hidden) {
+    const AttentionConfig& attention = config_.attention;
+    const int hidden_size = config_.moe.hidden_size;
+    positions_.clear();
+    for (const SequencePiece& piece : pieces)
+        for (std::int32_t i = 0; i < piece.num_tokens; ++i)
+            positions_.push_back(piece.first_position + i);
+    const int num_rows = static_cast<int>(positions_.size());
+    float* const first_row = hidden + product(pieces.front().first_row, hidden_size);
+
+    grow(normalized_, product(num_rows, hidden_size));
+    normalize(weights.norm, num_rows, first_row, normalized_.data());
+    if (config_.family->attention == AttentionKind::latent)
+        project_latent(weights, num_rows);
+    else
+        project_grouped_query(weights, num_rows);
+
+    const int key_width = attention.num_kv_heads * attention.key_size;
+    const int value_width = attention.num_kv_heads * attention.value_size;
+    const int query_width = attention.num_heads * attention.key_size;
+    const int output_width = attention.num_heads * attention.value_size;
+    grow(attended_, product(num_rows, output_width));
+    std::vector<Backend::AttentionPiece> attention_pieces;
+    std::int64_t row = 0;
+    for (const SequencePiece& piece : pieces) {
+        KeyValueCache::Sequence& sequence =
+            cache.sequences[static_cast<std::size_t>(piece.sequence)];
+        const auto append = [&](const std::vector<float>& rows, int width, std::vector<float>& to) {
+            const auto begin = rows.begin() + static_cast<std::ptrdiff_t>(row * width);
+            to.insert(to.end(), begin,
+                      begin + static_cast<std::ptrdiff_t>(product(piece.num_tokens, width)));
+        };
+        append(keys_, key_width, sequence.keys);
+        append(values_, value_width, sequence.values);
+        row += piece.num_tokens;
+    }
+    // only now: a sequence may have several pieces here, and its vectors grow
+    row = 0;
+    for (const SequencePiece& piece : pieces) {
+        const KeyValueCache::Sequence& sequence =
+            cache.sequences[static_cast<std::size_t>(piece.sequence)];
+        attention_pieces.push_back({.first_position = piece.first_position,
+                                    .num_queries = piece.num_tokens,
+                                    .queries = queries_.data() + row * query_width,
+                                    .keys = sequence.keys.data(),
+                                    .values = sequence.values.data(),
+                                    .output = attended_.data() + row * output_width});
+        row += piece.num_tokens;
+    }
+    backend_.attention({.num_heads = attention.num_heads,
+                        .num_kv_heads = attention.num_kv_heads,
+                        .key_size = attention.key_size,
+                        .value_size = attention.value_size,
+                        .scale = attention.scale,
+                        .sliding_window = attention.sliding_window[static_cast<std::size_t>(layer)],
+                        .sinks = data_or_null(weights.sinks)},
+                       attention_pieces);
+    backend_.linear(weights.output, data_or_null(weights.output_bias), num_rows, attended_.data(),
+                    first_row, true);
+    note_buffers();
+}
+
+void Decoder::attend(const AttentionWeights& weights,
+                     int layer,
+                     std::span<const SequencePiece> pieces,
+                     KeyValueCache& cache,
+                     bool keep_cache,
+                     float* hidden) {
+    const Stopwatch stopwatch(times_.attention);
+    // as many tokens at once as the limit allows; longer pieces are cut
+    std::vector<SequencePiece> wave;
+    std::int32_t num_tokens = 0;
+    std::size_t num_dropped = 0;  // pieces whose sequence has left the cache
+    const auto run = [&](std::size_t num_done) {
+        check_stop();
+        attend_some(weights, layer, wave, cache, hidden);
+        wave.clear();
+        num_tokens = 0;
+        for (; !keep_cache && num_dropped < num_done; ++num_dropped)
+            cache.sequences[static_cast<std::size_t>(pieces[num_dropped].sequence)] = {};
+    };
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        SequencePiece rest = pieces[i];
+        while (rest.num_tokens > 0) {
+            SequencePiece part = rest;
+            part.num_tokens = std::min(rest.num_tokens, limits_.attention_tokens - num_tokens);
+            wave.push_back(part);
+            num_tokens += part.num_tokens;
+            rest.first_position += part.num_tokens;
+            rest.first_row += part.num_tokens;
+            rest.num_tokens -= part.num_tokens;
+            if (num_tokens == limits_.attention_tokens)
+                run(rest.num_tokens == 0 ? i + 1 : i);
+        }
+    }
+    if (!wave.empty())
+        run(pieces.size());
+}
+
+// hidden += dense MLP of normalized_, alone
+void Decoder::add_dense(const LayerWeights& weights, int num_rows, float* hidden) {
+    const int hidden_size = config_.moe.hidden_size;
+    const std::int32_t begin[] = {0, num_rows};
+    grow(dense_output_, product(num_rows, hidden_size));
+    backend_.grouped_mlp({&weights.dense, 1}, begin, nullptr, normalized_.data(),
+                         dense_output_.data());
+    tokens_.resize(static_cast<std::size_t>(num_rows));
+    std::iota(tokens_.begin(), tokens_.end(), 0);
+    backend_.combine(tokens_,
+                     {.top_k = 0,
+                      .hidden_size = hidden_size,
+                      .rows = nullptr,
+                      .weights = nullptr,
+                      .expert_output = nullptr,
+                      .shared_output = dense_output_.data(),
+                      .shared_gate = nullptr},
+                     hidden);
+}
+
+void Decoder::dense(const LayerWeights& weights, int num_rows, float* hidden) {
+    const Stopwatch stopwatch(times_.experts);
+    const int hidden_size = config_.moe.hidden_size;
+    const int chunks = num_chunks(num_rows, limits_.expert_tokens);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+        check_stop();
+        const TokenRange range = chunk_of(num_rows, chunks, chunk);
+        const int first = range.begin;
+        const int count = range.end - range.begin;
+        float* const rows = hidden + product(first, hidden_size);
+        grow(normalized_, product(count, hidden_size));
+        normalize(weights.router.norm, count, rows, normalized_.data());
+        add_dense(weights, count, rows);
+        note_buffers();
+    }
+}
+
+std::int64_t Decoder::experts(const LayerWeights& weights,
+                              int num_rows,
+                              float* hidden,
+                              std::int32_t* expert_ids) {
+    const Stopwatch stopwatch(times_.experts);
+    const RouterSpec& spec = config_.moe.router;
+    const int hidden_size = config_.moe.hidden_size;
+    const Backend::RouterArguments router = {.spec = &spec,
+                                             .hidden_size = hidden_size,
+                                             .norm = weights.router.norm.data(),
+                                             .epsilon = config_.norm_epsilon,
+                                             .weight = weights.router.weight.data(),
+                                             .logit_bias = data_or_null(weights.logit_bias),
+                                             .bias = data_or_null(weights.router.bias)};
+    std::int64_t num_near_ties = 0;
+    const int chunks = num_chunks(num_rows, limits_.expert_tokens);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+        check_stop();
+        const TokenRange range = chunk_of(num_rows, chunks, chunk);
+        const int first = range.begin;
+        const int count = range.end - range.begin;
+        float* const rows = hidden + product(first, hidden_size);
+        std::int32_t* const ids = expert_ids + product(first, spec.top_k);
+        grow(normalized_, product(count, hidden_size));
+        grow(expert_weights_, product(count, spec.top_k));
+        grow(margins_, static_cast<std::size_t>(count));
+        backend_.route(router, count, rows, normalized_.data(), ids, expert_weights_.data(),
+                       margins_.data());
+        num_near_ties += std::count_if(margins_.begin(), margins_.begin() + count,
+                                       [](float margin) { return margin <= kNearTie; });
+        if (weights.experts.empty())
+            continue;
+
+        tokens_.resize(static_cast<std::size_t>(count));
+        std::iota(tokens_.begin(), tokens_.end(), 0);
+        plan_.build(tokens_, {ids, product(count, spec.top_k)}, spec.top_k, spec.num_experts);
+        grow(expert_output_, product(std::int64_t{count} * spec.top_k, hidden_size));
+        backend_.grouped_mlp(weights.experts, plan_.slot_begin, plan_.source_rows.data(),
+                             normalized_.data(), expert_output_.data());
+        const bool has_gate = weights.shared_gate.data != nullptr;
+        if (weights.has_dense) {
+            const std::int32_t begin[] = {0, count};
+            grow(dense_output_, product(count, hidden_size));
+            backend_.grouped_mlp({&weights.dense, 1}, begin, nullptr, normalized_.data(),
+                                 dense_output_.data());
+        }
+        if (has_gate) {
+            grow(shared_gate_, static_cast<std::size_t>(count));
+            backend_.linear(weights.shared_gate, nullptr, count, normalized_.data(),
+                            shared_gate_.data(), false);
+        }
+        backend_.combine(tokens_,
+                         {.top_k = spec.top_k,
+                          .hidden_size = hidden_size,
+                          .rows = plan_.rows.data(),
+                          .weights = expert_weights_.data(),
+                          .expert_output = expert_output_.data(),
+                          .shared_output = weights.has_dense ? dense_output_.data() : nullptr,
+                          .shared_gate = has_gate ? shared_gate_.data() : nullptr},
+                         rows);
+        note_buffers();
+    }
+    return num_near_ties;
+}
+
+}  // namespace eplb

@@ -1,0 +1,65 @@
+#include "lib/model/layer_reader.h"
+
+#include "lib/base/file.h"
+#include "lib/model/tensor_sources.h"
+
+namespace eplb {
+
+LayerReader::LayerReader(const DecoderConfig& config,
+                         const Checkpoint& checkpoint,
+                         int num_layers,
+                         const std::function<bool(int layer)>& needs_experts)
+    : config_(config), checkpoint_(checkpoint) {
+    for (int layer = 0; layer < num_layers; ++layer) {
+        CheckpointTensors tensors(checkpoint);
+        tensors.set_reads_values(false);
+        has_experts_.push_back(needs_experts(layer));
+        load_layer(config, layer, has_experts_.back(), tensors);
+        parts_.push_back(tensors.parts());
+    }
+    CheckpointTensors tensors(checkpoint);
+    embedding_ = load_embedding(config, tensors);
+}
+
+LayerReader::~LayerReader() {
+    is_closing_ = true;
+    finish_reading();
+}
+
+LayerWeights LayerReader::load(int layer) {
+    finish_reading();
+    CheckpointTensors tensors(checkpoint_);
+    return load_layer(config_, layer, has_experts_[static_cast<std::size_t>(layer)], tensors);
+}
+
+void LayerReader::start_reading(int layer) {
+    finish_reading();
+    thread_ = std::thread([this, &parts = parts_[static_cast<std::size_t>(layer)]] {
+        constexpr std::size_t kPage = 4096;
+        for (const std::span<const std::byte> part : parts) {
+            if (is_stopped_ && is_stopped_())
+                return;
+            for (std::size_t at = 0; at < part.size() && !is_closing_; at += kPage)
+                static_cast<void>(*static_cast<const volatile std::byte*>(part.data() + at));
+        }
+    });
+}
+
+void LayerReader::finish_reading() {
+    if (thread_.joinable())
+        thread_.join();
+}
+
+void LayerReader::drop(int layer) {
+    for (const std::span<const std::byte> part : parts_[static_cast<std::size_t>(layer)])
+        MappedFile::drop(part);
+}
+
+double LayerReader::layer_bytes(int layer) const {
+    double sum = 0;
+    for (const std::span<const std::byte> part : parts_[static_cast<std::size_t>(layer)])
+        sum += static_cast<double>(part.size());
+    return sum;
+}
+
+}  // namespace eplb

@@ -1,0 +1,62 @@
+#ifndef EPLB_MODEL_LAYER_READER_H
+#define EPLB_MODEL_LAYER_READER_H
+
+#include <atomic>
+#include <functional>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "lib/model/checkpoint.h"
+#include "lib/model/layer_weights.h"
+
+namespace eplb {
+
+// The layers of a checkpoint, one after another: while one is in use the next is read. Weights are
+// views of mapped files, so that the system may take their memory back where it runs short.
+class LayerReader {
+  public:
+    // Checks that layers [0, num_layers) are complete and of the right shapes; only those of
+    // needs_experts have experts. Errors name file and tensor.
+    LayerReader(const DecoderConfig& config,
+                const Checkpoint& checkpoint,
+                int num_layers,
+                const std::function<bool(int layer)>& needs_experts);
+    ~LayerReader();
+    LayerReader(const LayerReader&) = delete;
+    LayerReader& operator=(const LayerReader&) = delete;
+
+    const Checkpoint& checkpoint() const { return checkpoint_; }
+    WeightMatrix embedding() const { return embedding_; }
+
+    // Views and decoded vectors of a layer, valid until it is dropped. Where start_reading() was
+    // called for it, waits for that to end.
+    LayerWeights load(int layer);
+
+    // Reads a layer into memory in the background; at most one at a time.
+    void start_reading(int layer);
+
+    // Asked between tensors, from the background too; where it says yes, reading ends early.
+    void set_stop(std::function<bool()> stop) { is_stopped_ = std::move(stop); }
+
+    void drop(int layer);
+
+    double layer_bytes(int layer) const;
+
+  private:
+    using Parts = std::vector<std::span<const std::byte>>;
+    void finish_reading();
+
+    const DecoderConfig& config_;
+    const Checkpoint& checkpoint_;
+    std::vector<bool> has_experts_;  // [num_layers]
+    std::vector<Parts> parts_;       // [num_layers]
+    WeightMatrix embedding_;
+    std::thread thread_;
+    std::function<bool()> is_stopped_;
+    std::atomic<bool> is_closing_ = false;
+};
+
+}  // namespace eplb
+
+#endif

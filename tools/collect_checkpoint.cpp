@@ -1,0 +1,348 @@
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "lib/base/error.h"
+#include "lib/collect/checkpoint_run.h"
+#include "lib/collect/dataset.h"
+#include "lib/collect/initial_placement.h"
+#include "lib/model/cost.h"
+#include "lib/report/load_summary.h"
+#include "tools/collect.h"
+#include "tools/collect_plan.h"
+#include "tools/collect_recording.h"
+#include "tools/terminal.h"
+
+namespace eplb::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// What the command line asks for, with its defaults.
+struct Request {
+    Recording recording;
+    int ep_size = 1;
+    Balancing balancing;
+    DecoderConfig config;
+};
+
+Request resolve(const CLI::App& app, const CollectOptions& options) {
+    Request request;
+    request.recording = resolve_recording(options);
+    request.ep_size = options.ep_size > 0 ? options.ep_size : 1;
+    request.config = read_decoder_config(options.model);
+    MoeModelConfig& moe = request.config.moe;
+    if (options.num_layers > moe.num_layers())
+        throw UsageError("--num_layers " + std::to_string(options.num_layers) + ": the model has " +
+                         std::to_string(moe.num_layers()) + " MoE layers");
+    if (options.num_layers > 0)
+        moe.layers.resize(static_cast<std::size_t>(options.num_layers));
+    request.balancing = read_balancing(
+        app, options, {.num_experts = moe.router.num_experts, .ep_size = request.ep_size});
+    check_sizes(options, request.recording, request.ep_size, moe.router.top_k);
+    check_deployment(moe, request.ep_size, request.balancing.config);
+    if (options.dataset.empty() && !options.plan)
+        throw UsageError("--model needs --dataset: random token ids do not route as text does");
+    return request;
+}
+
+ScheduleOptions schedule_options(const CollectOptions& options, const Request& request) {
+    ScheduleOptions schedule = {.ep_size = request.ep_size,
+                                .tokens_per_rank = options.tokens_per_rank,
+                                .segment = options.segment};
+    if (request.recording.range) {
+        schedule.start = request.recording.range->start;
+        schedule.stop = request.recording.range->stop;
+    }
+    if (options.iterations > 0)
+        schedule.stop = std::min(schedule.stop, options.iterations);
+    if (schedule.stop <= schedule.start)
+        throw UsageError("--iterations " + std::to_string(options.iterations) +
+                         " ends before the recording begins, at iteration " +
+                         std::to_string(schedule.start));
+    // online balancing is carried along from the first iteration on
+    if (request.balancing.config && request.balancing.config->layer_updates_per_iter > 0)
+        schedule.start = 0;
+    return schedule;
+}
+
+std::vector<std::int64_t> lengths_of(const TokenSchedule& schedule) {
+    std::vector<std::int64_t> lengths;
+    for (std::size_t s = 0; s + 1 < schedule.sequence_begin.size(); ++s)
+        lengths.push_back(schedule.sequence_begin[s + 1] - schedule.sequence_begin[s]);
+    return lengths;
+}
+
+// without a dataset: so many tokens in sequences of a usual length
+std::vector<std::int64_t> assumed_lengths(const CollectOptions& options, const Request& request) {
+    constexpr std::int64_t kSequence = 4096;
+    constexpr std::int64_t kIterations = 30;
+    std::int64_t left = (options.iterations > 0 ? options.iterations : kIterations) *
+                        request.ep_size * options.tokens_per_rank;
+    std::vector<std::int64_t> lengths;
+    for (; left > 0; left -= lengths.back())
+        lengths.push_back(std::min(left, kSequence));
+    return lengths;
+}
+
+Decoder::Limits decoder_limits(const DecoderConfig& config, int max_num_tokens) {
+    Decoder::Limits limits = default_limits(config);
+    if (max_num_tokens > 0) {
+        limits.attention_tokens = std::min(limits.attention_tokens, max_num_tokens);
+        limits.expert_tokens = std::min(limits.expert_tokens, max_num_tokens);
+    }
+    return limits;
+}
+
+double average_imbalance(const ExpertStatistics& statistics) {
+    double sum = 0;
+    const std::vector<LoadSummary> layers = recorded_summaries(statistics, statistics.ep_size);
+    for (const LoadSummary& layer : layers)
+        sum += layer.imbalance_ratio;
+    return sum / static_cast<double>(layers.size());
+}
+
+std::string percent(double share) {
+    return formatted("%.0f %%", 100 * share);
+}
+
+// Rates, memory and near-ties of a run.
+void say_summary(const CLI::App& app,
+                 const CheckpointRun& run,
+                 const CpuBackend& backend,
+                 int num_threads,
+                 double read_bytes,
+                 double seconds) {
+    rusage usage = {};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const MatrixWork experts = backend.expert_work();
+    const MatrixWork others = backend.other_work();
+    const double matrix_seconds = experts.seconds + others.seconds;
+    note(app,
+         formatted("%.1f s", seconds) + ": " +
+             formatted("%.2f GB of weights, ", read_bytes * 1e-9) +
+             formatted("%.1f GFLOP/s over all, ", (experts.flop + others.flop) / seconds * 1e-9) +
+             percent(matrix_seconds / (seconds * num_threads)) +
+             " of the threads' time in matrix products; those of the experts at " +
+             formatted("%.1f GFLOP/s per thread; ",
+                       experts.seconds > 0 ? experts.flop / experts.seconds * 1e-9 : 0) +
+             formatted("%.2f GB memory at most",
+                       static_cast<double>(usage.ru_maxrss) * 1024 * 1e-9));
+    const double routed = static_cast<double>(std::max<std::int64_t>(run.num_routed(), 1));
+    note(app, formatted("near-ties: %.4f %% of the routed tokens",
+                        100 * static_cast<double>(run.num_near_ties()) / routed) +
+                  ", whose choice hung on less than 1e-5; another implementation may route them "
+                  "otherwise");
+    if (run.num_moved_slots() > 0)
+        note(app, "online balancing moved " + std::to_string(run.num_moved_slots()) + " slots");
+}
+
+// One line per layer on a terminal.
+class LayerProgress {
+  public:
+    LayerProgress(int num_layers, bool wanted) : num_layers_(num_layers), line_(wanted) {}
+
+    void begin(int first_layer) {
+        first_layer_ = first_layer;
+        show(first_layer);
+    }
+    void layer_done(int layer) { show(layer + 1); }
+    void clear() { line_.clear(); }
+
+  private:
+    void show(int num_done) {
+        if (!line_.is_shown() || num_done >= num_layers_)
+            return;
+        std::string text =
+            "layer " + std::to_string(num_done + 1) + " of " + std::to_string(num_layers_);
+        if (num_done > first_layer_)
+            text += ", " +
+                    duration_text(seconds_since(start_) / (num_done - first_layer_) *
+                                  (num_layers_ - num_done)) +
+                    " left";
+        line_.show(text);
+    }
+
+    int num_layers_;
+    int first_layer_ = 0;
+    Clock::time_point start_ = Clock::now();
+    ProgressLine line_;
+};
+
+std::vector<eplb::Request> read_requests(const CollectOptions& options,
+                                         const DecoderConfig& config) {
+    std::vector<eplb::Request> requests = read_dataset(options.dataset, config.moe.vocab_size);
+    if (options.segment == Segment::output &&
+        std::all_of(requests.begin(), requests.end(),
+                    [](const eplb::Request& r) { return r.output_ids.empty(); }))
+        throw Error(options.dataset +
+                    ": --segment output: no request has \"output_ids\"; record the answers, or "
+                    "count the prompts");
+    return requests;
+}
+
+TokenSchedule schedule_for(const CollectOptions& options, const Request& request) {
+    const std::vector<eplb::Request> requests = read_requests(options, request.config);
+    const ScheduleOptions schedule_by = schedule_options(options, request);
+    try {
+        return make_schedule(requests, schedule_by);
+    } catch (const Error& error) {
+        throw Error(options.dataset + ": " + error.what());
+    }
+}
+
+Plan make_plan(const CollectOptions& options,
+               const Request& request,
+               std::vector<std::int64_t> lengths,
+               ThreadPool& threads) {
+    CpuBackend backend(threads);  // of its own: the run's counts its work
+    return {.config = &request.config,
+            .cost = plan_cost(request.config, lengths),
+            .sequence_lengths = std::move(lengths),
+            .read_rate = options.read_rate,
+            .matrix_rate = measure_matrix_rate(backend, threads.num_threads()),
+            .limits = decoder_limits(request.config, request.balancing.max_num_tokens),
+            .iteration_major = options.iteration_major};
+}
+
+// The state that the run is kept in, if any; with --resume the run goes on from it.
+std::optional<RunStateFile> use_state(const CLI::App& app,
+                                      const CollectOptions& options,
+                                      const Recording& recording,
+                                      CheckpointRun& run) {
+    std::string path = options.state;
+    if (path.empty() && !recording.path.empty() && recording.path != "-")
+        path = recording.path + ".state";
+    if (path.empty() && options.resume)
+        throw UsageError("--resume: without a statistics folder, name the state with --state");
+    if (path.empty() || options.iteration_major)
+        return std::nullopt;
+    RunStateFile file(path);
+    if (options.resume && !file.exists())
+        throw Error(path + ": there is no state to resume; run without --resume");
+    if (options.resume) {
+        run.resume(file.load(run.fingerprint()));
+        note(app, "resumed at layer " + std::to_string(run.next_layer()));
+    } else if (file.exists()) {
+        note(app,
+             path + " of a run that was broken off will be replaced; --resume would go on from it");
+    }
+    return file;
+}
+
+// Records what the run has come to; gives the exit code.
+int finish(const CLI::App& app,
+           const CollectOptions& options,
+           const Recording& recording,
+           const IterationRange& range,
+           bool is_complete,
+           CheckpointRun& run,
+           std::optional<Recorder>& recorder) {
+    if (recorder && run.num_recorded_iterations() == 0)
+        warn(app, "nothing was recorded: the run was interrupted in its first iteration");
+    if (recorder && run.num_recorded_iterations() > 0) {
+        ExpertStatistics statistics = run.take_statistics();
+        const double imbalance = average_imbalance(statistics);
+        std::optional<RoutedIds> routed_ids;
+        if (options.raw)
+            routed_ids = run.take_routed_ids();
+        recorder->record(std::move(statistics), std::move(routed_ids));
+        finish_recording(app, *recorder, recording.path, range, imbalance,
+                         is_complete ? "the dataset has no more tokens" : "it was interrupted");
+    }
+    return is_complete ? kDone : kInterrupted;
+}
+
+int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Request& request) {
+    const DecoderConfig& config = request.config;
+    const Recording& recording = request.recording;
+    const TokenSchedule schedule = schedule_for(options, request);
+    ThreadPool threads(options.num_threads);
+    const Plan plan = make_plan(options, request, lengths_of(schedule), threads);
+    if (options.plan) {
+        std::fputs(plan_text(plan).c_str(), stdout);
+        return kDone;
+    }
+    CpuBackend backend(threads);
+    const Checkpoint checkpoint(options.model);
+    const int last = config.moe.layers.back();
+    LayerReader reader(config, checkpoint, config.num_needed_layers(),
+                       [&](int layer) { return layer != last; });
+    CheckpointRun run(config, reader, schedule,
+                      {.ep_size = request.ep_size,
+                       .config = request.balancing.config,
+                       .record_start = recording.range ? recording.range->start : 0,
+                       .iteration_major = options.iteration_major,
+                       .keep_ids = options.raw,
+                       .limits = plan.limits},
+                      backend);
+    const std::optional<RunStateFile> state = use_state(app, options, recording, run);
+    if (state)
+        run.set_state_file(&*state);
+
+    // to the end of what was asked for, or of the data
+    IterationRange range = {run.shape().iter_start,
+                            run.shape().iter_start + run.shape().num_iterations};
+    if (recording.range && options.iterations == 0)
+        range.stop = recording.range->stop;
+    std::optional<Recorder> recorder;
+    if (!recording.path.empty())
+        open_recorder(app, options, run.shape(), range, recording.path, recorder);
+    else
+        note(app,
+             "nothing is recorded: give --expert_statistic_path, or set "
+             "EXPERT_STATISTIC_ITER_RANGE");
+    note(app, plan_line(plan));
+
+    LayerProgress progress(config.num_needed_layers(),
+                           recording.path != "-" || ::isatty(STDOUT_FILENO) == 0);
+    if (!options.iteration_major)
+        run.set_observer(
+            [&](const CheckpointRun::LayerTrace& trace) { progress.layer_done(trace.layer); });
+    run.set_stop(is_interrupted);
+    stop_at_signals();
+    double read_bytes = 0;
+    for (int layer = run.next_layer(); layer < config.num_needed_layers(); ++layer)
+        read_bytes += reader.layer_bytes(layer);
+    progress.begin(run.next_layer());
+    const Clock::time_point start = Clock::now();
+    const bool is_complete = run.run();
+    progress.clear();
+    if (!is_complete && !options.iteration_major) {
+        warn(app, "interrupted in layer " + std::to_string(run.next_layer()) +
+                      (state && run.next_layer() > 0
+                           ? "; run again with --resume to go on from there (" +
+                                 state->path().string() + ")"
+                           : ": nothing was recorded"));
+        return kInterrupted;
+    }
+    say_summary(app, run, backend, threads.num_threads(), read_bytes, seconds_since(start));
+    const int code = finish(app, options, recording, range, is_complete, run, recorder);
+    if (state)
+        state->remove();
+    return code;
+}
+
+}  // namespace
+
+int collect_checkpoint(const CLI::App& app, const CollectOptions& options) {
+    const Request request = resolve(app, options);
+    if (!options.plan || !options.dataset.empty())
+        return run_checkpoint(app, options, request);
+    ThreadPool threads(options.num_threads);
+    const Plan plan = make_plan(options, request, assumed_lengths(options, request), threads);
+    std::fputs(plan_text(plan).c_str(), stdout);
+    return kDone;
+}
+
+}  // namespace eplb::cli

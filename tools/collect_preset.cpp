@@ -1,0 +1,169 @@
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "lib/base/error.h"
+#include "lib/collect/dataset.h"
+#include "lib/collect/direct_check.h"
+#include "lib/collect/harness.h"
+#include "lib/model/synthetic.h"
+#include "tools/collect.h"
+#include "tools/collect_log.h"
+#include "tools/collect_recording.h"
+
+namespace eplb::cli {
+namespace {
+
+constexpr std::int64_t kDefaultIterations = 30;
+
+// What would fail only after the work.
+void check_run(const CollectOptions& options,
+               const Recording& recording,
+               const Harness::Options& resolved,
+               const MoeModelConfig& model,
+               std::int64_t first_recorded,
+               std::int64_t num_iterations) {
+    check_sizes(options, recording, resolved.ep_size, model.router.top_k);
+    if (!recording.path.empty() && num_iterations <= first_recorded)
+        throw UsageError("--iterations " + std::to_string(num_iterations) +
+                         " ends before the recording begins, at iteration " +
+                         std::to_string(first_recorded));
+}
+
+Preset resolve_preset(const CollectOptions& options) {
+    Preset preset;
+    try {
+        preset = find_preset(options.preset);
+    } catch (const Error& error) {
+        throw UsageError(std::string("--preset: ") + error.what());
+    }
+    MoeModelConfig& model = preset.model;
+    if (options.hidden_size > 0)
+        model.hidden_size = options.hidden_size;
+    if (model.hidden_size < SyntheticModel::kMinHiddenSize)
+        throw UsageError("--hidden_size must be at least " +
+                         std::to_string(SyntheticModel::kMinHiddenSize));
+    if (options.intermediate_size > 0) {
+        model.shared_intermediate_size =
+            model.shared_intermediate_size / model.intermediate_size * options.intermediate_size;
+        model.intermediate_size = options.intermediate_size;
+    }
+    if (options.num_layers > model.num_layers())
+        throw UsageError("--num_layers " + std::to_string(options.num_layers) + ": " + model.name +
+                         " has " + std::to_string(model.num_layers()) + " MoE layers");
+    if (options.num_layers > 0)
+        model.layers.resize(static_cast<std::size_t>(options.num_layers));
+    return preset;
+}
+
+Harness::Options harness_options(const CLI::App& app,
+                                 const CollectOptions& options,
+                                 const Preset& preset) {
+    Harness::Options resolved;
+    resolved.ep_size = options.ep_size > 0 ? options.ep_size : preset.default_ep_size;
+    resolved.keep_ids = options.raw;
+    Balancing balancing = read_balancing(
+        app, options,
+        {.num_experts = preset.model.router.num_experts, .ep_size = resolved.ep_size});
+    resolved.config = std::move(balancing.config);
+    resolved.max_num_tokens = balancing.max_num_tokens;
+    return resolved;
+}
+
+std::unique_ptr<TokenSource> make_token_source(const CollectOptions& options,
+                                               int ep_size,
+                                               int vocab_size) {
+    if (options.dataset.empty())
+        return std::make_unique<SyntheticTokens>(SyntheticTraffic(vocab_size, options.seed),
+                                                 ep_size, options.tokens_per_rank);
+    return std::make_unique<DatasetTokens>(read_dataset(options.dataset, vocab_size), ep_size,
+                                           options.tokens_per_rank);
+}
+
+// What is recorded. A config's slots are counted where there is one, else experts.
+ExpertStatistics recording_shape(const MoeModelConfig& model,
+                                 const Harness::Options& options,
+                                 std::int64_t iter_start) {
+    ExpertStatistics shape;
+    shape.num_experts = options.config ? options.config->num_slots : model.router.num_experts;
+    shape.top_k = model.router.top_k;
+    shape.ep_size = options.ep_size;
+    shape.layers = model.layers;
+    shape.iter_start = iter_start;
+    shape.ids = options.config ? IdKind::slot : IdKind::expert;
+    shape.layer_updates_per_iter = options.config ? options.config->layer_updates_per_iter : 0;
+    return shape;
+}
+
+}  // namespace
+
+int collect_preset(const CLI::App& app, const CollectOptions& options) {
+    const Recording recording = resolve_recording(options);
+    const Preset preset = resolve_preset(options);
+    Harness::Options resolved = harness_options(app, options, preset);
+    resolved.count = !recording.path.empty();
+    const std::int64_t num_iterations = options.iterations > 0 ? options.iterations
+                                        : recording.range      ? recording.range->stop
+                                                               : kDefaultIterations;
+    const IterationRange range = recording.range.value_or(IterationRange{0, num_iterations});
+    check_run(options, recording, resolved, preset.model, range.start, num_iterations);
+    const std::unique_ptr<TokenSource> source =
+        make_token_source(options, resolved.ep_size, preset.model.vocab_size);
+
+    ThreadPool threads(options.num_threads);
+    CpuBackend backend(threads);
+    std::optional<Recorder> recorder;
+    if (!recording.path.empty())
+        open_recorder(app, options, recording_shape(preset.model, resolved, range.start), range,
+                      recording.path, recorder);
+    const SyntheticModel model(preset, options.seed, threads);
+    Harness harness(model, resolved, backend, threads);
+    DirectCheck direct_check(model, threads);
+    Harness::LayerObserver observer;
+    if (options.check)
+        observer = [&](const Harness::LayerTrace& trace) { direct_check.check(trace); };
+
+    CollectLog log(app, preset.model, harness, num_iterations,
+                   recording.path == "-" && ::isatty(STDOUT_FILENO) != 0);
+    if (!recorder)
+        note(app,
+             "nothing is recorded: give --expert_statistic_path, or set "
+             "EXPERT_STATISTIC_ITER_RANGE");
+    stop_at_signals();
+    std::int64_t iteration = 0;
+    std::string cause = "--iterations says so";
+    for (; iteration < num_iterations; ++iteration) {
+        const IterationTokens tokens = source->next();
+        if (is_interrupted() || tokens.num_tokens() == 0) {
+            cause = is_interrupted() ? "it was interrupted" : "the dataset has no more tokens";
+            break;
+        }
+        const IterationCounts& counts = harness.run(iteration, tokens, observer);
+        const bool is_recorded = recorder && recorder->wants(iteration);
+        if (is_recorded) {
+            const auto start = std::chrono::steady_clock::now();
+            recorder->record(counts, tokens);
+            log.add_counting(std::chrono::steady_clock::now() - start);
+        }
+        log.iteration_done(iteration, counts, is_recorded);
+    }
+    log.run_done(iteration);
+    if (options.check)
+        note(app, "checked " + std::to_string(direct_check.num_tokens()) +
+                      " tokens of layers: largest difference from a direct evaluation " +
+                      formatted("%.1e", direct_check.largest_difference()) + ", " +
+                      std::to_string(direct_check.num_near_ties()) + " near-ties left out");
+    const std::string how_it_ended =
+        "the run ended after " + std::to_string(iteration) + " iterations, since " + cause;
+    if (recorder && (recorder->num_recorded() > 0 || !is_interrupted()))
+        finish_recording(app, *recorder, recording.path, range, log.recorded_imbalance(),
+                         how_it_ended);
+    else if (recorder)
+        warn(app, "nothing was recorded: " + how_it_ended);
+    return is_interrupted() ? kInterrupted : kDone;
+}
+
+}  // namespace eplb::cli

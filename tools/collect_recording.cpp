@@ -1,0 +1,72 @@
+#include "tools/collect_recording.h"
+
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+
+#include "lib/base/error.h"
+#include "tools/terminal.h"
+
+namespace eplb::cli {
+namespace {
+
+std::atomic<bool> interrupted = false;
+
+// What is being written is finished first.
+void ignore_signals() {
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+        std::signal(signal, SIG_IGN);
+}
+
+}  // namespace
+
+bool is_interrupted() {
+    return interrupted;
+}
+
+void stop_at_signals() {
+    struct sigaction action = {};
+    action.sa_handler = [](int) { interrupted = true; };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one ends the run at once
+    for (const int signal : {SIGINT, SIGTERM})
+        ::sigaction(signal, &action, nullptr);
+    // under nohup a hang-up is none of our business
+    struct sigaction inherited = {};
+    if (::sigaction(SIGHUP, nullptr, &inherited) == 0 && inherited.sa_handler != SIG_IGN)
+        ::sigaction(SIGHUP, &action, nullptr);
+}
+
+void open_recorder(const CLI::App& app,
+                   const CollectOptions& options,
+                   const ExpertStatistics& shape,
+                   const IterationRange& range,
+                   const std::string& path,
+                   std::optional<Recorder>& recorder) {
+    if (path != "-" && std::filesystem::exists(std::filesystem::path(path) / "meta_info.json"))
+        note(app, "the statistics in " + path + " will be replaced");
+    recorder.emplace(shape, range.stop, path, options.raw);
+}
+
+// Writes the recording and says what it holds.
+void finish_recording(const CLI::App& app,
+                      Recorder& recorder,
+                      const std::string& path,
+                      const IterationRange& range,
+                      double imbalance_ratio,
+                      const std::string& how_it_ended) {
+    const std::int64_t recorded = recorder.num_recorded();
+    if (recorded == 0)
+        throw Error("nothing was recorded: " + how_it_ended + ", before iteration " +
+                    std::to_string(range.start));
+    ignore_signals();
+    recorder.finish();
+    if (recorded < range.stop - range.start)
+        warn(app, "recorded " + std::to_string(recorded) + " of " +
+                      std::to_string(range.stop - range.start) + " iterations: " + how_it_ended);
+    note(app, "iterations " + std::to_string(range.start) + "-" +
+                  std::to_string(range.start + recorded) + " recorded in " +
+                  (path == "-" ? "the stream" : path) + ", average imbalance ratio " +
+                  formatted("%.3f", imbalance_ratio));
+}
+
+}  // namespace eplb::cli
