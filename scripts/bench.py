@@ -70,7 +70,6 @@ def bench_reading(tools, folder, runs):
     for name, command in commands.items():
         print(f"  {name}: {1000 * best[name]:.0f} ms, {best[name] / best['cat']:.2f} x cat, "
               f"{peak_private_mib(command):.0f} MiB private memory at most")
-    os.unlink(f"{folder}.yaml")
 
 
 def bench_counting(tools, folder):
