@@ -34,6 +34,7 @@ struct Request {
     int ep_size = 1;
     Balancing balancing;
     DecoderConfig config;
+    CheckpointSize size;  // with the layers that --num_layers leaves out
 };
 
 Request resolve(const CLI::App& app, const CollectOptions& options) {
@@ -41,6 +42,7 @@ Request resolve(const CLI::App& app, const CollectOptions& options) {
     request.recording = resolve_recording(options);
     request.ep_size = options.ep_size > 0 ? options.ep_size : 1;
     request.config = read_decoder_config(options.model);
+    request.size = checkpoint_size(request.config);
     MoeModelConfig& moe = request.config.moe;
     if (options.num_layers > moe.num_layers())
         throw UsageError("--num_layers " + std::to_string(options.num_layers) + ": the model has " +
@@ -83,12 +85,16 @@ std::vector<std::int64_t> lengths_of(const TokenSchedule& schedule) {
     return lengths;
 }
 
-// without a dataset: so many tokens in sequences of a usual length
+// without a dataset: as many tokens as the options say, or 10,000, in sequences of a usual length
 std::vector<std::int64_t> assumed_lengths(const CollectOptions& options, const Request& request) {
     constexpr std::int64_t kSequence = 4096;
-    constexpr std::int64_t kIterations = 30;
-    std::int64_t left = (options.iterations > 0 ? options.iterations : kIterations) *
-                        request.ep_size * options.tokens_per_rank;
+    constexpr std::int64_t kTokens = 10000;
+    std::int64_t left = options.iterations > 0
+                            ? options.iterations * request.ep_size * options.tokens_per_rank
+                            : kTokens;
+    if (left > INT32_MAX)
+        throw UsageError("--iterations: a plan for " + std::to_string(left) +
+                         " tokens is more than one run can hold");
     std::vector<std::int64_t> lengths;
     for (; left > 0; left -= lengths.back())
         lengths.push_back(std::min(left, kSequence));
@@ -164,7 +170,7 @@ class LayerProgress {
         if (!line_.is_shown() || num_done >= num_layers_)
             return;
         std::string text =
-            "layer " + std::to_string(num_done + 1) + " of " + std::to_string(num_layers_);
+            "layer " + std::to_string(num_done) + " of 0-" + std::to_string(num_layers_ - 1);
         if (num_done > first_layer_)
             text += ", " +
                     duration_text(seconds_since(start_) / (num_done - first_layer_) *
@@ -195,7 +201,12 @@ TokenSchedule schedule_for(const CollectOptions& options, const Request& request
     const std::vector<eplb::Request> requests = read_requests(options, request.config);
     const ScheduleOptions schedule_by = schedule_options(options, request);
     try {
-        return make_schedule(requests, schedule_by);
+        TokenSchedule schedule = make_schedule(requests, schedule_by);
+        const std::int64_t start = request.recording.range ? request.recording.range->start : 0;
+        if (schedule.first_iteration + static_cast<std::int64_t>(schedule.iterations.size()) <=
+            start)
+            throw Error("has no token for iteration " + std::to_string(start));
+        return schedule;
     } catch (const Error& error) {
         throw Error(options.dataset + ": " + error.what());
     }
@@ -207,8 +218,11 @@ Plan make_plan(const CollectOptions& options,
                ThreadPool& threads) {
     CpuBackend backend(threads);  // of its own: the run's counts its work
     return {.config = &request.config,
+            .size = request.size,
             .cost = plan_cost(request.config, lengths),
             .sequence_lengths = std::move(lengths),
+            .assumes_lengths = options.dataset.empty(),
+            .num_threads = threads.num_threads(),
             .read_rate = options.read_rate,
             .matrix_rate = measure_matrix_rate(backend, threads.num_threads()),
             .limits = decoder_limits(request.config, request.balancing.max_num_tokens),
@@ -218,21 +232,29 @@ Plan make_plan(const CollectOptions& options,
 // The state that the run is kept in, if any; with --resume the run goes on from it.
 std::optional<RunStateFile> use_state(const CLI::App& app,
                                       const CollectOptions& options,
-                                      const Recording& recording,
+                                      const Request& request,
                                       CheckpointRun& run) {
+    const Recording& recording = request.recording;
     std::string path = options.state;
-    if (path.empty() && !recording.path.empty() && recording.path != "-")
-        path = recording.path + ".state";
+    if (path.empty() && !recording.path.empty() && recording.path != "-") {
+        path = recording.path;
+        while (path.size() > 1 && path.back() == '/')
+            path.pop_back();
+        path += ".state";
+    }
     if (path.empty() && options.resume)
         throw UsageError("--resume: without a statistics folder, name the state with --state");
     if (path.empty() || options.iteration_major)
         return std::nullopt;
     RunStateFile file(path);
+    file.check_place();
     if (options.resume && !file.exists())
         throw Error(path + ": there is no state to resume; run without --resume");
     if (options.resume) {
         run.resume(file.load(run.fingerprint()));
-        note(app, "resumed at layer " + std::to_string(run.next_layer()));
+        note(app, "resumed at layer " + std::to_string(run.next_layer()) + " of " +
+                      std::to_string(request.config.num_layers) +
+                      "; what follows is the plan of the whole run");
     } else if (file.exists()) {
         note(app,
              path + " of a run that was broken off will be replaced; --resume would go on from it");
@@ -286,15 +308,20 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Req
                        .keep_ids = options.raw,
                        .limits = plan.limits},
                       backend);
-    const std::optional<RunStateFile> state = use_state(app, options, recording, run);
+    const std::optional<RunStateFile> state = use_state(app, options, request, run);
     if (state)
-        run.set_state_file(&*state);
+        run.set_state_file(&*state, [&](const std::string& why) { warn(app, why); });
+    else if (recording.path == "-" && !options.iteration_major)
+        note(app, "without a statistics folder nothing can be resumed; --state FILE keeps a state");
 
     // to the end of what was asked for, or of the data
     IterationRange range = {run.shape().iter_start,
                             run.shape().iter_start + run.shape().num_iterations};
-    if (recording.range && options.iterations == 0)
+    if (recording.range)
         range.stop = recording.range->stop;
+    if (options.iterations > 0)
+        range.stop =
+            recording.range ? std::min(range.stop, options.iterations) : options.iterations;
     std::optional<Recorder> recorder;
     if (!recording.path.empty())
         open_recorder(app, options, run.shape(), range, recording.path, recorder);
@@ -303,6 +330,8 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Req
              "nothing is recorded: give --expert_statistic_path, or set "
              "EXPERT_STATISTIC_ITER_RANGE");
     note(app, plan_line(plan));
+    if (options.ep_size == 0)
+        note(app, "counted for one rank; --ep_size N deals the requests out to N");
 
     LayerProgress progress(config.num_needed_layers(),
                            recording.path != "-" || ::isatty(STDOUT_FILENO) == 0);
@@ -314,7 +343,8 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Req
     double read_bytes = 0;
     for (int layer = run.next_layer(); layer < config.num_needed_layers(); ++layer)
         read_bytes += reader.layer_bytes(layer);
-    progress.begin(run.next_layer());
+    if (!options.iteration_major)
+        progress.begin(run.next_layer());
     const Clock::time_point start = Clock::now();
     const bool is_complete = run.run();
     progress.clear();

@@ -156,8 +156,8 @@ void check_kind(const CLI::App& app, const CollectOptions& options) {
             throw UsageError("--" + option->get_lnames().front() +
                              (options.model.empty() ? " needs --model"
                                                     : " is for synthetic models, not for --model"));
-    if (options.resume && options.iteration_major)
-        throw UsageError("--resume goes on at a layer; --iteration_major has no such state");
+    if ((options.resume || !options.state.empty()) && options.iteration_major)
+        throw UsageError("--iteration_major has no state to resume: a state is a layer's end");
 }
 
 Recording resolve_recording(const CollectOptions& options) {

@@ -15,7 +15,18 @@ double attention_bytes_per_token(const DecoderConfig& config) {
     const double output = static_cast<double>(attention.num_heads) * attention.value_size;
     const double cached =
         static_cast<double>(attention.num_kv_heads) * (attention.key_size + attention.value_size);
-    return 4 * (config.moe.hidden_size + queries + output + 2 * cached);
+    // latent attention: the compressed vectors, and keys and values before they are put together
+    const double latent = attention.q_lora_rank + 2.0 * attention.kv_lora_rank +
+                          (attention.kv_lora_rank > 0 ? cached / 2 : 0);
+    return 4 * (config.moe.hidden_size + queries + output + 2 * cached + latent);
+}
+
+// what a thread decodes weights into, and a tile of an MLP
+double bytes_per_thread(const DecoderConfig& config) {
+    constexpr double kTileRows = 512;
+    constexpr double kPanelWeights = 1 << 22;
+    const double width = std::max(config.moe.intermediate_size, config.dense_intermediate_size);
+    return 4 * (kTileRows * (config.moe.hidden_size + width) + kPanelWeights);
 }
 
 double expert_bytes_per_token(const DecoderConfig& config) {
@@ -53,14 +64,16 @@ Estimate estimate(const Plan& plan) {
     const double longest = static_cast<double>(
         *std::max_element(plan.sequence_lengths.begin(), plan.sequence_lengths.end()));
     const AttentionConfig& attention = plan.config->attention;
-    const double cached = 4.0 * attention.num_kv_heads *
-                          (attention.key_size + attention.value_size) *
-                          (plan.iteration_major ? cost.num_tokens : longest);
-    estimate.buffers = attention_bytes_per_token(*plan.config) *
-                           std::min<double>(plan.limits.attention_tokens, cost.num_tokens) +
-                       cached +
-                       expert_bytes_per_token(*plan.config) *
-                           std::min<double>(plan.limits.expert_tokens, cost.num_tokens);
+    const double cached =
+        4.0 * attention.num_kv_heads * (attention.key_size + attention.value_size) *
+        (plan.iteration_major ? cost.num_tokens * plan.config->num_needed_layers() : longest);
+    estimate.buffers =
+        attention_bytes_per_token(*plan.config) *
+            std::min<double>(plan.limits.attention_tokens, cost.num_tokens) +
+        cached +
+        expert_bytes_per_token(*plan.config) *
+            std::min<double>(plan.limits.expert_tokens, cost.num_tokens) +
+        plan.num_threads * std::min(bytes_per_thread(*plan.config), estimate.weights);
     return estimate;
 }
 
@@ -88,9 +101,10 @@ std::string plan_text(const Plan& plan) {
            " layers, experts in " + std::to_string(config.moe.num_layers()) + ": " +
            std::to_string(config.moe.router.num_experts) + ", top-" +
            std::to_string(config.moe.router.top_k) +
-           formatted("; %.1f billion weights without the head, ", cost.num_weights * 1e-9) +
-           size_text(cost.checkpoint_bytes) + "\n" +  //
-           "tokens:   " + formatted("%.0f in ", cost.num_tokens) +
+           formatted("; %.1f billion weights without the head, ", plan.size.num_weights * 1e-9) +
+           size_text(plan.size.num_bytes) + "\n" +  //
+           "tokens:   " + formatted("%.0f", cost.num_tokens) +
+           (plan.assumes_lengths ? ", assumed without --dataset, in " : " in ") +
            std::to_string(plan.sequence_lengths.size()) + " sequences, the longest of " +
            std::to_string(longest) + "\n" +  //
            "reads:    " + size_text(cost.read_bytes) + "\n" +

@@ -14,8 +14,11 @@ namespace eplb::cli {
 // What a run through a checkpoint takes, before it starts.
 struct Plan {
     const DecoderConfig* config = nullptr;
+    CheckpointSize size;
     Cost cost;
     std::vector<std::int64_t> sequence_lengths;
+    bool assumes_lengths = false;  // there was no dataset
+    int num_threads = 1;
     double read_rate = 0;    // GB/s, assumed
     double matrix_rate = 0;  // GFLOP/s of all threads, measured
     Decoder::Limits limits;

@@ -286,10 +286,12 @@ std::size_t header_end(const std::string& name,
     std::uint64_t length = 0;
     for (std::size_t i = kLengthSize; i-- > 0;)
         length = length << 8 | std::to_integer<std::uint64_t>(first_bytes[i]);
+    if (std::memcmp(first_bytes.data(), "version ", kLengthSize) == 0)
+        throw Error(name + ": is a pointer of Git LFS, not the file itself; run git lfs pull");
     if (length > kMaxHeaderSize)
         throw Error(name + ": is no safetensors file: its header would have " +
                     std::to_string(length) + " bytes, at most " + std::to_string(kMaxHeaderSize) +
-                    " are allowed");
+                    " are allowed; copy it again");
     if (length > file_size - kLengthSize)
         throw Error(name + ": the header needs " + std::to_string(length) +
                     " bytes and the file has " + std::to_string(file_size - kLengthSize) +

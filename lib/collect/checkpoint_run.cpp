@@ -55,6 +55,7 @@ CheckpointRun::CheckpointRun(const DecoderConfig& config,
     shape_.layer_updates_per_iter = options.config ? options.config->layer_updates_per_iter : 0;
     shape_.allocate();
     state_.counts.swap(shape_.counts);
+    state_.fingerprint = make_fingerprint();
 }
 
 bool CheckpointRun::is_recorded(std::size_t iteration) const {
@@ -71,7 +72,7 @@ std::span<std::int64_t> CheckpointRun::counts_row(std::size_t iteration, int moe
                  size);
 }
 
-std::string CheckpointRun::fingerprint() const {
+std::string CheckpointRun::make_fingerprint() const {
     Hash hash;
     hash.add(schedule_.token_ids);
     hash.add(schedule_.sequence_begin);
@@ -166,6 +167,17 @@ void CheckpointRun::count(int moe_layer, std::size_t iteration, std::vector<std:
     kept.insert(kept.end(), ids.begin(), ids.end());
 }
 
+// what cannot be saved now may be at the next layer; the run itself is whole
+void CheckpointRun::save_state() {
+    try {
+        state_file_->save(state_);
+    } catch (const Error& error) {
+        if (!state_failed_)
+            throw;
+        state_failed_(error.what());
+    }
+}
+
 bool CheckpointRun::run_layers() {
     const int num_layers = config_.num_needed_layers();
     const auto top_k = static_cast<std::ptrdiff_t>(config_.moe.router.top_k);
@@ -204,10 +216,8 @@ bool CheckpointRun::run_layers() {
             }
         }
         ++state_.next_layer;
-        if (state_file_ != nullptr && state_.next_layer < num_layers) {
-            state_.fingerprint = fingerprint();
-            state_file_->save(state_);
-        }
+        if (state_file_ != nullptr && state_.next_layer < num_layers)
+            save_state();
     }
     num_recorded_ = shape_.num_iterations;
     return true;

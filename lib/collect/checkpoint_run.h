@@ -34,7 +34,6 @@ class CheckpointRun {
         std::int64_t record_start = 0;  // iterations before only carry the online balancing along
         bool iteration_major = false;
         bool keep_ids = false;
-        bool compute_last = false;  // the last MoE layer's experts too, which routing never needs
         Decoder::Limits limits;
     };
 
@@ -53,12 +52,17 @@ class CheckpointRun {
                   Backend& backend);
 
     // What the result depends on, for states of runs.
-    std::string fingerprint() const;
+    const std::string& fingerprint() const { return state_.fingerprint; }
 
     // Goes on from a state, and saves it at each layer's end; layer-major runs only. Error where
     // the state's sizes are not this run's.
     void resume(RunState state);
-    void set_state_file(const RunStateFile* file) { state_file_ = file; }
+    // Where that fails the run goes on without: `failed` is told why.
+    void set_state_file(const RunStateFile* file,
+                        std::function<void(const std::string&)> failed = nullptr) {
+        state_file_ = file;
+        state_failed_ = std::move(failed);
+    }
     void set_observer(LayerObserver observer) { observer_ = std::move(observer); }
     // Asked now and then; where it says yes, run() returns false as soon as possible.
     void set_stop(const std::function<bool()>& stop) {
@@ -94,6 +98,8 @@ class CheckpointRun {
                    KeyValueCache& cache,
                    std::vector<float>& hidden,
                    std::vector<std::int32_t>& expert_ids);
+    std::string make_fingerprint() const;
+    void save_state();
     void count(int moe_layer, std::size_t iteration, std::vector<std::int32_t> ids);
     bool is_recorded(std::size_t iteration) const;
     std::span<std::int64_t> counts_row(std::size_t iteration, int moe_layer);
@@ -106,6 +112,7 @@ class CheckpointRun {
     SlotCounter counter_;
     LayerObserver observer_;
     const RunStateFile* state_file_ = nullptr;
+    std::function<void(const std::string&)> state_failed_;
     RunState state_;
     ExpertStatistics shape_;
     int num_recorded_ = 0;

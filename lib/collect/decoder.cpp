@@ -278,6 +278,16 @@ void Decoder::attend(const AttentionWeights& weights,
     };
     for (std::size_t i = 0; i < pieces.size(); ++i) {
         SequencePiece rest = pieces[i];
+        if (!keep_cache) {
+            // the whole sequence is here: no growing by doubling
+            KeyValueCache::Sequence& sequence =
+                cache.sequences[static_cast<std::size_t>(rest.sequence)];
+            const AttentionConfig& attention = config_.attention;
+            sequence.keys.reserve(
+                product(rest.num_tokens, attention.num_kv_heads * attention.key_size));
+            sequence.values.reserve(
+                product(rest.num_tokens, attention.num_kv_heads * attention.value_size));
+        }
         while (rest.num_tokens > 0) {
             SequencePiece part = rest;
             part.num_tokens = std::min(rest.num_tokens, limits_.attention_tokens - num_tokens);

@@ -36,6 +36,22 @@ bool RunStateFile::exists() const {
     return std::filesystem::exists(path_);
 }
 
+void RunStateFile::check_place() const {
+    if (std::filesystem::is_regular_file(path_)) {
+        bool is_state = false;
+        try {
+            const SafetensorsFile file(path_);
+            is_state = file.header().find("fingerprint") != nullptr;
+        } catch (const Error&) {
+            // a damaged state or another file: both are kept
+        }
+        if (!is_state)
+            throw Error(path_.string() +
+                        ": is no state of a run; remove it, or name another file with --state");
+    }
+    const OutputFile writable(path_.string());
+}
+
 void RunStateFile::save(const RunState& state) const {
     const std::vector<char> fingerprint(state.fingerprint.begin(), state.fingerprint.end());
     const std::vector<std::int64_t> numbers = {state.next_layer, state.num_near_ties,
@@ -52,7 +68,13 @@ void RunStateFile::save(const RunState& state) const {
 }
 
 RunState RunStateFile::load(const std::string& fingerprint) const {
-    const SafetensorsFile file(path_);
+    const SafetensorsFile file = [&] {
+        try {
+            return SafetensorsFile(path_);
+        } catch (const Error& error) {
+            throw Error(std::string(error.what()) + " (run without --resume to begin anew)");
+        }
+    }();
     RunState state;
     const auto text = read<char>(file, "fingerprint", "U8");
     state.fingerprint.assign(text.begin(), text.end());

@@ -28,6 +28,8 @@ class RunStateFile {
 
     const std::filesystem::path& path() const { return path_; }
     bool exists() const;
+    // Error where something stands there that is no state, or where nothing can be written.
+    void check_place() const;
     void save(const RunState& state) const;
     // Error where the file is damaged, or holds the state of another run.
     RunState load(const std::string& fingerprint) const;

@@ -35,6 +35,14 @@ double causal_pairs(double length, double window) {
 
 }  // namespace
 
+CheckpointSize checkpoint_size(const DecoderConfig& config) {
+    PlannedTensors tensors(config);
+    load_embedding(config, tensors);
+    for (int layer = 0; layer < config.num_layers; ++layer)
+        load_layer(config, layer, true, tensors);
+    return {tensors.num_weights(), tensors.num_bytes()};
+}
+
 Cost plan_cost(const DecoderConfig& config, std::span<const std::int64_t> sequence_lengths) {
     const MoeModelConfig& moe = config.moe;
     const double hidden = moe.hidden_size;
@@ -43,15 +51,9 @@ Cost plan_cost(const DecoderConfig& config, std::span<const std::int64_t> sequen
         cost.num_tokens += static_cast<double>(length);
     cost.hidden_bytes = cost.num_tokens * hidden * 4;
 
-    PlannedTensors whole(config);
     PlannedTensors embedding(config);
-    load_embedding(config, whole);
     load_embedding(config, embedding);
     cost.read_bytes = embedding.num_bytes();
-    for (int layer = 0; layer < config.num_layers; ++layer)
-        load_layer(config, layer, true, whole);
-    cost.checkpoint_bytes = whole.num_bytes();
-    cost.num_weights = whole.num_weights();
 
     double before = 0;
     for (int layer = 0; layer < config.num_needed_layers(); ++layer) {

@@ -12,8 +12,6 @@ namespace eplb {
 // exact for a checkpoint as published (a multiplication and an addition are two); routers, norms
 // and softmax, which are below a per cent, are left out of the FLOPs.
 struct Cost {
-    double checkpoint_bytes = 0;      // of the decoder layers and the table of embeddings
-    double num_weights = 0;           // likewise, with the last MoE layer's experts
     double read_bytes = 0;            // of what routing depends on
     double largest_layers_bytes = 0;  // of the two consecutive layers that are largest together
 
@@ -25,6 +23,13 @@ struct Cost {
     double num_tokens = 0;
     double hidden_bytes = 0;  // of the hidden states of all tokens
 };
+
+// All decoder layers and the table of embeddings.
+struct CheckpointSize {
+    double num_weights = 0;
+    double num_bytes = 0;
+};
+CheckpointSize checkpoint_size(const DecoderConfig& config);
 
 // Sequence lengths in tokens.
 Cost plan_cost(const DecoderConfig& config, std::span<const std::int64_t> sequence_lengths);

@@ -110,12 +110,18 @@ inline void decode_row(
         case WeightType::f8_e4m3: {
             constexpr std::size_t kBlock = WeightMatrix::kScaleBlock;
             const std::byte* const from = matrix.data + stored_row * num_columns + first;
-            const std::byte* const scales =
-                matrix.scales + stored_row / kBlock * ((num_columns + kBlock - 1) / kBlock) * 4;
+            const std::size_t first_block =
+                stored_row / kBlock * ((num_columns + kBlock - 1) / kBlock);
+            const auto scale_of = [&](std::size_t block) {
+                return matrix.scale_type == WeightType::f32
+                           ? load<float>(matrix.scales + (first_block + block) * 4)
+                           : decode_bf16(
+                                 load<std::uint16_t>(matrix.scales + (first_block + block) * 2));
+            };
             for (std::size_t i = 0; i < size;) {
                 const std::size_t block = (first + i) / kBlock;
                 const std::size_t end = std::min(size, (block + 1) * kBlock - first);
-                const float scale = load<float>(scales + block * 4);
+                const float scale = scale_of(block);
                 for (; i < end; ++i)
                     values[i] = decode_f8_e4m3(load<std::uint8_t>(from + i)) * scale;
             }

@@ -285,6 +285,9 @@ bool DecoderConfig::is_moe_layer(int layer) const {
 
 DecoderConfig read_decoder_config(const std::filesystem::path& folder) {
     const std::filesystem::path path = folder / "config.json";
+    if (!std::filesystem::exists(path))
+        throw Error(folder.string() +
+                    ": holds no config.json; name the folder of a Hugging Face checkpoint");
     const json object = json::parse(read_file(path), nullptr, false);
     if (object.is_discarded() || !object.is_object())
         throw Error(path.string() + ": is no JSON object");

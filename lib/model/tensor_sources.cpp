@@ -80,7 +80,10 @@ WeightMatrix CheckpointTensors::linear(const std::string& name, int num_rows, in
     }
     const Checkpoint::TensorView scales =
         find(name + "_scale_inv", {num_blocks(num_rows), num_blocks(num_columns)});
-    require_dtype(scales, "F32");
+    if (scales.tensor->dtype != "BF16")
+        require_dtype(scales, "F32");
+    else
+        matrix.scale_type = WeightType::bf16;
     matrix.type = WeightType::f8_e4m3;
     matrix.scales = scales.bytes.data();
     return matrix;

@@ -7,7 +7,7 @@ namespace eplb {
 
 // How a checkpoint stores the weights of a linear layer.
 //
-// f8_e4m3: one byte per weight and an fp32 factor per block of 128 x 128 weights, the last blocks
+// f8_e4m3: one byte per weight and a factor per block of 128 x 128 weights, the last blocks
 // of a row or column cut off: weight = value * factor (checkpoints call it weight_scale_inv).
 // mxfp4: two weights per byte, the low four bits first, and one byte per 32 weights of a row:
 // weight = {0, .5, 1, 1.5, 2, 3, 4, 6, and these negative}[value] * 2^(byte - 127).
@@ -23,9 +23,10 @@ struct WeightMatrix {
     int num_rows = 0;
     int num_columns = 0;
     const std::byte* data = nullptr;
-    // f8_e4m3: fp32 [ceil(stored rows / 128)][ceil(num_columns / 128)]; mxfp4: bytes [stored
-    // rows][num_columns / 32]; null for the others
+    // f8_e4m3: [ceil(stored rows / 128)][ceil(num_columns / 128)] of scale_type; mxfp4: bytes
+    // [stored rows][num_columns / 32]; null for the others
     const std::byte* scales = nullptr;
+    WeightType scale_type = WeightType::f32;  // of f8_e4m3's: f32 or bf16
     // row r of the matrix is the stored row first_row + r * row_step: gate and up may alternate
     int first_row = 0;
     int row_step = 1;

@@ -8,6 +8,9 @@ run eplb-collect --dataset dataset.json --segment prompt
 run eplb-collect --model $models/mixtral --dataset dataset.json --resume --iteration_major
 run eplb-collect --model $models/mixtral --dataset dataset.json --resume
 run eplb-collect --model $models/mixtral --dataset dataset.json --resume --expert_statistic_path stats
+run eplb-collect --model $models/mixtral --dataset dataset.json --state dataset.json
+run eplb-collect --model $models/mixtral --dataset dataset.json --state missing/state
+run cat dataset.json
 run eplb-collect --model $models/mixtral --dataset dataset.json --ep_size 3
 run eplb-collect --model $models/mixtral --dataset dataset.json --num_layers 9
 run eplb-collect --model $models/mixtral --dataset dataset.json --segment output

@@ -36,7 +36,8 @@ def normalized(text):
     text = re.sub(r"(?m)(^eplb-collect: cycle.* ratio )\d\.\d+, \d+( slots moved) \(.*\)", r"\1R, N\2", text)
     text = re.sub(r"(direct evaluation) \d\.\de-\d+", r"\1 SMALL", text)
     # rates, times and memory of a checkpoint's run
-    text = re.sub(r"(of memory, about) .*", r"\1 TIME", text)
+    text = re.sub(r"[\d.]+ .B (of memory, about) .*", r"SIZE \1 TIME", text)
+    text = re.sub(r"(?m)^(memory:  ) .*", r"\1 SIZE", text)
     text = re.sub(r"(?m)^(time:     about) .*", r"\1 TIME", text)
     text = re.sub(r"(?m)^(eplb-collect:) \d+\.\d s: (.* GB of weights), .*", r"\1 TIME: \2, …", text)
     return re.sub(r"time in .*", "time in …", text)

@@ -1,5 +1,6 @@
 #include "lib/model/checkpoint.h"
 
+#include "lib/model/decode.h"
 #include "lib/model/layer_reader.h"
 #include "lib/model/tensor_sources.h"
 #include "tests/model_fixtures.h"
@@ -83,7 +84,7 @@ TEST_CASE("dtypes that cannot be read are named") {
     check_names(retyped("mixtral", "model.layers.0.self_attn.q_proj.weight", "F8_E4M3"),
                 "weight_scale_inv");
     check_names(
-        retyped("deepseek_v3_fp8", "model.layers.1.mlp.experts.0.up_proj.weight_scale_inv", "BF16"),
+        retyped("deepseek_v3_fp8", "model.layers.1.mlp.experts.0.up_proj.weight_scale_inv", "F16"),
         "it must be F32");
     check_names(retyped("gpt_oss", "model.layers.0.mlp.experts.down_proj_scales", "I8"),
                 "it must be U8");
@@ -132,6 +133,38 @@ TEST_CASE("what a plan counts by the config is what the checkpoint holds") {
             CHECK(planned.num_bytes() == Approx(bytes).epsilon(0.06));
         }
     }
+}
+
+TEST_CASE("scales of FP8 weights may be BF16") {
+    const std::string name = "model.layers.1.mlp.experts.0.up_proj.weight";
+    // values that BF16 can hold, once in each type
+    const auto write = [&](const std::filesystem::path& folder, bool as_bf16) {
+        test::write_changed_model("deepseek_v3_fp8", folder, [&](test::EditableTensor& tensor) {
+            if (tensor.name != name + "_scale_inv")
+                return;
+            std::vector<std::byte> upper;
+            for (std::size_t i = 0; i < tensor.data.size(); i += 4) {
+                tensor.data[i] = tensor.data[i + 1] = std::byte{0};
+                upper.insert(upper.end(), {tensor.data[i + 2], tensor.data[i + 3]});
+            }
+            if (as_bf16) {
+                tensor.dtype = "BF16";
+                tensor.data = upper;
+            }
+        });
+        const Checkpoint checkpoint(folder);
+        CheckpointTensors tensors(checkpoint);
+        const std::vector<std::int64_t>& shape = checkpoint.find(name).tensor->shape;
+        const WeightMatrix matrix =
+            tensors.linear(name, static_cast<int>(shape[0]), static_cast<int>(shape[1]));
+        std::vector<float> values(static_cast<std::size_t>(shape[0] * shape[1]));
+        for (int row = 0; row < matrix.num_rows; ++row)
+            decode_row(matrix, row, 0, matrix.num_columns,
+                       values.data() + std::ptrdiff_t{row} * matrix.num_columns);
+        return values;
+    };
+    const test::TemporaryFolder folder;
+    CHECK(write(folder / "f32", false) == write(folder / "bf16", true));
 }
 
 TEST_CASE("a value of a vector that is no finite number is refused") {
