@@ -349,11 +349,12 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Req
     const bool is_complete = run.run();
     progress.clear();
     if (!is_complete && !options.iteration_major) {
-        warn(app, "interrupted in layer " + std::to_string(run.next_layer()) +
-                      (state && run.next_layer() > 0
-                           ? "; run again with --resume to go on from there (" +
-                                 state->path().string() + ")"
-                           : ": nothing was recorded"));
+        warn(app,
+             "interrupted in layer " + std::to_string(run.next_layer()) +
+                 (state && run.saved_layer() > 0
+                      ? "; run again with --resume to go on from layer " +
+                            std::to_string(run.saved_layer()) + " (" + state->path().string() + ")"
+                      : ": nothing was recorded"));
         return kInterrupted;
     }
     say_summary(app, run, backend, threads.num_threads(), read_bytes, seconds_since(start));

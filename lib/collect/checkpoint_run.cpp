@@ -1,6 +1,7 @@
 #include "lib/collect/checkpoint_run.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "lib/base/error.h"
 
@@ -107,7 +108,18 @@ void CheckpointRun::resume(RunState state) {
         state.next_layer > config_.num_needed_layers() ||
         (options_.keep_ids && state.slot_ids.size() != num_done))
         throw Error("the state of the run does not fit it; run without --resume to begin anew");
+    std::size_t num_ids = 0;
+    for (std::size_t i = 0; i < schedule_.iterations.size(); ++i)
+        if (options_.keep_ids && is_recorded(i))
+            num_ids += schedule_.iterations[i].rows.size();
+    num_ids *= static_cast<std::size_t>(config_.moe.router.top_k);
+    for (const std::vector<std::int32_t>& ids : state.slot_ids)
+        if (ids.size() != num_ids || std::any_of(ids.begin(), ids.end(), [&](std::int32_t id) {
+                return id < 0 || id >= counter_.num_slots();
+            }))
+            throw Error("the state of the run is damaged; run without --resume to begin anew");
     state_ = std::move(state);
+    saved_layer_ = state_.next_layer;
     num_routed_ = static_cast<std::int64_t>(num_done) * schedule_.num_rows();
 }
 
@@ -139,6 +151,10 @@ void CheckpointRun::run_layer(int layer,
             decoder_.experts(weights, num_rows, hidden.data(), expert_ids.data());
         num_routed_ += num_rows;
     }
+    if (!std::all_of(hidden.begin(), hidden.end(), [](float h) { return std::isfinite(h); }))
+        throw Error(reader_.checkpoint().name() + ": the hidden states after layer " +
+                    std::to_string(layer) +
+                    " are no finite numbers; its weights are damaged, download them again");
     if (observer_)
         observer_({layer, hidden, expert_ids});
 }
@@ -171,6 +187,7 @@ void CheckpointRun::count(int moe_layer, std::size_t iteration, std::vector<std:
 void CheckpointRun::save_state() {
     try {
         state_file_->save(state_);
+        saved_layer_ = state_.next_layer;
     } catch (const Error& error) {
         if (!state_failed_)
             throw;
@@ -181,8 +198,10 @@ void CheckpointRun::save_state() {
 bool CheckpointRun::run_layers() {
     const int num_layers = config_.num_needed_layers();
     const auto top_k = static_cast<std::ptrdiff_t>(config_.moe.router.top_k);
-    if (state_.next_layer == 0)
+    if (state_.next_layer == 0) {
         decoder_.embed(reader_.embedding(), schedule_.token_ids, state_.hidden);
+        reader_.drop_embedding();
+    }
     std::vector<SequencePiece> pieces;
     for (std::int32_t s = 0; s < schedule_.num_sequences(); ++s) {
         const std::int32_t begin = schedule_.sequence_begin[static_cast<std::size_t>(s)];

@@ -75,6 +75,7 @@ class CheckpointRun {
     bool run();
 
     int next_layer() const { return state_.next_layer; }
+    int saved_layer() const { return saved_layer_; }  // where --resume goes on; 0: nowhere
     int num_recorded_iterations() const { return num_recorded_; }
     int num_slots() const { return counter_.num_slots(); }
     std::int64_t num_routed() const { return num_routed_; }  // tokens x MoE layers
@@ -114,6 +115,7 @@ class CheckpointRun {
     const RunStateFile* state_file_ = nullptr;
     std::function<void(const std::string&)> state_failed_;
     RunState state_;
+    int saved_layer_ = 0;
     ExpertStatistics shape_;
     int num_recorded_ = 0;
     std::int64_t num_routed_ = 0;

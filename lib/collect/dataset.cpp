@@ -52,7 +52,8 @@ Request parse_request(std::string_view line, const std::string& where, int vocab
         throw Error(where + "has no list \"input_ids\"");
     Request parsed;
     parsed.input_ids = parse_ids(request[key], where, key, vocab_size);
-    if (const auto output = request.find("output_ids"); output != request.end())
+    if (const auto output = request.find("output_ids");
+        output != request.end() && !output->is_null())
         parsed.output_ids = parse_ids(*output, where, "output_ids", vocab_size);
     return parsed;
 }

@@ -37,6 +37,8 @@ bool RunStateFile::exists() const {
 }
 
 void RunStateFile::check_place() const {
+    if (std::filesystem::exists(path_) && !std::filesystem::is_regular_file(path_))
+        throw Error(path_.string() + ": is no regular file; name another one with --state");
     if (std::filesystem::is_regular_file(path_)) {
         bool is_state = false;
         try {
@@ -97,7 +99,8 @@ RunState RunStateFile::load(const std::string& fingerprint) const {
 
 void RunStateFile::remove() const {
     std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
+    if (std::filesystem::is_regular_file(path_, ignored))
+        std::filesystem::remove(path_, ignored);
 }
 
 }  // namespace eplb

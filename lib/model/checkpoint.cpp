@@ -75,10 +75,10 @@ Checkpoint::TensorView Checkpoint::find(const std::string& name) const {
 }
 
 std::string Checkpoint::identity() const {
-    std::vector<std::filesystem::path> paths = {std::filesystem::path(name_) / "config.json"};
+    std::vector<std::filesystem::path> paths;
     for (const SafetensorsFile& file : files_)
         paths.emplace_back(file.name());
-    std::string text;
+    std::string text = read_file(std::filesystem::path(name_) / "config.json");
     for (const std::filesystem::path& path : paths)
         text += path.filename().string() + " " + std::to_string(std::filesystem::file_size(path)) +
                 " " +

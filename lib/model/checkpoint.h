@@ -28,7 +28,7 @@ class Checkpoint {
     bool has(const std::string& name) const { return places_.count(name) > 0; }
     TensorView find(const std::string& name) const;  // an Error where there is none of that name
 
-    // Names, sizes and times of the files, config.json too: another checkpoint has another one.
+    // config.json, and names, sizes and times of the files: another checkpoint has another one.
     std::string identity() const;
 
   private:

@@ -37,6 +37,10 @@ int ConfigFields::size_or(const char* field, int otherwise) const {
     return has(field) ? integer(field, 1, kMostOfAnything) : otherwise;
 }
 
+int ConfigFields::index(const char* field) const {
+    return integer(field, 0, kMostOfAnything);
+}
+
 int ConfigFields::index_or(const char* field, int otherwise) const {
     return has(field) ? integer(field, 0, kMostOfAnything) : otherwise;
 }
@@ -52,6 +56,19 @@ double ConfigFields::real(const char* field) const {
 
 double ConfigFields::real_or(const char* field, double otherwise) const {
     return has(field) ? real(field) : otherwise;
+}
+
+double ConfigFields::positive_real(const char* field) const {
+    const double value = real(field);
+    if (value <= 0)
+        fail(field, "must be above 0");
+    return value;
+}
+
+bool ConfigFields::flag(const char* field) const {
+    if (!has(field))
+        fail(field, "is missing");
+    return flag_or(field, false);
 }
 
 bool ConfigFields::flag_or(const char* field, bool otherwise) const {

@@ -21,9 +21,12 @@ class ConfigFields {
     static constexpr int kMostOfAnything = 1 << 22;
     int size(const char* field, int most = kMostOfAnything) const;
     int size_or(const char* field, int otherwise) const;
+    int index(const char* field) const;
     int index_or(const char* field, int otherwise) const;
     double real(const char* field) const;  // finite
     double real_or(const char* field, double otherwise) const;
+    double positive_real(const char* field) const;
+    bool flag(const char* field) const;
     bool flag_or(const char* field, bool otherwise) const;
     std::string text_or(const char* field, const std::string& otherwise) const;
 

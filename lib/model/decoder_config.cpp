@@ -18,14 +18,14 @@ std::vector<int> moe_layers(const ConfigFields& fields, const ModelFamily& famil
     const int first = fields.index_or("first_k_dense_replace", 0);
     const int frequency = fields.size_or("moe_layer_freq", 1);
     const int step = fields.size_or("decoder_sparse_step", 1);
-    std::vector<int> dense_layers;
+    std::vector<std::int64_t> dense_layers;
     if (const json* const list = fields.find("mlp_only_layers")) {
         if (!list->is_array())
             fields.fail("mlp_only_layers", "is no list");
         for (const json& layer : *list) {
             if (!layer.is_number_integer())
                 fields.fail("mlp_only_layers", "holds " + layer.dump() + ", no layer id");
-            dense_layers.push_back(layer.get<int>());
+            dense_layers.push_back(layer.get<std::int64_t>());
         }
     }
     for (int layer = 0; layer < num_layers; ++layer) {
@@ -50,9 +50,9 @@ RouterSpec router_spec(const ConfigFields& fields, const ModelFamily& family) {
     router.num_experts = fields.size(family.num_experts, 1 << 16);
     router.top_k = fields.size("num_experts_per_tok");
     router.has_bias = family.selection_bias != nullptr;
-    router.normalize = family.has_norm_field ? fields.flag_or("norm_topk_prob", false) : true;
+    router.normalize = family.has_norm_field ? fields.flag("norm_topk_prob") : true;
     router.scale =
-        family.has_scale ? static_cast<float>(fields.real_or("routed_scaling_factor", 1)) : 1.0F;
+        family.has_scale ? static_cast<float>(fields.positive_real("routed_scaling_factor")) : 1.0F;
     if (router.top_k > router.num_experts)
         fields.fail("num_experts_per_tok", "is more than there are experts");
 
@@ -63,7 +63,13 @@ RouterSpec router_spec(const ConfigFields& fields, const ModelFamily& family) {
                     "is \"" + name + "\" where " + family.model_type + " has \"" + expected + "\"");
     if (!fields.flag_or("use_routing_bias", true))
         fields.fail("use_routing_bias", "is false, which is not known of this family");
-    if (family.has_groups && fields.text_or("topk_method", "") != "greedy") {
+    const bool is_v2 = family.has_groups && family.score_function == ScoreFunction::softmax;
+    const std::string method = fields.text_or("topk_method", is_v2 ? "" : "noaux_tc");
+    if (family.has_groups && method != (is_v2 ? "group_limited_greedy" : "noaux_tc") &&
+        !(is_v2 && method == "greedy"))
+        fields.fail("topk_method",
+                    method.empty() ? "is missing" : "is \"" + method + "\", which is not known");
+    if (family.has_groups && method != "greedy") {
         router.num_groups = fields.size_or("n_group", 1);
         router.top_groups = fields.size_or("topk_group", 1);
         if (router.num_experts % router.num_groups != 0)
@@ -74,7 +80,7 @@ RouterSpec router_spec(const ConfigFields& fields, const ModelFamily& family) {
             fields.fail("num_experts_per_tok", "is more than the chosen groups hold");
     }
     // DeepSeek-V2's gate scales or normalizes; no published model normalizes
-    if (family.score_function == ScoreFunction::softmax && family.has_groups && router.normalize)
+    if (is_v2 && router.normalize)
         fields.fail("norm_topk_prob",
                     "is true, which is not known of " + std::string(family.model_type));
     return router;
@@ -91,8 +97,8 @@ int fitting_product(const ConfigFields& fields, const char* field, std::int64_t 
 int shared_width(const ConfigFields& fields, const ModelFamily& family, int expert_width) {
     switch (family.shared) {
         case SharedExperts::count:
-            return fitting_product(fields, "n_shared_experts",
-                                   fields.index_or("n_shared_experts", 0), expert_width);
+            return fitting_product(fields, "n_shared_experts", fields.index("n_shared_experts"),
+                                   expert_width);
         case SharedExperts::gated:
             return fields.size("shared_expert_intermediate_size");
         case SharedExperts::none:
@@ -120,11 +126,11 @@ void read_rotary(const ConfigFields& fields,
         fields.fail("rope_theta", "must be above 1");
     double share =
         rope.real_or("partial_rotary_factor", fields.real_or("partial_rotary_factor", 1));
-    if (fields.has("rotary_dim"))
-        share = static_cast<double>(fields.size("rotary_dim")) / head_size;
+    if (share <= 0 || share > 1)
+        fields.fail("partial_rotary_factor", "must be above 0, and 1 at most");
     RotaryConfig& rotary = attention.rotary;
     rotary.interleaved = fields.flag_or("rope_interleave", interleaved);
-    rotary.size = static_cast<int>(head_size * share);
+    rotary.size = fields.size_or("rotary_dim", static_cast<int>(head_size * share));
     if (rotary.size < 2 || rotary.size > head_size || rotary.size % 2 != 0)
         throw Error(fields.where() + "the rotary embedding takes " + std::to_string(rotary.size) +
                     " of " + std::to_string(head_size) +
@@ -138,7 +144,7 @@ void read_rotary(const ConfigFields& fields,
         return;
     if (type != "yarn")
         rope.fail("rope_type", "is \"" + type + "\"; default and yarn are known");
-    const double factor = rope.real("factor");
+    const double factor = rope.positive_real("factor");
     const double original = rope.size("original_max_position_embeddings");
     const auto mscale = [&](double scale) {
         return factor <= 1 ? 1 : 0.1 * scale * std::log(factor) + 1;
@@ -176,13 +182,18 @@ void read_rotary(const ConfigFields& fields,
     }
 }
 
-std::vector<int> sliding_windows(const ConfigFields& fields, int num_layers) {
+std::vector<int> sliding_windows(const ConfigFields& fields,
+                                 const ModelFamily& family,
+                                 int num_layers) {
     std::vector<int> windows(static_cast<std::size_t>(num_layers));
-    if (!fields.flag_or("use_sliding_window", true) || !fields.has("sliding_window"))
+    if (!fields.flag_or("use_sliding_window", !family.slides_if_asked) ||
+        !fields.has("sliding_window"))
         return windows;
     const int window = fields.size("sliding_window");
     const json* const types = fields.find("layer_types");
     if (types == nullptr) {
+        if (family.slides_by_layer)
+            fields.fail("layer_types", "is missing");
         if (fields.has("use_sliding_window"))
             fields.fail("use_sliding_window", "is true without a list \"layer_types\"");
         std::fill(windows.begin(), windows.end(), window);
@@ -225,6 +236,9 @@ AttentionConfig attention_config(const ConfigFields& fields,
         attention.scale = 1 / std::sqrt(static_cast<float>(attention.key_size));
         const bool uses_norm = !family.has_qk_norm_field || fields.flag_or("use_qk_norm", false);
         attention.qk_norm = uses_norm ? family.qk_norm : QkNorm::none;
+        if (!family.has_qk_norm_field && family.qk_norm != QkNorm::none &&
+            !fields.flag_or("use_qk_norm", true))
+            fields.fail("use_qk_norm", "is false, which is not known of this family");
         if (const std::string type = fields.text_or("qk_norm_type", "per_layer");
             type != "per_layer")
             fields.fail("qk_norm_type", "is \"" + type + "\"; per_layer is known");
@@ -236,7 +250,7 @@ AttentionConfig attention_config(const ConfigFields& fields,
     attention.has_qkv_bias = has_bias || family.always_qkv_bias;
     attention.has_output_bias = has_bias && family.has_output_bias;
     attention.clip_qkv = static_cast<float>(fields.real_or("clip_qkv", 0));
-    attention.sliding_window = sliding_windows(fields, num_layers);
+    attention.sliding_window = sliding_windows(fields, family, num_layers);
     return attention;
 }
 
@@ -300,7 +314,7 @@ DecoderConfig read_decoder_config(const std::filesystem::path& folder) {
     const ModelFamily& family = find_family(model_type, fields.where());
     config.family = &family;
     config.num_layers = fields.size("num_hidden_layers", 1 << 12);
-    config.norm_epsilon = static_cast<float>(fields.real("rms_norm_eps"));
+    config.norm_epsilon = static_cast<float>(fields.positive_real("rms_norm_eps"));
     if (const std::string name = fields.text_or("hidden_act", "silu"); name != "silu")
         fields.fail("hidden_act", "is \"" + name + "\"; silu is known");
     config.swiglu_limit = static_cast<float>(fields.real_or("swiglu_limit", 7));

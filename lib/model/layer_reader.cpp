@@ -19,6 +19,7 @@ LayerReader::LayerReader(const DecoderConfig& config,
     }
     CheckpointTensors tensors(checkpoint);
     embedding_ = load_embedding(config, tensors);
+    embedding_parts_ = tensors.parts();
 }
 
 LayerReader::~LayerReader() {
@@ -52,6 +53,11 @@ void LayerReader::finish_reading() {
 
 void LayerReader::drop(int layer) {
     for (const std::span<const std::byte> part : parts_[static_cast<std::size_t>(layer)])
+        MappedFile::drop(part);
+}
+
+void LayerReader::drop_embedding() {
+    for (const std::span<const std::byte> part : embedding_parts_)
         MappedFile::drop(part);
 }
 

@@ -40,11 +40,13 @@ class LayerReader {
     void set_stop(std::function<bool()> stop) { is_stopped_ = std::move(stop); }
 
     void drop(int layer);
+    void drop_embedding();
 
     double layer_bytes(int layer) const;
 
   private:
     using Parts = std::vector<std::span<const std::byte>>;
+
     void finish_reading();
 
     const DecoderConfig& config_;
@@ -52,6 +54,7 @@ class LayerReader {
     std::vector<bool> has_experts_;  // [num_layers]
     std::vector<Parts> parts_;       // [num_layers]
     WeightMatrix embedding_;
+    Parts embedding_parts_;
     std::thread thread_;
     std::function<bool()> is_stopped_;
     std::atomic<bool> is_closing_ = false;

@@ -75,6 +75,8 @@ struct ModelFamily {
     bool always_qkv_bias = false;    // whatever attention_bias says
     bool has_output_bias = true;     // where attention_bias says so
     bool has_sinks = false;
+    bool slides_if_asked = false;     // use_sliding_window must say so
+    bool slides_by_layer = false;     // layer_types must be there
     bool interleaved_rotary = false;  // pairs are neighbours
 };
 

@@ -9,7 +9,7 @@ until [ -e stats.state ]; do sleep 0.01; done
 kill -INT $pid
 wait $pid
 echo "exit $?"
-grep -c 'warning: interrupted in layer [12]; run again with --resume to go on from there (stats.state)' log
+grep -c 'warning: interrupted in layer [12]; run again with --resume to go on from layer [12] (stats.state)' log
 run ls stats stats.state
 run eplb-collect '$model' --resume --expert_statistic_path stats --raw
 eplb-collect $model --resume --expert_statistic_path stats 2> log

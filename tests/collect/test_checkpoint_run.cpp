@@ -213,6 +213,50 @@ TEST_CASE("loops, limits and threads change no count and no id") {
     }
 }
 
+TEST_CASE("tensors that stand at odd addresses are read all the same") {
+    // a header that is one byte longer moves everything behind it
+    const test::TemporaryFolder folder;
+    const std::filesystem::path from = test::model_folder("olmoe");  // F32
+    std::filesystem::copy_file(from / "config.json", folder / "config.json");
+    std::string file = test::read_text(from / "model.safetensors");
+    std::size_t header = 0;
+    for (std::size_t i = 8; i-- > 0;)
+        header = header << 8 | static_cast<unsigned char>(file[i]);
+    file.insert(8 + header, " ");
+    for (std::size_t i = 0; i < 8; ++i)
+        file[i] = static_cast<char>((header + 1) >> (8 * i));
+    test::write_text(folder / "model.safetensors", file);
+    const DecoderConfig config = read_decoder_config(folder.path());
+    const Checkpoint checkpoint(folder.path());
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    ThreadPool threads(2);
+    CpuBackend backend(threads);
+    const TokenSchedule schedule = Expected("olmoe").schedule();
+    CheckpointRun run(config, reader, schedule, {}, backend);
+    std::vector<std::vector<float>> hidden;
+    run.set_observer([&](const CheckpointRun::LayerTrace& trace) {
+        hidden.emplace_back(trace.hidden.begin(), trace.hidden.end());
+    });
+    REQUIRE(run.run());
+    CHECK(hidden == run_model("olmoe", schedule, {}).hidden);
+}
+
+TEST_CASE("weights that are no numbers end the run") {
+    const test::TemporaryFolder folder;
+    test::write_changed_model("mixtral", folder.path(), [](test::EditableTensor& tensor) {
+        if (tensor.name == "model.layers.0.self_attn.o_proj.weight")
+            tensor.data[0] = tensor.data[1] = std::byte{0xff};
+    });
+    const DecoderConfig config = read_decoder_config(folder.path());
+    const Checkpoint checkpoint(folder.path());
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    ThreadPool threads(1);
+    CpuBackend backend(threads);
+    const TokenSchedule schedule = Expected("mixtral").schedule();
+    CheckpointRun run(config, reader, schedule, {}, backend);
+    CHECK(test::error_of([&] { run.run(); }).find("after layer 0") != std::string::npos);
+}
+
 TEST_CASE("sequences do not see each other") {
     const Expected expected("mixtral");
     const TokenSchedule together = expected.schedule();

@@ -47,7 +47,7 @@ TEST_CASE("a field that is missing is named") {
          {"model_type", "hidden_size", "num_hidden_layers", "n_routed_experts", "vocab_size",
           "num_experts_per_tok", "moe_intermediate_size", "num_attention_heads", "kv_lora_rank",
           "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "rms_norm_eps", "rope_theta",
-          "intermediate_size"}) {
+          "intermediate_size", "norm_topk_prob", "routed_scaling_factor", "n_shared_experts"}) {
         INFO(field);
         check_names(error_without("deepseek_v3", field), std::string("\"") + field + "\"");
     }
@@ -87,6 +87,11 @@ TEST_CASE("what a field may not be is said") {
                 "weight_block_size");
     check_names(error_with("gpt_oss", "quantization_config", nullptr), "MXFP4");
     check_names(error_with("gpt_oss", "layer_types", {"full_attention"}), "\"layer_types\"");
+    check_names(error_without("gpt_oss", "layer_types"), "\"layer_types\" is missing");
+    check_names(error_without("deepseek_v2", "topk_method"), "\"topk_method\"");
+    check_names(error_with("deepseek_v3", "topk_method", "other"), "\"topk_method\"");
+    check_names(error_with("minimax_m2", "use_qk_norm", false), "\"use_qk_norm\"");
+    check_names(error_with("mixtral", "rms_norm_eps", -1), "\"rms_norm_eps\"");
     check_names(error_with("qwen3_moe", "mlp_only_layers", {"a"}), "\"mlp_only_layers\"");
     check_names(error_with("deepseek_v2", "norm_topk_prob", true), "\"norm_topk_prob\"");
 
