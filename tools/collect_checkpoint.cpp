@@ -29,7 +29,7 @@ double seconds_since(Clock::time_point start) {
 }
 
 // What the command line asks for, with its defaults.
-struct Request {
+struct Job {
     Recording recording;
     int ep_size = 1;
     Balancing balancing;
@@ -37,34 +37,34 @@ struct Request {
     CheckpointSize size;  // with the layers that --num_layers leaves out
 };
 
-Request resolve(const CLI::App& app, const CollectOptions& options) {
-    Request request;
-    request.recording = resolve_recording(options);
-    request.ep_size = options.ep_size > 0 ? options.ep_size : 1;
-    request.config = read_decoder_config(options.model);
-    request.size = checkpoint_size(request.config);
-    MoeModelConfig& moe = request.config.moe;
+Job resolve(const CLI::App& app, const CollectOptions& options) {
+    Job job;
+    job.recording = resolve_recording(options);
+    job.ep_size = options.ep_size > 0 ? options.ep_size : 1;
+    job.config = read_decoder_config(options.model);
+    job.size = checkpoint_size(job.config);
+    MoeModelConfig& moe = job.config.moe;
     if (options.num_layers > moe.num_layers())
         throw UsageError("--num_layers " + std::to_string(options.num_layers) + ": the model has " +
                          std::to_string(moe.num_layers()) + " MoE layers");
     if (options.num_layers > 0)
         moe.layers.resize(static_cast<std::size_t>(options.num_layers));
-    request.balancing = read_balancing(
-        app, options, {.num_experts = moe.router.num_experts, .ep_size = request.ep_size});
-    check_sizes(options, request.recording, request.ep_size, moe.router.top_k);
-    check_deployment(moe, request.ep_size, request.balancing.config);
+    job.balancing = read_balancing(app, options,
+                                   {.num_experts = moe.router.num_experts, .ep_size = job.ep_size});
+    check_sizes(options, job.recording, job.ep_size, moe.router.top_k);
+    check_deployment(moe, job.ep_size, job.balancing.config);
     if (options.dataset.empty() && !options.plan)
         throw UsageError("--model needs --dataset: random token ids do not route as text does");
-    return request;
+    return job;
 }
 
-ScheduleOptions schedule_options(const CollectOptions& options, const Request& request) {
-    ScheduleOptions schedule = {.ep_size = request.ep_size,
+ScheduleOptions schedule_options(const CollectOptions& options, const Job& job) {
+    ScheduleOptions schedule = {.ep_size = job.ep_size,
                                 .tokens_per_rank = options.tokens_per_rank,
                                 .segment = options.segment};
-    if (request.recording.range) {
-        schedule.start = request.recording.range->start;
-        schedule.stop = request.recording.range->stop;
+    if (job.recording.range) {
+        schedule.start = job.recording.range->start;
+        schedule.stop = job.recording.range->stop;
     }
     if (options.iterations > 0)
         schedule.stop = std::min(schedule.stop, options.iterations);
@@ -73,7 +73,7 @@ ScheduleOptions schedule_options(const CollectOptions& options, const Request& r
                          " ends before the recording begins, at iteration " +
                          std::to_string(schedule.start));
     // online balancing is carried along from the first iteration on
-    if (request.balancing.config && request.balancing.config->layer_updates_per_iter > 0)
+    if (job.balancing.config && job.balancing.config->layer_updates_per_iter > 0)
         schedule.start = 0;
     return schedule;
 }
@@ -86,11 +86,11 @@ std::vector<std::int64_t> lengths_of(const TokenSchedule& schedule) {
 }
 
 // without a dataset: as many tokens as the options say, or 10,000, in sequences of a usual length
-std::vector<std::int64_t> assumed_lengths(const CollectOptions& options, const Request& request) {
+std::vector<std::int64_t> assumed_lengths(const CollectOptions& options, const Job& job) {
     constexpr std::int64_t kSequence = 4096;
     constexpr std::int64_t kTokens = 10000;
     std::int64_t left = options.iterations > 0
-                            ? options.iterations * request.ep_size * options.tokens_per_rank
+                            ? options.iterations * job.ep_size * options.tokens_per_rank
                             : kTokens;
     if (left > INT32_MAX)
         throw UsageError("--iterations: a plan for " + std::to_string(left) +
@@ -185,24 +185,23 @@ class LayerProgress {
     ProgressLine line_;
 };
 
-std::vector<eplb::Request> read_requests(const CollectOptions& options,
-                                         const DecoderConfig& config) {
-    std::vector<eplb::Request> requests = read_dataset(options.dataset, config.moe.vocab_size);
+std::vector<Request> read_requests(const CollectOptions& options, const DecoderConfig& config) {
+    std::vector<Request> requests = read_dataset(options.dataset, config.moe.vocab_size);
     if (options.segment == Segment::output &&
         std::all_of(requests.begin(), requests.end(),
-                    [](const eplb::Request& r) { return r.output_ids.empty(); }))
+                    [](const Request& r) { return r.output_ids.empty(); }))
         throw Error(options.dataset +
                     ": --segment output: no request has \"output_ids\"; record the answers, or "
                     "count the prompts");
     return requests;
 }
 
-TokenSchedule schedule_for(const CollectOptions& options, const Request& request) {
-    const std::vector<eplb::Request> requests = read_requests(options, request.config);
-    const ScheduleOptions schedule_by = schedule_options(options, request);
+TokenSchedule schedule_for(const CollectOptions& options, const Job& job) {
+    const std::vector<Request> requests = read_requests(options, job.config);
+    const ScheduleOptions schedule_by = schedule_options(options, job);
     try {
         TokenSchedule schedule = make_schedule(requests, schedule_by);
-        const std::int64_t start = request.recording.range ? request.recording.range->start : 0;
+        const std::int64_t start = job.recording.range ? job.recording.range->start : 0;
         if (schedule.first_iteration + static_cast<std::int64_t>(schedule.iterations.size()) <=
             start)
             throw Error("has no token for iteration " + std::to_string(start));
@@ -213,28 +212,28 @@ TokenSchedule schedule_for(const CollectOptions& options, const Request& request
 }
 
 Plan make_plan(const CollectOptions& options,
-               const Request& request,
+               const Job& job,
                std::vector<std::int64_t> lengths,
                ThreadPool& threads) {
     CpuBackend backend(threads);  // of its own: the run's counts its work
-    return {.config = &request.config,
-            .size = request.size,
-            .cost = plan_cost(request.config, lengths),
+    return {.config = &job.config,
+            .size = job.size,
+            .cost = plan_cost(job.config, lengths),
             .sequence_lengths = std::move(lengths),
             .assumes_lengths = options.dataset.empty(),
             .num_threads = threads.num_threads(),
             .read_rate = options.read_rate,
             .matrix_rate = measure_matrix_rate(backend, threads.num_threads()),
-            .limits = decoder_limits(request.config, request.balancing.max_num_tokens),
+            .limits = decoder_limits(job.config, job.balancing.max_num_tokens),
             .iteration_major = options.iteration_major};
 }
 
 // The state that the run is kept in, if any; with --resume the run goes on from it.
 std::optional<RunStateFile> use_state(const CLI::App& app,
                                       const CollectOptions& options,
-                                      const Request& request,
+                                      const Job& job,
                                       CheckpointRun& run) {
-    const Recording& recording = request.recording;
+    const Recording& recording = job.recording;
     std::string path = options.state;
     if (path.empty() && !recording.path.empty() && recording.path != "-") {
         path = recording.path;
@@ -253,7 +252,7 @@ std::optional<RunStateFile> use_state(const CLI::App& app,
     if (options.resume) {
         run.resume(file.load(run.fingerprint()));
         note(app, "resumed at layer " + std::to_string(run.next_layer()) + " of " +
-                      std::to_string(request.config.num_layers) +
+                      std::to_string(job.config.num_layers) +
                       "; what follows is the plan of the whole run");
     } else if (file.exists()) {
         note(app,
@@ -285,12 +284,12 @@ int finish(const CLI::App& app,
     return is_complete ? kDone : kInterrupted;
 }
 
-int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Request& request) {
-    const DecoderConfig& config = request.config;
-    const Recording& recording = request.recording;
-    const TokenSchedule schedule = schedule_for(options, request);
+int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job& job) {
+    const DecoderConfig& config = job.config;
+    const Recording& recording = job.recording;
+    const TokenSchedule schedule = schedule_for(options, job);
     ThreadPool threads(options.num_threads);
-    const Plan plan = make_plan(options, request, lengths_of(schedule), threads);
+    const Plan plan = make_plan(options, job, lengths_of(schedule), threads);
     if (options.plan) {
         std::fputs(plan_text(plan).c_str(), stdout);
         return kDone;
@@ -301,14 +300,14 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Req
     LayerReader reader(config, checkpoint, config.num_needed_layers(),
                        [&](int layer) { return layer != last; });
     CheckpointRun run(config, reader, schedule,
-                      {.ep_size = request.ep_size,
-                       .config = request.balancing.config,
+                      {.ep_size = job.ep_size,
+                       .config = job.balancing.config,
                        .record_start = recording.range ? recording.range->start : 0,
                        .iteration_major = options.iteration_major,
                        .keep_ids = options.raw,
                        .limits = plan.limits},
                       backend);
-    const std::optional<RunStateFile> state = use_state(app, options, request, run);
+    const std::optional<RunStateFile> state = use_state(app, options, job, run);
     if (state)
         run.set_state_file(&*state, [&](const std::string& why) { warn(app, why); });
     else if (recording.path == "-" && !options.iteration_major)
@@ -367,11 +366,11 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Req
 }  // namespace
 
 int collect_checkpoint(const CLI::App& app, const CollectOptions& options) {
-    const Request request = resolve(app, options);
+    const Job job = resolve(app, options);
     if (!options.plan || !options.dataset.empty())
-        return run_checkpoint(app, options, request);
+        return run_checkpoint(app, options, job);
     ThreadPool threads(options.num_threads);
-    const Plan plan = make_plan(options, request, assumed_lengths(options, request), threads);
+    const Plan plan = make_plan(options, job, assumed_lengths(options, job), threads);
     std::fputs(plan_text(plan).c_str(), stdout);
     return kDone;
 }

@@ -28,6 +28,18 @@ class Hash {
     std::uint64_t value_ = 0xcbf29ce484222325U;
 };
 
+// expert_ids of some rows, in their order
+std::vector<std::int32_t> ids_of(const std::vector<std::int32_t>& rows,
+                                 const std::vector<std::int32_t>& expert_ids,
+                                 std::ptrdiff_t top_k) {
+    std::vector<std::int32_t> ids;
+    ids.reserve(rows.size() * static_cast<std::size_t>(top_k));
+    for (const std::int32_t row : rows)
+        ids.insert(ids.end(), expert_ids.begin() + row * top_k,
+                   expert_ids.begin() + (row + 1) * top_k);
+    return ids;
+}
+
 }  // namespace
 
 CheckpointRun::CheckpointRun(const DecoderConfig& config,
@@ -227,11 +239,7 @@ bool CheckpointRun::run_layers() {
                 std::lower_bound(shape_.layers.begin(), shape_.layers.end(), layer) -
                 shape_.layers.begin());
             for (std::size_t i = 0; i < schedule_.iterations.size(); ++i) {
-                std::vector<std::int32_t> ids;
-                for (const std::int32_t row : schedule_.iterations[i].rows)
-                    ids.insert(ids.end(), expert_ids.begin() + row * top_k,
-                               expert_ids.begin() + (row + 1) * top_k);
-                count(moe_layer, i, std::move(ids));
+                count(moe_layer, i, ids_of(schedule_.iterations[i].rows, expert_ids, top_k));
             }
         }
         ++state_.next_layer;
@@ -283,6 +291,9 @@ bool CheckpointRun::run_iterations() {
             }
         }
         num_done = needed;
+        std::vector<std::int32_t> local_rows;
+        for (const std::int32_t row : rows)
+            local_rows.push_back(local_row[static_cast<std::size_t>(row)]);
 
         std::vector<float> hidden;
         std::vector<std::int32_t> expert_ids;
@@ -293,13 +304,7 @@ bool CheckpointRun::run_iterations() {
             run_layer(layer, layers[at], pieces, caches[at], hidden, expert_ids);
             if (!config_.is_moe_layer(layer))
                 continue;
-            std::vector<std::int32_t> ids;
-            for (const std::int32_t row : rows) {
-                const auto first =
-                    expert_ids.begin() + local_row[static_cast<std::size_t>(row)] * top_k;
-                ids.insert(ids.end(), first, first + top_k);
-            }
-            count(moe_layer++, i, std::move(ids));
+            count(moe_layer++, i, ids_of(local_rows, expert_ids, top_k));
         }
         if (is_recorded(i))
             ++num_recorded_;
@@ -325,18 +330,16 @@ RoutedIds CheckpointRun::take_routed_ids() {
     routed.iter_start = shape_.iter_start;
     routed.num_iterations = num_recorded_;
     std::vector<std::ptrdiff_t> taken(shape_.layers.size());
-    for (std::size_t i = 0; i < schedule_.iterations.size(); ++i) {
-        if (!is_recorded(i) ||
-            routed.ids.size() / shape_.layers.size() / static_cast<std::size_t>(options_.ep_size) ==
-                static_cast<std::size_t>(num_recorded_))
-            continue;
+    const std::size_t first =
+        schedule_.iterations.size() - static_cast<std::size_t>(shape_.num_iterations);
+    for (std::size_t i = first; i < first + static_cast<std::size_t>(num_recorded_); ++i) {
         const std::vector<std::int32_t>& rank_begin = schedule_.iterations[i].rank_begin;
         for (std::size_t layer = 0; layer < shape_.layers.size(); ++layer)
             for (std::size_t rank = 0; rank + 1 < rank_begin.size(); ++rank) {
-                const auto first = state_.slot_ids[layer].begin() + taken[layer];
+                const auto begin = state_.slot_ids[layer].begin() + taken[layer];
                 const std::ptrdiff_t size =
                     std::ptrdiff_t{rank_begin[rank + 1] - rank_begin[rank]} * shape_.top_k;
-                routed.ids.emplace_back(first, first + size);
+                routed.ids.emplace_back(begin, begin + size);
                 taken[layer] += size;
             }
     }

@@ -81,7 +81,6 @@ class CheckpointRun {
     std::int64_t num_routed() const { return num_routed_; }  // tokens x MoE layers
     std::int64_t num_near_ties() const { return state_.num_near_ties; }
     std::int64_t num_moved_slots() const { return state_.num_moved_slots; }
-    const Decoder& decoder() const { return decoder_; }
 
     // What will be recorded, without counts.
     const ExpertStatistics& shape() const { return shape_; }

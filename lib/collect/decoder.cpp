@@ -1,28 +1,13 @@
 #include "lib/collect/decoder.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
 namespace eplb {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // of the norms inside latent attention, whatever the config says of the others
 constexpr float kLatentEpsilon = 1e-6F;
-
-class Stopwatch {
-  public:
-    explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-    ~Stopwatch() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
-    Stopwatch(const Stopwatch&) = delete;
-    Stopwatch& operator=(const Stopwatch&) = delete;
-
-  private:
-    double& seconds_;
-    Clock::time_point start_ = Clock::now();
-};
 
 const float* data_or_null(const std::vector<float>& values) {
     return values.empty() ? nullptr : values.data();
@@ -38,11 +23,6 @@ void grow(std::vector<T>& values, std::size_t size) {
         values.resize(size);
 }
 
-template <typename T>
-std::size_t bytes_of(const std::vector<T>& values) {
-    return values.capacity() * sizeof(T);
-}
-
 }  // namespace
 
 Decoder::Decoder(const DecoderConfig& config, const Limits& limits, Backend& backend)
@@ -51,15 +31,6 @@ Decoder::Decoder(const DecoderConfig& config, const Limits& limits, Backend& bac
 void Decoder::check_stop() const {
     if (stop_ && stop_())
         throw Interrupted();
-}
-
-void Decoder::note_buffers() {
-    std::size_t bytes = bytes_of(normalized_) + bytes_of(queries_) + bytes_of(keys_) +
-                        bytes_of(values_) + bytes_of(latent_) + bytes_of(attended_) +
-                        bytes_of(expert_weights_) + bytes_of(expert_output_) +
-                        bytes_of(dense_output_) + bytes_of(plan_.rows) +
-                        bytes_of(plan_.source_rows);
-    peak_buffer_bytes_ = std::max(peak_buffer_bytes_, bytes);
 }
 
 void Decoder::embed(const WeightMatrix& table,
@@ -254,7 +225,6 @@ void Decoder::attend_some(const AttentionWeights& weights,
                        attention_pieces);
     backend_.linear(weights.output, data_or_null(weights.output_bias), num_rows, attended_.data(),
                     first_row, true);
-    note_buffers();
 }
 
 void Decoder::attend(const AttentionWeights& weights,
@@ -263,7 +233,6 @@ void Decoder::attend(const AttentionWeights& weights,
                      KeyValueCache& cache,
                      bool keep_cache,
                      float* hidden) {
-    const Stopwatch stopwatch(times_.attention);
     // as many tokens at once as the limit allows; longer pieces are cut
     std::vector<SequencePiece> wave;
     std::int32_t num_tokens = 0;
@@ -304,48 +273,54 @@ void Decoder::attend(const AttentionWeights& weights,
         run(pieces.size());
 }
 
-// hidden += dense MLP of normalized_, alone
-void Decoder::add_dense(const LayerWeights& weights, int num_rows, float* hidden) {
-    const int hidden_size = config_.moe.hidden_size;
-    const std::int32_t begin[] = {0, num_rows};
-    grow(dense_output_, product(num_rows, hidden_size));
-    backend_.grouped_mlp({&weights.dense, 1}, begin, nullptr, normalized_.data(),
-                         dense_output_.data());
-    tokens_.resize(static_cast<std::size_t>(num_rows));
-    std::iota(tokens_.begin(), tokens_.end(), 0);
-    backend_.combine(tokens_,
-                     {.top_k = 0,
-                      .hidden_size = hidden_size,
-                      .rows = nullptr,
-                      .weights = nullptr,
-                      .expert_output = nullptr,
-                      .shared_output = dense_output_.data(),
-                      .shared_gate = nullptr},
-                     hidden);
-}
-
-void Decoder::dense(const LayerWeights& weights, int num_rows, float* hidden) {
-    const Stopwatch stopwatch(times_.experts);
-    const int hidden_size = config_.moe.hidden_size;
+// body(first row, number of rows), as many rows at once as the limit allows
+template <typename Body>
+void Decoder::for_chunks(int num_rows, const Body& body) {
     const int chunks = num_chunks(num_rows, limits_.expert_tokens);
     for (int chunk = 0; chunk < chunks; ++chunk) {
         check_stop();
         const TokenRange range = chunk_of(num_rows, chunks, chunk);
-        const int first = range.begin;
-        const int count = range.end - range.begin;
+        body(range.begin, range.end - range.begin);
+    }
+}
+
+// dense_output_ = MLP of normalized_
+void Decoder::run_dense(const MlpWeights& mlp, int num_rows) {
+    const std::int32_t begin[] = {0, num_rows};
+    grow(dense_output_, product(num_rows, config_.moe.hidden_size));
+    backend_.grouped_mlp({&mlp, 1}, begin, nullptr, normalized_.data(), dense_output_.data());
+}
+
+// tokens_ = 0, 1, …
+void Decoder::count_tokens(int num_rows) {
+    tokens_.resize(static_cast<std::size_t>(num_rows));
+    std::iota(tokens_.begin(), tokens_.end(), 0);
+}
+
+void Decoder::dense(const LayerWeights& weights, int num_rows, float* hidden) {
+    const int hidden_size = config_.moe.hidden_size;
+    for_chunks(num_rows, [&](int first, int count) {
         float* const rows = hidden + product(first, hidden_size);
         grow(normalized_, product(count, hidden_size));
         normalize(weights.router.norm, count, rows, normalized_.data());
-        add_dense(weights, count, rows);
-        note_buffers();
-    }
+        run_dense(weights.dense, count);
+        count_tokens(count);
+        backend_.combine(tokens_,
+                         {.top_k = 0,
+                          .hidden_size = hidden_size,
+                          .rows = nullptr,
+                          .weights = nullptr,
+                          .expert_output = nullptr,
+                          .shared_output = dense_output_.data(),
+                          .shared_gate = nullptr},
+                         rows);
+    });
 }
 
 std::int64_t Decoder::experts(const LayerWeights& weights,
                               int num_rows,
                               float* hidden,
                               std::int32_t* expert_ids) {
-    const Stopwatch stopwatch(times_.experts);
     const RouterSpec& spec = config_.moe.router;
     const int hidden_size = config_.moe.hidden_size;
     const Backend::RouterArguments router = {.spec = &spec,
@@ -356,12 +331,7 @@ std::int64_t Decoder::experts(const LayerWeights& weights,
                                              .logit_bias = data_or_null(weights.logit_bias),
                                              .bias = data_or_null(weights.router.bias)};
     std::int64_t num_near_ties = 0;
-    const int chunks = num_chunks(num_rows, limits_.expert_tokens);
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-        check_stop();
-        const TokenRange range = chunk_of(num_rows, chunks, chunk);
-        const int first = range.begin;
-        const int count = range.end - range.begin;
+    for_chunks(num_rows, [&](int first, int count) {
         float* const rows = hidden + product(first, hidden_size);
         std::int32_t* const ids = expert_ids + product(first, spec.top_k);
         grow(normalized_, product(count, hidden_size));
@@ -372,21 +342,16 @@ std::int64_t Decoder::experts(const LayerWeights& weights,
         num_near_ties += std::count_if(margins_.begin(), margins_.begin() + count,
                                        [](float margin) { return margin <= kNearTie; });
         if (weights.experts.empty())
-            continue;
+            return;
 
-        tokens_.resize(static_cast<std::size_t>(count));
-        std::iota(tokens_.begin(), tokens_.end(), 0);
+        count_tokens(count);
         plan_.build(tokens_, {ids, product(count, spec.top_k)}, spec.top_k, spec.num_experts);
         grow(expert_output_, product(std::int64_t{count} * spec.top_k, hidden_size));
         backend_.grouped_mlp(weights.experts, plan_.slot_begin, plan_.source_rows.data(),
                              normalized_.data(), expert_output_.data());
         const bool has_gate = weights.shared_gate.data != nullptr;
-        if (weights.has_dense) {
-            const std::int32_t begin[] = {0, count};
-            grow(dense_output_, product(count, hidden_size));
-            backend_.grouped_mlp({&weights.dense, 1}, begin, nullptr, normalized_.data(),
-                                 dense_output_.data());
-        }
+        if (weights.has_dense)
+            run_dense(weights.dense, count);
         if (has_gate) {
             grow(shared_gate_, static_cast<std::size_t>(count));
             backend_.linear(weights.shared_gate, nullptr, count, normalized_.data(),
@@ -401,8 +366,7 @@ std::int64_t Decoder::experts(const LayerWeights& weights,
                           .shared_output = weights.has_dense ? dense_output_.data() : nullptr,
                           .shared_gate = has_gate ? shared_gate_.data() : nullptr},
                          rows);
-        note_buffers();
-    }
+    });
     return num_near_ties;
 }
 

@@ -72,15 +72,6 @@ class Decoder {
     struct Interrupted {};
     void set_stop(std::function<bool()> stop) { stop_ = std::move(stop); }
 
-    // Largest size of the buffers so far, without hidden states and weights.
-    std::size_t peak_buffer_bytes() const { return peak_buffer_bytes_; }
-
-    struct Times {
-        double attention = 0;  // seconds
-        double experts = 0;    // dense layers too
-    };
-    const Times& times() const { return times_; }
-
   private:
     void attend_some(const AttentionWeights& weights,
                      int layer,
@@ -94,16 +85,16 @@ class Decoder {
                    int num_rows,
                    const float* input,
                    float* output);
-    void add_dense(const LayerWeights& weights, int num_rows, float* hidden);
+    template <typename Body>
+    void for_chunks(int num_rows, const Body& body);
+    void run_dense(const MlpWeights& mlp, int num_rows);
+    void count_tokens(int num_rows);
     void check_stop() const;
-    void note_buffers();
 
     const DecoderConfig& config_;
     Limits limits_;
     Backend& backend_;
     std::function<bool()> stop_;
-    Times times_;
-    std::size_t peak_buffer_bytes_ = 0;
 
     // of the rows under way
     std::vector<std::int32_t> positions_;
@@ -112,7 +103,7 @@ class Decoder {
     std::vector<float> keys_;
     std::vector<float> values_;
     std::vector<float> latent_;
-    std::vector<float> attended_;
+    std::vector<float> attended_;  // of latent attention first its expanded vectors
     std::vector<float> expert_weights_;
     std::vector<float> margins_;
     std::vector<std::int32_t> tokens_;

@@ -70,13 +70,7 @@ void RunStateFile::save(const RunState& state) const {
 }
 
 RunState RunStateFile::load(const std::string& fingerprint) const {
-    const SafetensorsFile file = [&] {
-        try {
-            return SafetensorsFile(path_);
-        } catch (const Error& error) {
-            throw Error(std::string(error.what()) + " (run without --resume to begin anew)");
-        }
-    }();
+    const SafetensorsFile file(path_);
     RunState state;
     const auto text = read<char>(file, "fingerprint", "U8");
     state.fingerprint.assign(text.begin(), text.end());

@@ -104,14 +104,6 @@ std::vector<std::unique_ptr<RankTokens>> deal_out(const std::vector<Request>& re
 
 }  // namespace
 
-std::vector<std::int32_t> TokenSchedule::positions() const {
-    std::vector<std::int32_t> positions(token_ids.size());
-    for (std::size_t s = 0; s + 1 < sequence_begin.size(); ++s)
-        for (std::int32_t row = sequence_begin[s]; row < sequence_begin[s + 1]; ++row)
-            positions[static_cast<std::size_t>(row)] = row - sequence_begin[s];
-    return positions;
-}
-
 TokenSchedule make_schedule(const std::vector<Request>& requests, const ScheduleOptions& options) {
     TokenSchedule schedule;
     schedule.first_iteration = options.start;

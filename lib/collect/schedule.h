@@ -32,7 +32,6 @@ struct TokenSchedule {
 
     int num_rows() const { return static_cast<int>(token_ids.size()); }
     int num_sequences() const { return static_cast<int>(sequence_begin.size()) - 1; }
-    std::vector<std::int32_t> positions() const;  // [rows], in their sequences
 };
 
 struct ScheduleOptions {

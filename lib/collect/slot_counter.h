@@ -22,7 +22,6 @@ class SlotCounter {
     SlotCounter(const MoeModelConfig& model, int ep_size, const std::optional<EplbConfig>& config);
 
     int num_slots() const { return num_slots_; }
-    bool is_online() const { return balancer_.has_value(); }
 
     // One layer (a position among the MoE layers) of one iteration; a layer's iterations come in
     // order. ids: the experts of the iteration's tokens, rank after rank, [tokens][top_k], which

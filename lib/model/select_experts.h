@@ -161,10 +161,6 @@ inline void softmax_weights(const RouterSpec& spec,
         weights[j] = exp_f32(logits[expert_ids[j]] - maximum) / sum * spec.scale;
 }
 
-}  // namespace detail
-
-namespace detail {
-
 // By how much a selection was decided, once take_top_k() has taken the chosen experts out: the last
 // one chosen against the best one that was not, and with groups the last one kept against the best
 // one dropped, whichever is closer.

@@ -354,6 +354,19 @@ TEST_CASE("a run that is broken off goes on from its last layer") {
         CHECK(second.take_routed_ids() == whole.routed_ids);
     }
 
+    // where no state can be written the run goes on
+    const RunStateFile nowhere(folder / "missing" / "stats.state");
+    CheckpointRun unsaved(config, reader, schedule, options, backend);
+    int num_failures = 0;
+    unsaved.set_state_file(&nowhere, [&](const std::string& why) {
+        ++num_failures;
+        CHECK(why.find("missing") != std::string::npos);
+    });
+    REQUIRE(unsaved.run());
+    CHECK(num_failures == config.num_needed_layers() - 1);
+    CHECK(unsaved.saved_layer() == 0);
+    CHECK(unsaved.take_statistics() == whole.statistics);
+
     // a state of another run is refused
     const TokenSchedule other =
         make_schedule(requests_for(7, config.moe.vocab_size), {.ep_size = 2, .tokens_per_rank = 6});

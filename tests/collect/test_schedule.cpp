@@ -39,7 +39,6 @@ TEST_CASE("prompts and outputs are taken one after another, rank by rank") {
     CHECK(tokens(schedule, 1) == Ranks{{5, 20, 30, 31}, {}});
     CHECK(schedule.token_ids == std::vector<std::int32_t>{1, 2, 3, 4, 5, 10, 11, 12, 20, 30, 31});
     CHECK(schedule.sequence_begin == std::vector<std::int32_t>{0, 5, 8, 9, 11});
-    CHECK(schedule.positions() == std::vector<std::int32_t>{0, 1, 2, 3, 4, 0, 1, 2, 0, 0, 1});
 
     const TokenSchedule prompts =
         make_schedule(requests, {.ep_size = 2, .tokens_per_rank = 4, .segment = Segment::prompt});
