@@ -136,6 +136,12 @@ void CheckpointRun::resume(RunState state) {
 }
 
 bool CheckpointRun::run() {
+    // nothing is read, and nobody asked whether to stop, once the run is over
+    struct EndOfReading {
+        LayerReader& reader;
+        ~EndOfReading() { reader.stop_reading(); }
+    };
+    const EndOfReading end = {reader_};
     try {
         return options_.iteration_major ? run_iterations() : run_layers();
     } catch (const Decoder::Interrupted&) {
@@ -224,13 +230,13 @@ bool CheckpointRun::run_layers() {
     cache.sequences.resize(static_cast<std::size_t>(schedule_.num_sequences()));
     std::vector<std::int32_t> expert_ids;
     if (state_.next_layer < num_layers)
-        reader_.start_reading(state_.next_layer);
+        reader_.start_reading(state_.next_layer, stop_);
     while (state_.next_layer < num_layers) {
         const int layer = state_.next_layer;
         {
             const LayerWeights weights = reader_.load(layer);
             if (layer + 1 < num_layers)
-                reader_.start_reading(layer + 1);
+                reader_.start_reading(layer + 1, stop_);
             run_layer(layer, weights, pieces, cache, state_.hidden, expert_ids);
         }
         reader_.drop(layer);

@@ -66,8 +66,8 @@ class CheckpointRun {
     void set_observer(LayerObserver observer) { observer_ = std::move(observer); }
     // Asked now and then; where it says yes, run() returns false as soon as possible.
     void set_stop(const std::function<bool()>& stop) {
+        stop_ = stop;
         decoder_.set_stop(stop);
-        reader_.set_stop(stop);
     }
 
     // False where it was stopped: layer-major runs have then come to next_layer(), iteration-major
@@ -111,6 +111,7 @@ class CheckpointRun {
     Decoder decoder_;
     SlotCounter counter_;
     LayerObserver observer_;
+    std::function<bool()> stop_;
     const RunStateFile* state_file_ = nullptr;
     std::function<void(const std::string&)> state_failed_;
     RunState state_;

@@ -23,8 +23,13 @@ LayerReader::LayerReader(const DecoderConfig& config,
 }
 
 LayerReader::~LayerReader() {
+    stop_reading();
+}
+
+void LayerReader::stop_reading() {
     is_closing_ = true;
     finish_reading();
+    is_closing_ = false;
 }
 
 LayerWeights LayerReader::load(int layer) {
@@ -33,12 +38,13 @@ LayerWeights LayerReader::load(int layer) {
     return load_layer(config_, layer, has_experts_[static_cast<std::size_t>(layer)], tensors);
 }
 
-void LayerReader::start_reading(int layer) {
+void LayerReader::start_reading(int layer, std::function<bool()> is_stopped) {
     finish_reading();
-    thread_ = std::thread([this, &parts = parts_[static_cast<std::size_t>(layer)]] {
+    thread_ = std::thread([this, is_stopped = std::move(is_stopped),
+                           &parts = parts_[static_cast<std::size_t>(layer)]] {
         constexpr std::size_t kPage = 4096;
         for (const std::span<const std::byte> part : parts) {
-            if (is_stopped_ && is_stopped_())
+            if (is_closing_ || (is_stopped && is_stopped()))
                 return;
             for (std::size_t at = 0; at < part.size() && !is_closing_; at += kPage)
                 static_cast<void>(*static_cast<const volatile std::byte*>(part.data() + at));

@@ -33,11 +33,10 @@ class LayerReader {
     // called for it, waits for that to end.
     LayerWeights load(int layer);
 
-    // Reads a layer into memory in the background; at most one at a time.
-    void start_reading(int layer);
-
-    // Asked between tensors, from the background too; where it says yes, reading ends early.
-    void set_stop(std::function<bool()> stop) { is_stopped_ = std::move(stop); }
+    // Reads a layer into memory in the background; at most one at a time. is_stopped, unless empty,
+    // is asked there between tensors until stop_reading(); where it says yes, reading ends early.
+    void start_reading(int layer, std::function<bool()> is_stopped);
+    void stop_reading();
 
     void drop(int layer);
     void drop_embedding();
@@ -56,7 +55,6 @@ class LayerReader {
     WeightMatrix embedding_;
     Parts embedding_parts_;
     std::thread thread_;
-    std::function<bool()> is_stopped_;
     std::atomic<bool> is_closing_ = false;
 };
 
