@@ -1,8 +1,11 @@
 #ifndef EPLB_KERNELS_BACKEND_H
 #define EPLB_KERNELS_BACKEND_H
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <vector>
 
 #include "lib/model/router.h"
 #include "lib/model/weight_matrix.h"
@@ -10,14 +13,78 @@
 namespace eplb {
 
 // The computation of a decoder layer, on one device. Activations are row-major fp32, one row per
-// token; weights are decoded to fp32 as they are used.
+// token; weights are decoded as they are used.
 //
-// A token's results depend on that token alone (and, in attention, on those before it in its
-// sequence): not on which tokens share a call, nor on their order, nor on the number of threads.
-// Chunks, placements and devices therefore change no bit.
+// On the CPU a token's results depend on that token alone (and, in attention, on those before it in
+// its sequence): not on which tokens share a call, nor on their order, nor on the number of threads.
+// Chunks, placements and devices therefore change no bit. A GPU's matrix products may round
+// otherwise for another number of rows.
+//
+// Three kinds of memory: *device* memory comes from allocate(); activations, ids and plans live
+// there. *Weights* are named by their address in host memory, or are in device memory; what is in
+// host memory must be held (hold_weights()) while it is used. *Host* arrays are spans, read before
+// the call returns. On the CPU all three are the same.
+//
+// Calls return before a GPU has done the work; it is done in the order of the calls. download() and
+// synchronize() wait. Errors of the device are an Error, at the latest there.
 class Backend {
   public:
     virtual ~Backend() = default;
+
+    // At least num_bytes, aligned to 256 bytes, not initialised. An Error says how much was asked
+    // for where memory runs out.
+    virtual void* allocate(std::size_t num_bytes) = 0;
+    virtual void release(void* memory) noexcept = 0;
+    virtual void upload(const void* host, std::size_t num_bytes, void* memory) = 0;
+    virtual void download(const void* memory, std::size_t num_bytes, void* host) = 0;
+    virtual void fill_zero(void* memory, std::size_t num_bytes) = 0;
+    virtual void synchronize() = 0;
+
+    // A download that does not wait: starts one of what memory holds once the calls before this are
+    // done; finish_download(ticket) waits for that one and gives its bytes, valid until the next
+    // start_download(). At most two are under way.
+    virtual int start_download(const void* memory, std::size_t num_bytes) = 0;
+    virtual std::span<const std::byte> finish_download(int ticket) = 0;
+
+    // Makes weights in host memory ready, in the background; they must stay as they are until they
+    // are dropped. A call that uses them waits for them. Parts of the same address are one.
+    using WeightParts = std::span<const std::span<const std::byte>>;
+    virtual void hold_weights(WeightParts parts) = 0;
+    virtual void drop_weights(WeightParts parts) = 0;
+
+    // Runs work, which calls this backend without upload, download or allocation. A device may
+    // record it at the first call of a key and replay it at the next ones, until forget_replays():
+    // to be called when sizes or addresses change.
+    virtual void replay(int key, const std::function<void()>& work) = 0;
+    virtual void forget_replays() = 0;
+
+    // The device's time, by stages: what follows counts as this stage's, in [0, 16).
+    virtual void begin_stage(int stage) = 0;
+    virtual std::vector<double> stage_seconds() = 0;  // waits; of all stages up to the highest
+    // Of that, what counting took where it can be told apart: a GPU counts as it routes.
+    virtual double counting_seconds() const = 0;
+
+    // Row r of `to` is row r of `from`: `size` values each, from_stride and to_stride values from
+    // one row to the next. num_copies times, the copies copy_stride values apart in `to`.
+    struct CopyArguments {
+        std::int64_t num_rows;
+        int size;
+        std::int64_t from_stride;
+        std::int64_t to_stride;
+        int num_copies = 1;
+        std::int64_t copy_stride = 0;
+    };
+    virtual void copy_rows(const CopyArguments& copy, const float* from, float* to) = 0;
+
+    // Row r of `to` is row source_rows[r] of `from`; rows of row_bytes bytes, a multiple of 4.
+    virtual void gather_rows(const std::int32_t* source_rows,
+                             std::int64_t num_rows,
+                             std::size_t row_bytes,
+                             const void* from,
+                             void* to) = 0;
+
+    // Whether none of the values is infinite or NaN; waits.
+    virtual bool all_finite(const float* values, std::int64_t num_values) = 0;
 
     // output[i] = row token_ids[i] of the table [vocab_size][hidden_size].
     virtual void embed(const WeightMatrix& table,
@@ -103,27 +170,78 @@ class Backend {
         const float* bias;        // [num_experts], of the selection; null without has_bias
     };
 
+    // The source ranks of tokens: those of rank r are [rank_begin[r], rank_begin[r + 1]).
+    struct RankArguments {
+        int num_ranks;
+        const std::int32_t* rank_begin;  // [num_ranks + 1], device memory
+    };
+
+    // What route() writes, of each token; device memory.
+    struct RoutedTokens {
+        float* normalized;         // [num_tokens][hidden_size]
+        std::int32_t* expert_ids;  // [num_tokens][top_k], best expert first
+        float* weights;            // [num_tokens][top_k]
+        float* margins = nullptr;  // [num_tokens], selection_margin(); or null
+        // How often each expert was chosen, added to: [ranks.num_ranks][num_experts]; or null.
+        std::int32_t* counts = nullptr;
+        RankArguments ranks = {};  // of counts
+    };
+
     // normalized = RMSNorm(hidden) * norm; logits = normalized * weight^T + logit_bias; then
-    // select_experts(). hidden and normalized [num_tokens][hidden_size], expert_ids and weights
-    // [num_tokens][top_k]; margins [num_tokens] (selection_margin()), or null.
+    // select_experts(). hidden [num_tokens][hidden_size].
     virtual void route(const RouterArguments& router,
                        int num_tokens,
                        const float* hidden,
-                       float* normalized,
-                       std::int32_t* expert_ids,
-                       float* weights,
-                       float* margins) = 0;
+                       const RoutedTokens& routed) = 0;
+
+    // Which slots hold an expert, as SlotRouter has them; device memory.
+    struct SlotTables {
+        int num_experts;
+        int num_slots;
+        const std::int32_t* start;     // [num_experts + 1], into slot_ids
+        const std::int32_t* slot_ids;  // [num_slots], by expert, ascending
+    };
+    // Experts to slots, as SlotRouter::route() for each of the ranks first_rank + r; both
+    // [num_tokens][top_k], may be the same memory. counts [num_ranks][num_slots], unless null: how
+    // often each slot was taken, added to.
+    virtual void assign_slots(const SlotTables& tables,
+                              const RankArguments& ranks,
+                              int first_rank,
+                              int num_tokens,
+                              int top_k,
+                              const std::int32_t* expert_ids,
+                              std::int32_t* slot_ids,
+                              std::int32_t* counts) = 0;
+
+    // Which row of the expert buffers every (token, k) pair takes: rows are ordered by slot, then
+    // in the order of the pairs. All in device memory.
+    struct DispatchArguments {
+        int top_k;
+        int num_slots;
+        int first_slot;              // slot ids are in [first_slot, first_slot + num_slots)
+        int num_tokens;
+        const std::int32_t* tokens;  // [num_tokens], rows of slot_ids; null: 0, 1, …
+        const std::int32_t* slot_ids;
+    };
+    struct DispatchRows {
+        std::int32_t* slot_begin;   // [num_slots + 1], rows of each slot
+        std::int32_t* rows;         // [num_tokens][top_k] -> row
+        std::int32_t* source_rows;  // [row] -> token, as in `tokens`
+        std::int32_t* row_slots;    // [row] -> slot id; or null
+    };
+    virtual void plan_dispatch(const DispatchArguments& dispatch, const DispatchRows& rows) = 0;
 
     // Experts' MLPs over rows grouped by slot: rows [slot_begin[s], slot_begin[s + 1]) go through
     // slot_weights[s]; all have the same sizes. Row r reads input row source_rows[r], or row r
-    // where source_rows is null, and writes output row r; both have hidden_size columns.
+    // where source_rows is null, and writes output row r; both have hidden_size columns. slot_begin
+    // is host memory: the sizes of the products.
     virtual void grouped_mlp(std::span<const MlpWeights> slot_weights,
                              std::span<const std::int32_t> slot_begin,
                              const std::int32_t* source_rows,
                              const float* input,
                              float* output) = 0;
 
-    // For i in [0, num_tokens), with t = tokens[i]: hidden[t] += sum over j of weights[t][j] *
+    // For i in [0, num_tokens), with t = tokens[i], or i where tokens is null: hidden[t] += sum over j of weights[t][j] *
     // expert_output[rows[i][j]], in the order of j, then + shared_output[i], times
     // sigmoid(shared_gate[i]) unless that is null, unless shared_output is null.
     // rows [num_tokens][top_k], weights [..][top_k], shared_gate [num_tokens], the others
@@ -137,7 +255,8 @@ class Backend {
         const float* shared_output;
         const float* shared_gate;
     };
-    virtual void combine(std::span<const std::int32_t> tokens,
+    virtual void combine(int num_tokens,
+                         const std::int32_t* tokens,
                          const CombineArguments& arguments,
                          float* hidden) = 0;
 };

@@ -1,6 +1,8 @@
 #ifndef EPLB_KERNELS_CPU_CPU_BACKEND_H
 #define EPLB_KERNELS_CPU_CPU_BACKEND_H
 
+#include <array>
+#include <chrono>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -13,6 +15,29 @@ namespace eplb {
 class CpuBackend final : public Backend {
   public:
     explicit CpuBackend(ThreadPool& threads);
+
+    void* allocate(std::size_t num_bytes) override;
+    void release(void* memory) noexcept override;
+    void upload(const void* host, std::size_t num_bytes, void* memory) override;
+    void download(const void* memory, std::size_t num_bytes, void* host) override;
+    void fill_zero(void* memory, std::size_t num_bytes) override;
+    void synchronize() override {}
+    int start_download(const void* memory, std::size_t num_bytes) override;
+    std::span<const std::byte> finish_download(int ticket) override;
+    void hold_weights(WeightParts) override {}
+    void drop_weights(WeightParts) override {}
+    void replay(int, const std::function<void()>& work) override { work(); }
+    void forget_replays() override {}
+    void begin_stage(int stage) override;
+    std::vector<double> stage_seconds() override;
+    double counting_seconds() const override { return counting_seconds_; }
+    void copy_rows(const CopyArguments& copy, const float* from, float* to) override;
+    void gather_rows(const std::int32_t* source_rows,
+                     std::int64_t num_rows,
+                     std::size_t row_bytes,
+                     const void* from,
+                     void* to) override;
+    bool all_finite(const float* values, std::int64_t num_values) override;
 
     void embed(const WeightMatrix& table,
                std::span<const std::int32_t> token_ids,
@@ -36,16 +61,23 @@ class CpuBackend final : public Backend {
     void route(const RouterArguments& router,
                int num_tokens,
                const float* hidden,
-               float* normalized,
-               std::int32_t* expert_ids,
-               float* weights,
-               float* margins) override;
+               const RoutedTokens& routed) override;
+    void assign_slots(const SlotTables& tables,
+                      const RankArguments& ranks,
+                      int first_rank,
+                      int num_tokens,
+                      int top_k,
+                      const std::int32_t* expert_ids,
+                      std::int32_t* slot_ids,
+                      std::int32_t* counts) override;
+    void plan_dispatch(const DispatchArguments& dispatch, const DispatchRows& rows) override;
     void grouped_mlp(std::span<const MlpWeights> slot_weights,
                      std::span<const std::int32_t> slot_begin,
                      const std::int32_t* source_rows,
                      const float* input,
                      float* output) override;
-    void combine(std::span<const std::int32_t> tokens,
+    void combine(int num_tokens,
+                 const std::int32_t* tokens,
                  const CombineArguments& arguments,
                  float* hidden) override;
 
@@ -74,9 +106,18 @@ class CpuBackend final : public Backend {
                  float* output,
                  int thread);
 
+    template <typename Count>
+    void count_ranks(const RankArguments& ranks, const Count& count);
+
     ThreadPool& threads_;
     std::vector<Thread> of_thread_;
     std::vector<Tile> tiles_;
+    std::array<std::vector<std::byte>, 2> downloads_;
+    int next_download_ = 0;
+    std::vector<double> stage_seconds_;
+    int stage_ = -1;
+    std::chrono::steady_clock::time_point stage_start_;
+    double counting_seconds_ = 0;
 };
 
 }  // namespace eplb

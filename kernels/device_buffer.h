@@ -1,0 +1,95 @@
+#ifndef EPLB_KERNELS_DEVICE_BUFFER_H
+#define EPLB_KERNELS_DEVICE_BUFFER_H
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace eplb {
+
+// Values in a backend's memory. It only grows; what is new is not initialised.
+template <typename T>
+class DeviceBuffer {
+  public:
+    explicit DeviceBuffer(Backend& backend) : backend_(&backend) {}
+    ~DeviceBuffer() { clear(); }
+    DeviceBuffer(DeviceBuffer&& other) noexcept
+        : backend_(other.backend_),
+          data_(std::exchange(other.data_, nullptr)),
+          capacity_(std::exchange(other.capacity_, 0)) {}
+    DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+        std::swap(backend_, other.backend_);
+        std::swap(data_, other.data_);
+        std::swap(capacity_, other.capacity_);
+        return *this;
+    }
+
+    T* data() const { return data_; }
+    std::size_t capacity() const { return capacity_; }
+    Backend& backend() const { return *backend_; }
+
+    // Room for `size` values. What it held is lost where it has to move; says whether it did.
+    bool grow(std::size_t size) {
+        if (size <= capacity_)
+            return false;
+        clear();
+        data_ = static_cast<T*>(backend_->allocate(size * sizeof(T)));
+        capacity_ = size;
+        return true;
+    }
+
+    // Room for `size` values, the first num_kept of which stay.
+    void extend(std::size_t size, std::size_t num_kept)
+        requires(sizeof(T) == sizeof(float))
+    {
+        if (size <= capacity_)
+            return;
+        DeviceBuffer larger(*backend_);
+        larger.grow(size);
+        if (num_kept > 0) {
+            // rows, since a row's size is an int
+            constexpr std::size_t kRow = 1024;
+            const auto* const from = reinterpret_cast<const float*>(data_);
+            auto* const to = reinterpret_cast<float*>(larger.data_);
+            const std::size_t whole = num_kept / kRow * kRow;
+            backend_->copy_rows({.num_rows = static_cast<std::int64_t>(num_kept / kRow),
+                                 .size = kRow,
+                                 .from_stride = kRow,
+                                 .to_stride = kRow},
+                                from, to);
+            const auto rest = static_cast<int>(num_kept - whole);
+            backend_->copy_rows(
+                {.num_rows = 1, .size = rest, .from_stride = rest, .to_stride = rest}, from + whole,
+                to + whole);
+        }
+        *this = std::move(larger);
+    }
+
+    void upload(std::span<const T> values) {
+        grow(values.size());
+        backend_->upload(values.data(), values.size_bytes(), data_);
+    }
+    void download(std::span<T> values) const {
+        backend_->download(data_, values.size_bytes(), values.data());
+    }
+
+    void clear() {
+        if (data_ != nullptr)
+            backend_->release(data_);
+        data_ = nullptr;
+        capacity_ = 0;
+    }
+
+  private:
+    Backend* backend_;
+    T* data_ = nullptr;
+    std::size_t capacity_ = 0;
+};
+
+}  // namespace eplb
+
+#endif
