@@ -16,9 +16,9 @@ namespace eplb {
 // token; weights are decoded as they are used.
 //
 // On the CPU a token's results depend on that token alone (and, in attention, on those before it in
-// its sequence): not on which tokens share a call, nor on their order, nor on the number of threads.
-// Chunks, placements and devices therefore change no bit. A GPU's matrix products may round
-// otherwise for another number of rows.
+// its sequence): not on which tokens share a call, nor on their order, nor on the number of
+// threads. Chunks, placements and devices therefore change no bit. A GPU's matrix products may
+// round otherwise for another number of rows.
 //
 // Three kinds of memory: *device* memory comes from allocate(); activations, ids and plans live
 // there. *Weights* are named by their address in host memory, or are in device memory; what is in
@@ -218,7 +218,7 @@ class Backend {
     struct DispatchArguments {
         int top_k;
         int num_slots;
-        int first_slot;              // slot ids are in [first_slot, first_slot + num_slots)
+        int first_slot;  // slot ids are in [first_slot, first_slot + num_slots)
         int num_tokens;
         const std::int32_t* tokens;  // [num_tokens], rows of slot_ids; null: 0, 1, …
         const std::int32_t* slot_ids;
@@ -241,10 +241,10 @@ class Backend {
                              const float* input,
                              float* output) = 0;
 
-    // For i in [0, num_tokens), with t = tokens[i], or i where tokens is null: hidden[t] += sum over j of weights[t][j] *
-    // expert_output[rows[i][j]], in the order of j, then + shared_output[i], times
-    // sigmoid(shared_gate[i]) unless that is null, unless shared_output is null.
-    // rows [num_tokens][top_k], weights [..][top_k], shared_gate [num_tokens], the others
+    // For i in [0, num_tokens), with t = tokens[i], or i where tokens is null: hidden[t] += sum
+    // over j of weights[t][j] * expert_output[rows[i][j]], in the order of j, then +
+    // shared_output[i], times sigmoid(shared_gate[i]) unless that is null, unless shared_output is
+    // null. rows [num_tokens][top_k], weights [..][top_k], shared_gate [num_tokens], the others
     // [..][hidden_size].
     struct CombineArguments {
         int top_k;

@@ -43,9 +43,7 @@ class DeviceBuffer {
     }
 
     // Room for `size` values, the first num_kept of which stay.
-    void extend(std::size_t size, std::size_t num_kept)
-        requires(sizeof(T) == sizeof(float))
-    {
+    void extend(std::size_t size, std::size_t num_kept) requires(sizeof(T) == sizeof(float)) {
         if (size <= capacity_)
             return;
         DeviceBuffer larger(*backend_);

@@ -2,14 +2,23 @@
 #include "kernels/cpu/matrix_product.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cassert>
 #include <cmath>
+#include <cstring>
+#include <new>
+#include <numeric>
+#include <string>
 
+#include "lib/base/error.h"
 #include "lib/model/select_experts.h"
+#include "lib/placement/slot_router.h"
 
 namespace eplb {
 namespace {
 
 constexpr int kRowTile = 64;
+constexpr std::size_t kAlignment = 256;
 
 // mean of squares; four sums, so that the order of additions is fixed and yet the loop vectorizes
 double mean_square(const float* values, int size) {
@@ -39,6 +48,25 @@ void for_row_tiles(ThreadPool& threads, std::int64_t num_rows, const Body& body)
     });
 }
 
+// for_each over parts of values: body(begin, end)
+template <typename Body>
+void for_parts(ThreadPool& threads, std::int64_t num_values, const Body& body) {
+    constexpr std::int64_t kValues = 1 << 16;
+    threads.for_each((num_values + kValues - 1) / kValues, [&](std::int64_t part) {
+        body(part * kValues, std::min(num_values, (part + 1) * kValues));
+    });
+}
+
+// an empty part may have no address
+void copy_bytes(const void* from, std::size_t num_bytes, void* to) {
+    if (num_bytes > 0)
+        std::memcpy(to, from, num_bytes);
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace
 
 CpuBackend::CpuBackend(ThreadPool& threads)
@@ -65,6 +93,92 @@ MatrixWork CpuBackend::other_work() const {
     return work;
 }
 
+void* CpuBackend::allocate(std::size_t num_bytes) {
+    void* const memory = ::operator new(num_bytes, std::align_val_t(kAlignment), std::nothrow);
+    if (memory == nullptr)
+        throw Error("memory: cannot allocate " + std::to_string(num_bytes) +
+                    " bytes; lower --max_num_tokens or run on a machine with more memory");
+    return memory;
+}
+
+void CpuBackend::release(void* memory) noexcept {
+    ::operator delete(memory, std::align_val_t(kAlignment));
+}
+
+void CpuBackend::upload(const void* host, std::size_t num_bytes, void* memory) {
+    copy_bytes(host, num_bytes, memory);
+}
+
+void CpuBackend::download(const void* memory, std::size_t num_bytes, void* host) {
+    copy_bytes(memory, num_bytes, host);
+}
+
+void CpuBackend::fill_zero(void* memory, std::size_t num_bytes) {
+    if (num_bytes > 0)
+        std::memset(memory, 0, num_bytes);
+}
+
+int CpuBackend::start_download(const void* memory, std::size_t num_bytes) {
+    const int ticket = next_download_;
+    next_download_ = 1 - next_download_;
+    std::vector<std::byte>& to = downloads_[static_cast<std::size_t>(ticket)];
+    to.resize(num_bytes);
+    copy_bytes(memory, num_bytes, to.data());
+    return ticket;
+}
+
+std::span<const std::byte> CpuBackend::finish_download(int ticket) {
+    return downloads_[static_cast<std::size_t>(ticket)];
+}
+
+void CpuBackend::begin_stage(int stage) {
+    const auto now = std::chrono::steady_clock::now();
+    if (stage_ >= 0)
+        stage_seconds_[static_cast<std::size_t>(stage_)] +=
+            std::chrono::duration<double>(now - stage_start_).count();
+    stage_seconds_.resize(std::max(stage_seconds_.size(), static_cast<std::size_t>(stage) + 1));
+    stage_ = stage;
+    stage_start_ = now;
+}
+
+std::vector<double> CpuBackend::stage_seconds() {
+    if (stage_ >= 0)
+        begin_stage(stage_);
+    return stage_seconds_;
+}
+
+void CpuBackend::copy_rows(const CopyArguments& copy, const float* from, float* to) {
+    for_row_tiles(threads_, copy.num_rows, [&](std::int64_t first, std::int64_t count) {
+        for (std::int64_t row = first; row < first + count; ++row)
+            for (std::int64_t i = 0; i < copy.num_copies; ++i)
+                std::copy_n(from + row * copy.from_stride, copy.size,
+                            to + row * copy.to_stride + i * copy.copy_stride);
+    });
+}
+
+void CpuBackend::gather_rows(const std::int32_t* source_rows,
+                             std::int64_t num_rows,
+                             std::size_t row_bytes,
+                             const void* from,
+                             void* to) {
+    for_row_tiles(threads_, num_rows, [&](std::int64_t first, std::int64_t count) {
+        for (std::int64_t row = first; row < first + count; ++row)
+            std::memcpy(static_cast<std::byte*>(to) + static_cast<std::size_t>(row) * row_bytes,
+                        static_cast<const std::byte*>(from) +
+                            static_cast<std::size_t>(source_rows[row]) * row_bytes,
+                        row_bytes);
+    });
+}
+
+bool CpuBackend::all_finite(const float* values, std::int64_t num_values) {
+    std::atomic<bool> finite = true;
+    for_parts(threads_, num_values, [&](std::int64_t begin, std::int64_t end) {
+        if (!std::all_of(values + begin, values + end, [](float v) { return std::isfinite(v); }))
+            finite = false;
+    });
+    return finite;
+}
+
 void CpuBackend::embed(const WeightMatrix& table,
                        std::span<const std::int32_t> token_ids,
                        float* output) {
@@ -88,10 +202,8 @@ void CpuBackend::rms_norm(const NormArguments& norm,
 }
 
 void CpuBackend::clamp(float limit, std::int64_t num_values, float* values) {
-    constexpr std::int64_t kValues = 1 << 16;
-    threads_.for_each((num_values + kValues - 1) / kValues, [&](std::int64_t part) {
-        const std::int64_t last = std::min(num_values, (part + 1) * kValues);
-        for (std::int64_t i = part * kValues; i < last; ++i)
+    for_parts(threads_, num_values, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
             values[i] = std::min(std::max(values[i], -limit), limit);
     });
 }
@@ -136,10 +248,7 @@ void CpuBackend::rotate(const RotaryArguments& rotary,
 void CpuBackend::route(const RouterArguments& router,
                        int num_tokens,
                        const float* hidden,
-                       float* normalized,
-                       std::int32_t* expert_ids,
-                       float* weights,
-                       float* margins) {
+                       const RoutedTokens& routed) {
     const RouterSpec& spec = *router.spec;
     const auto hidden_size = static_cast<std::size_t>(router.hidden_size);
     const auto num_experts = static_cast<std::size_t>(spec.num_experts);
@@ -155,7 +264,7 @@ void CpuBackend::route(const RouterArguments& router,
             normalize_row(hidden + (first + r) * hidden_size, router.norm, router.hidden_size,
                           router.epsilon, x + r * hidden_size);
         std::copy_n(x, static_cast<std::size_t>(num_rows) * hidden_size,
-                    normalized + first * hidden_size);
+                    routed.normalized + first * hidden_size);
         std::fill(x + static_cast<std::size_t>(num_rows) * hidden_size, logits, 0.0F);
         {
             const MatrixTimer timer(of_thread_[static_cast<std::size_t>(thread)].other_work,
@@ -168,39 +277,107 @@ void CpuBackend::route(const RouterArguments& router,
             if (router.logit_bias != nullptr)
                 for (std::size_t e = 0; e < num_experts; ++e)
                     row[e] += router.logit_bias[e];
-            select_experts(spec, row, router.bias, selection, expert_ids + (first + r) * top_k,
-                           weights + (first + r) * top_k,
-                           margins == nullptr ? nullptr : margins + first + r);
+            select_experts(spec, row, router.bias, selection,
+                           routed.expert_ids + (first + r) * top_k,
+                           routed.weights + (first + r) * top_k,
+                           routed.margins == nullptr ? nullptr : routed.margins + first + r);
         }
     });
+    if (routed.counts != nullptr)
+        count_ids(routed.ranks, spec.top_k, spec.num_experts, routed.expert_ids, routed.counts);
 }
 
-void CpuBackend::combine(std::span<const std::int32_t> tokens,
+// ids [tokens][top_k] into counts [ranks][num_counters]
+void CpuBackend::count_ids(const RankArguments& ranks,
+                           int top_k,
+                           int num_counters,
+                           const std::int32_t* ids,
+                           std::int32_t* counts) {
+    const auto start = std::chrono::steady_clock::now();
+    threads_.for_each(ranks.num_ranks, [&](std::int64_t rank) {
+        std::int32_t* const row = counts + rank * num_counters;
+        const std::int64_t end = std::int64_t{ranks.rank_begin[rank + 1]} * top_k;
+        for (std::int64_t i = std::int64_t{ranks.rank_begin[rank]} * top_k; i < end; ++i)
+            ++row[ids[i]];
+    });
+    counting_seconds_ += seconds_since(start);
+}
+
+void CpuBackend::assign_slots(const SlotTables& tables,
+                              const RankArguments& ranks,
+                              int first_rank,
+                              int num_tokens,
+                              int top_k,
+                              const std::int32_t* expert_ids,
+                              std::int32_t* slot_ids,
+                              std::int32_t* counts) {
+    assert(ranks.rank_begin[ranks.num_ranks] == num_tokens);
+    static_cast<void>(num_tokens);
+    const SlotReplicas replicas = {{tables.start, static_cast<std::size_t>(tables.num_experts) + 1},
+                                   {tables.slot_ids, static_cast<std::size_t>(tables.num_slots)}};
+    threads_.for_each(ranks.num_ranks, [&](std::int64_t rank) {
+        const std::int64_t begin = std::int64_t{ranks.rank_begin[rank]} * top_k;
+        const auto size =
+            static_cast<std::size_t>(std::int64_t{ranks.rank_begin[rank + 1]} * top_k - begin);
+        route_to_slots(replicas, {expert_ids + begin, size}, first_rank + static_cast<int>(rank),
+                       {slot_ids + begin, size});
+    });
+    if (counts != nullptr)
+        count_ids(ranks, top_k, tables.num_slots, slot_ids, counts);
+}
+
+void CpuBackend::plan_dispatch(const DispatchArguments& dispatch, const DispatchRows& plan) {
+    // a stable counting sort by slot
+    const std::int64_t top_k = dispatch.top_k;
+    const auto token_at = [&](std::int64_t i) {
+        return dispatch.tokens == nullptr ? static_cast<std::int32_t>(i) : dispatch.tokens[i];
+    };
+    std::fill_n(plan.slot_begin, dispatch.num_slots + 1, 0);
+    for (std::int64_t i = 0; i < dispatch.num_tokens; ++i)
+        for (std::int64_t j = 0; j < top_k; ++j) {
+            const std::int32_t slot =
+                dispatch.slot_ids[token_at(i) * top_k + j] - dispatch.first_slot;
+            assert(slot >= 0 && slot < dispatch.num_slots);
+            ++plan.slot_begin[slot + 1];
+        }
+    std::partial_sum(plan.slot_begin, plan.slot_begin + dispatch.num_slots + 1, plan.slot_begin);
+    std::vector<std::int32_t> next(plan.slot_begin, plan.slot_begin + dispatch.num_slots);
+    for (std::int64_t i = 0; i < dispatch.num_tokens; ++i)
+        for (std::int64_t j = 0; j < top_k; ++j) {
+            const std::int32_t id = dispatch.slot_ids[token_at(i) * top_k + j];
+            const std::int32_t row = next[static_cast<std::size_t>(id - dispatch.first_slot)]++;
+            plan.rows[i * top_k + j] = row;
+            plan.source_rows[row] = token_at(i);
+            if (plan.row_slots != nullptr)
+                plan.row_slots[row] = id;
+        }
+}
+
+void CpuBackend::combine(int num_tokens,
+                         const std::int32_t* tokens,
                          const CombineArguments& arguments,
                          float* hidden) {
     const std::ptrdiff_t size = arguments.hidden_size;
     const std::ptrdiff_t top_k = arguments.top_k;
-    for_row_tiles(threads_, static_cast<std::int64_t>(tokens.size()),
-                  [&](std::int64_t first, std::int64_t count) {
-                      for (std::int64_t i = first; i < first + count; ++i) {
-                          const std::int32_t token = tokens[static_cast<std::size_t>(i)];
-                          float* const state = hidden + token * size;
-                          for (std::ptrdiff_t j = 0; j < top_k; ++j) {
-                              const float weight = arguments.weights[token * top_k + j];
-                              const float* const y =
-                                  arguments.expert_output + arguments.rows[i * top_k + j] * size;
-                              for (std::ptrdiff_t d = 0; d < size; ++d)
-                                  state[d] += weight * y[d];
-                          }
-                          if (arguments.shared_output == nullptr)
-                              continue;
-                          const float gate = arguments.shared_gate == nullptr
-                                                 ? 1.0F
-                                                 : sigmoid_f32(arguments.shared_gate[i]);
-                          for (std::ptrdiff_t d = 0; d < size; ++d)
-                              state[d] += gate * arguments.shared_output[i * size + d];
-                      }
-                  });
+    for_row_tiles(threads_, num_tokens, [&](std::int64_t first, std::int64_t count) {
+        for (std::int64_t i = first; i < first + count; ++i) {
+            const std::int64_t token = tokens == nullptr ? i : tokens[i];
+            float* const state = hidden + token * size;
+            for (std::ptrdiff_t j = 0; j < top_k; ++j) {
+                const float weight = arguments.weights[token * top_k + j];
+                const float* const y =
+                    arguments.expert_output + arguments.rows[i * top_k + j] * size;
+                for (std::ptrdiff_t d = 0; d < size; ++d)
+                    state[d] += weight * y[d];
+            }
+            if (arguments.shared_output == nullptr)
+                continue;
+            const float gate =
+                arguments.shared_gate == nullptr ? 1.0F : sigmoid_f32(arguments.shared_gate[i]);
+            for (std::ptrdiff_t d = 0; d < size; ++d)
+                state[d] += gate * arguments.shared_output[i * size + d];
+        }
+    });
 }
 
 }  // namespace eplb

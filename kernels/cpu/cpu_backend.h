@@ -106,8 +106,11 @@ class CpuBackend final : public Backend {
                  float* output,
                  int thread);
 
-    template <typename Count>
-    void count_ranks(const RankArguments& ranks, const Count& count);
+    void count_ids(const RankArguments& ranks,
+                   int top_k,
+                   int num_counters,
+                   const std::int32_t* ids,
+                   std::int32_t* counts);
 
     ThreadPool& threads_;
     std::vector<Thread> of_thread_;

@@ -305,7 +305,7 @@ void Decoder::dense(const LayerWeights& weights, int num_rows, float* hidden) {
         normalize(weights.router.norm, count, rows, normalized_.data());
         run_dense(weights.dense, count);
         count_tokens(count);
-        backend_.combine(tokens_,
+        backend_.combine(count, nullptr,
                          {.top_k = 0,
                           .hidden_size = hidden_size,
                           .rows = nullptr,
@@ -337,8 +337,11 @@ std::int64_t Decoder::experts(const LayerWeights& weights,
         grow(normalized_, product(count, hidden_size));
         grow(expert_weights_, product(count, spec.top_k));
         grow(margins_, static_cast<std::size_t>(count));
-        backend_.route(router, count, rows, normalized_.data(), ids, expert_weights_.data(),
-                       margins_.data());
+        backend_.route(router, count, rows,
+                       {.normalized = normalized_.data(),
+                        .expert_ids = ids,
+                        .weights = expert_weights_.data(),
+                        .margins = margins_.data()});
         num_near_ties += std::count_if(margins_.begin(), margins_.begin() + count,
                                        [](float margin) { return margin <= kNearTie; });
         if (weights.experts.empty())
@@ -357,7 +360,7 @@ std::int64_t Decoder::experts(const LayerWeights& weights,
             backend_.linear(weights.shared_gate, nullptr, count, normalized_.data(),
                             shared_gate_.data(), false);
         }
-        backend_.combine(tokens_,
+        backend_.combine(count, nullptr,
                          {.top_k = spec.top_k,
                           .hidden_size = hidden_size,
                           .rows = plan_.rows.data(),

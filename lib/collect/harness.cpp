@@ -164,8 +164,10 @@ void Harness::route_layer(int layer, const IterationTokens& tokens) {
                     .weight = router.weight.data(),
                     .logit_bias = nullptr,
                     .bias = router.bias.empty() ? nullptr : router.bias.data()},
-                   tokens.num_tokens(), hidden_.data(), normalized_.data(), expert_ids_.data(),
-                   weights_.data(), nullptr);
+                   tokens.num_tokens(), hidden_.data(),
+                   {.normalized = normalized_.data(),
+                    .expert_ids = expert_ids_.data(),
+                    .weights = weights_.data()});
     const SlotRouter& slot_router = slots_[static_cast<std::size_t>(layer)].router();
     std::vector<double> count_seconds(static_cast<std::size_t>(options_.ep_size));
     threads_.for_each(options_.ep_size, [&](std::int64_t index) {
@@ -225,7 +227,7 @@ void Harness::compute_chunk(int layer) {
                  (expert_output_.size() + shared_output_.size()) * sizeof(float) +
                      (plan_.rows.size() + plan_.source_rows.size()) * sizeof(std::int32_t));
     const StageTimer timer(times_, StageTimes::combine);
-    backend_.combine(chunk_tokens_,
+    backend_.combine(num_tokens, chunk_tokens_.data(),
                      {.top_k = top_k,
                       .hidden_size = config.hidden_size,
                       .rows = plan_.rows.data(),

@@ -31,30 +31,33 @@ std::span<const std::int32_t> SlotRouter::replica_slots(int expert) const {
         static_cast<std::size_t>(num_replicas(expert)));
 }
 
-void SlotRouter::route(std::span<const std::int32_t> expert_ids,
-                       int source_rank,
-                       std::span<std::int32_t> slot_ids) const {
+void route_to_slots(const SlotReplicas& replicas,
+                    std::span<const std::int32_t> expert_ids,
+                    int source_rank,
+                    std::span<std::int32_t> slot_ids) {
     assert(expert_ids.size() == slot_ids.size() && source_rank >= 0);
-    const auto num_known = static_cast<std::uint32_t>(num_experts());
-    std::vector<std::int32_t> next(num_known);  // position in slot_ids_ of each expert's next slot
+    const std::span<const std::int32_t> start = replicas.start;
+    const auto num_experts = static_cast<std::uint32_t>(start.size() - 1);
+    // position in replicas.slot_ids of each expert's next slot
+    std::vector<std::int32_t> next(num_experts);
     for (std::size_t first = 0; first < expert_ids.size(); first += kRoutingBlock) {
         const auto shift = static_cast<std::int64_t>(first / kRoutingBlock) + source_rank;
-        for (std::size_t expert = 0; expert < num_known; ++expert) {
-            const std::int32_t count = start_[expert + 1] - start_[expert];
-            next[expert] = start_[expert] + static_cast<std::int32_t>(shift % count);
+        for (std::size_t expert = 0; expert < num_experts; ++expert) {
+            const std::int32_t count = start[expert + 1] - start[expert];
+            next[expert] = start[expert] + static_cast<std::int32_t>(shift % count);
         }
         const std::size_t stop = std::min(first + kRoutingBlock, expert_ids.size());
         for (std::size_t i = first; i < stop; ++i) {
             const auto expert =
                 static_cast<std::uint32_t>(expert_ids[i]);  // -1 becomes the largest
-            if (expert >= num_known) {
-                slot_ids[i] = num_slots();
+            if (expert >= num_experts) {
+                slot_ids[i] = static_cast<std::int32_t>(replicas.slot_ids.size());
                 continue;
             }
             std::int32_t& position = next[expert];
-            slot_ids[i] = slot_ids_[static_cast<std::size_t>(position)];
-            if (++position == start_[expert + 1])
-                position = start_[expert];
+            slot_ids[i] = replicas.slot_ids[static_cast<std::size_t>(position)];
+            if (++position == start[expert + 1])
+                position = start[expert];
         }
     }
 }

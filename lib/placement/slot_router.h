@@ -7,14 +7,30 @@
 
 namespace eplb {
 
+// Which slots hold each expert. A view.
+struct SlotReplicas {
+    std::span<const std::int32_t> start;     // [num_experts + 1], into slot_ids
+    std::span<const std::int32_t> slot_ids;  // [num_slots], by expert, ascending
+};
+
+constexpr int kRoutingBlock = 1024;
+
 // Expert ids to slot ids, by TensorRT-LLM's routing kernel (moeLoadBalanceKernels.cu): ids are
 // flattened [token][top_k] and cut into blocks of kRoutingBlock; the n-th appearance (from 0) of an
 // expert in block b goes to replica (n + b + source_rank) mod replicas, replicas in ascending slot
 // order. Round robin: it looks at neither load nor locality.
+//
+// expert_ids and slot_ids: [num_tokens * top_k], may be the same memory. The first id is the first
+// of a block (a chunk starts its blocks anew). Ids outside [0, num_experts) become num_slots, as
+// upstream's invalid slot.
+void route_to_slots(const SlotReplicas& replicas,
+                    std::span<const std::int32_t> expert_ids,
+                    int source_rank,
+                    std::span<std::int32_t> slot_ids);
+
+// The replicas of a placement.
 class SlotRouter {
   public:
-    static constexpr int kRoutingBlock = 1024;
-
     // expert_ids: [num_slots], the expert in each slot; every expert in [0, num_experts) at least
     // once.
     SlotRouter(std::span<const int> expert_ids, int num_experts);
@@ -24,12 +40,13 @@ class SlotRouter {
     int num_replicas(int expert) const;
     std::span<const std::int32_t> replica_slots(int expert) const;  // ascending slot ids
 
-    // expert_ids and slot_ids: [num_tokens * top_k], may be the same memory. The first id is the
-    // first of a block (a chunk starts its blocks anew). Ids outside [0, num_experts) become
-    // num_slots(), as upstream's invalid slot.
+    SlotReplicas replicas() const { return {start_, slot_ids_}; }
+
     void route(std::span<const std::int32_t> expert_ids,
                int source_rank,
-               std::span<std::int32_t> slot_ids) const;
+               std::span<std::int32_t> slot_ids) const {
+        route_to_slots(replicas(), expert_ids, source_rank, slot_ids);
+    }
 
   private:
     std::vector<std::int32_t> start_;     // [num_experts + 1], into slot_ids_

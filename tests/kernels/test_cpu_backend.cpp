@@ -149,7 +149,7 @@ TEST_CASE("combine adds weighted rows and the shared output to the tokens of its
     const std::vector<float> output = {1, 2, 10, 20, 100, 200, 1000, 2000};
     const std::vector<float> shared = {7, 8, 70, 80};
     std::vector<float> hidden = {0, 0, 5, 5, 1, 1};
-    backend.combine(tokens,
+    backend.combine(2, tokens.data(),
                     {.top_k = 2,
                      .hidden_size = 2,
                      .rows = rows.data(),
@@ -178,7 +178,7 @@ TEST_CASE("combine weighs the shared output with its gate, and goes without rout
                                            .expert_output = nullptr,
                                            .shared_output = shared.data(),
                                            .shared_gate = gate.data()};
-    backend.combine(tokens, arguments, hidden.data());
+    backend.combine(2, tokens.data(), arguments, hidden.data());
     CHECK(hidden[0] == Approx(8.5));
     CHECK(hidden[1] == Approx(16));
     CHECK(hidden[2] == Approx(104));
@@ -186,11 +186,11 @@ TEST_CASE("combine weighs the shared output with its gate, and goes without rout
 
     arguments.shared_gate = nullptr;
     hidden = {0, 0, 0, 0};
-    backend.combine(tokens, arguments, hidden.data());
+    backend.combine(2, tokens.data(), arguments, hidden.data());
     CHECK(hidden == std::vector<float>{10, 20, 8, -4});
 
     arguments.shared_output = nullptr;
-    backend.combine(tokens, arguments, hidden.data());
+    backend.combine(2, tokens.data(), arguments, hidden.data());
     CHECK(hidden == std::vector<float>{10, 20, 8, -4});
 }
 
@@ -219,7 +219,7 @@ TEST_CASE("combine adds to many tokens in the order of their experts") {
                                                  .expert_output = output.data(),
                                                  .shared_output = nullptr,
                                                  .shared_gate = nullptr};
-    backend.combine(tokens, arguments, hidden.data());
+    backend.combine(kTokens, tokens.data(), arguments, hidden.data());
     for (std::size_t i = 0; i < kTokens; ++i)
         for (std::size_t d = 0; d < kSize; ++d) {
             const auto token = static_cast<std::size_t>(tokens[i]);
@@ -231,6 +231,6 @@ TEST_CASE("combine adds to many tokens in the order of their experts") {
             REQUIRE(hidden[token * kSize + d] == sum);
         }
     std::vector<float> again = before;
-    parallel.combine(tokens, arguments, again.data());
+    parallel.combine(kTokens, tokens.data(), arguments, again.data());
     CHECK(again == hidden);
 }

@@ -60,8 +60,10 @@ Routed route(Backend& backend, const Router& router, const std::vector<float>& h
                      std::vector<std::int32_t>(num_tokens * top_k),
                      std::vector<float>(num_tokens * top_k), std::vector<float>(num_tokens)};
     backend.route(router.arguments(), static_cast<int>(num_tokens), hidden.data(),
-                  routed.normalized.data(), routed.expert_ids.data(), routed.weights.data(),
-                  routed.margins.data());
+                  {.normalized = routed.normalized.data(),
+                   .expert_ids = routed.expert_ids.data(),
+                   .weights = routed.weights.data(),
+                   .margins = routed.margins.data()});
     return routed;
 }
 
@@ -248,7 +250,9 @@ TEST_CASE("route needs no margins") {
     const Routed expected = route(backend, router, hidden);
     Routed routed = expected;
     std::fill(routed.expert_ids.begin(), routed.expert_ids.end(), -1);
-    backend.route(router.arguments(), 3, hidden.data(), routed.normalized.data(),
-                  routed.expert_ids.data(), routed.weights.data(), nullptr);
+    backend.route(router.arguments(), 3, hidden.data(),
+                  {.normalized = routed.normalized.data(),
+                   .expert_ids = routed.expert_ids.data(),
+                   .weights = routed.weights.data()});
     CHECK(routed == expected);
 }
