@@ -296,9 +296,8 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job
     }
     CpuBackend backend(threads);
     const Checkpoint checkpoint(options.model);
-    const int last = config.moe.layers.back();
-    LayerReader reader(config, checkpoint, config.num_needed_layers(),
-                       [&](int layer) { return layer != last; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), true,
+                       {0, config.moe.router.num_experts});
     CheckpointRun run(config, reader, schedule,
                       {.ep_size = job.ep_size,
                        .config = job.balancing.config,
@@ -335,8 +334,7 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job
     LayerProgress progress(config.num_needed_layers(),
                            recording.path != "-" || ::isatty(STDOUT_FILENO) == 0);
     if (!options.iteration_major)
-        run.set_observer(
-            [&](const CheckpointRun::LayerTrace& trace) { progress.layer_done(trace.layer); });
+        run.set_progress([&](int layer) { progress.layer_done(layer); });
     run.set_stop(is_interrupted);
     stop_at_signals();
     double read_bytes = 0;

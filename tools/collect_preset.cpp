@@ -126,7 +126,7 @@ int collect_preset(const CLI::App& app, const CollectOptions& options) {
     if (options.check)
         observer = [&](const Harness::LayerTrace& trace) { direct_check.check(trace); };
 
-    CollectLog log(app, preset.model, harness, num_iterations,
+    CollectLog log(app, preset.model, harness, backend, num_iterations,
                    recording.path == "-" && ::isatty(STDOUT_FILENO) != 0);
     if (!recorder)
         note(app,

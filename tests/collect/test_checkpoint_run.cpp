@@ -55,7 +55,8 @@ Run run_model(const std::string& name,
               int num_threads = 2) {
     const DecoderConfig config = read_decoder_config(test::model_folder(name));
     const Checkpoint checkpoint(test::model_folder(name));
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(num_threads);
     CpuBackend backend(threads);
     CheckpointRun run(config, reader, schedule, options, backend);
@@ -170,7 +171,8 @@ TEST_CASE("near-ties are counted by the margin of the choice") {
     });
     const DecoderConfig config = read_decoder_config(folder.path());
     const Checkpoint checkpoint(folder.path());
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(1);
     CpuBackend backend(threads);
     const TokenSchedule schedule = Expected("qwen3_moe").schedule();
@@ -228,7 +230,8 @@ TEST_CASE("tensors that stand at odd addresses are read all the same") {
     test::write_text(folder / "model.safetensors", file);
     const DecoderConfig config = read_decoder_config(folder.path());
     const Checkpoint checkpoint(folder.path());
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(2);
     CpuBackend backend(threads);
     const TokenSchedule schedule = Expected("olmoe").schedule();
@@ -249,7 +252,8 @@ TEST_CASE("weights that are no numbers end the run") {
     });
     const DecoderConfig config = read_decoder_config(folder.path());
     const Checkpoint checkpoint(folder.path());
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(1);
     CpuBackend backend(threads);
     const TokenSchedule schedule = Expected("mixtral").schedule();
@@ -318,8 +322,8 @@ TEST_CASE("a run that is broken off goes on from its last layer") {
     const std::string name = "deepseek_v3";
     const DecoderConfig config = read_decoder_config(test::model_folder(name));
     const Checkpoint checkpoint(test::model_folder(name));
-    const auto all = [](int) { return true; };
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), all);
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(2);
     CpuBackend backend(threads);
     const TokenSchedule schedule =
