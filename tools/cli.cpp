@@ -21,6 +21,8 @@ namespace {
 
 constexpr std::int64_t kMaxNumber = 1 << 20;
 
+thread_local bool quiet = false;
+
 CLI::Validator between(std::int64_t minimum, std::int64_t maximum, const char* description) {
     return CLI::Validator(
         [minimum, maximum](const std::string& text) -> std::string {
@@ -177,11 +179,23 @@ int run_tool(const Tool& tool, int argc, char** argv) {
 }
 
 void warn(const CLI::App& app, const std::string& text) {
+    if (quiet)
+        return;
     std::cerr << app.get_name() << ": warning: " << text << '\n';
 }
 
 void note(const CLI::App& app, const std::string& text) {
+    if (quiet)
+        return;
     std::cerr << app.get_name() << ": " << text << '\n';
+}
+
+void keep_quiet() {
+    quiet = true;
+}
+
+bool is_quiet() {
+    return quiet;
 }
 
 std::string flag(const std::string& name) {

@@ -15,6 +15,7 @@
 #include "lib/model/cost.h"
 #include "lib/report/load_summary.h"
 #include "tools/collect.h"
+#include "tools/collect_devices.h"
 #include "tools/collect_plan.h"
 #include "tools/collect_recording.h"
 #include "tools/terminal.h"

@@ -34,7 +34,7 @@ CollectLog::CollectLog(const CLI::App& app,
       run_(model.layers.size()),
       cycle_(model.layers.size()),
       recorded_(model.layers.size()),
-      progress_(!stdout_is_busy) {
+      progress_(!stdout_is_busy && !is_quiet()) {
     note(app_, model.name + " (synthetic, hidden size " + std::to_string(model.hidden_size) +
                    "): " + std::to_string(model.num_layers()) + " MoE layers, " +
                    std::to_string(model.router.num_experts) + " experts, top-" +

@@ -68,11 +68,10 @@ Decoder::~Decoder() {
     backend_.drop_weights({&frequencies, 1});
 }
 
-std::pair<int, int> Decoder::experts_here() const {
+ExpertRange Decoder::experts_here(const DecoderConfig& config, const Communicator* communicator) {
     const std::vector<int> begin =
-        experts_of_devices(config_.moe.router.num_experts, num_devices(communicator_));
-    const auto here =
-        static_cast<std::size_t>(communicator_ == nullptr ? 0 : communicator_->rank());
+        experts_of_devices(config.moe.router.num_experts, num_devices(communicator));
+    const auto here = static_cast<std::size_t>(communicator == nullptr ? 0 : communicator->rank());
     return {begin[here], begin[here + 1]};
 }
 

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -60,8 +59,8 @@ class Decoder {
     Decoder(const Decoder&) = delete;
     Decoder& operator=(const Decoder&) = delete;
 
-    // [first, last), of the experts that this device computes
-    std::pair<int, int> experts_here() const;
+    // The experts that this device computes.
+    static ExpertRange experts_here(const DecoderConfig& config, const Communicator* communicator);
 
     void embed(const WeightMatrix& table, std::span<const std::int32_t> token_ids, float* hidden);
 

@@ -26,7 +26,7 @@ TEST_CASE("a recording holds the iterations of its range, half open, per source 
     shape.iter_start = 2;
     shape.ids = IdKind::expert;
     const TemporaryFolder folder;
-    Recorder recorder(shape, 5, folder / "stats", true);
+    Recorder recorder(shape, 5, folder / "stats", true, {.num_ranks = 4});
     std::vector<std::int64_t> expected;
     std::vector<std::int32_t> expected_ids;
     for (int iteration = 0; iteration < 7; ++iteration) {
@@ -64,7 +64,7 @@ TEST_CASE("nothing recorded writes nothing") {
     shape.ep_size = 4;
     shape.layers = {0};
     {
-        Recorder recorder(shape, 5, folder / "stats", false);
+        Recorder recorder(shape, 5, folder / "stats", false, {.num_ranks = 4});
         recorder.finish();
     }
     CHECK_FALSE(std::filesystem::exists(folder / "stats" / "meta_info.json"));
