@@ -47,6 +47,12 @@ bool is_pinned_memory(const void* pointer);
 // other libraries. Returns the error code of a stream that cannot take it, 0 if all is well.
 int enqueue(CUstream_st* stream, std::function<void()> work);
 
+// Work that may have to be run again: it says whether it is done, and what follows waits. It must
+// not wait itself.
+int enqueue_until_done(CUstream_st* stream, std::function<bool()> work);
+// Runs one piece of a stream's work, if there is any: a device goes on by itself, whoever waits.
+void advance(CUstream_st* stream);
+
 // Changes the order in which blocks, warps and lanes run.
 void set_seed(std::uint64_t seed);
 

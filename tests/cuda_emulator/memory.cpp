@@ -216,6 +216,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int of_
         case cudaDevAttrMaxSharedMemoryPerBlockOptin:
             *value = 227 << 10;
             break;
+        case cudaDevAttrMemoryPoolsSupported:
+            *value = 1;
+            break;
     }
     return cudaSuccess;
 }
@@ -263,6 +266,40 @@ cudaError_t cudaFree(void* pointer) {
         return error;
     run_streams();
     return release(pointer, MemoryKind::device);
+}
+
+cudaError_t cudaMallocAsync(void** pointer, std::size_t num_bytes, cudaStream_t stream) {
+    // a capture could hold it, but then nobody may free it before the graph
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    cudaStreamIsCapturing(stream, &capture);
+    if (capture != cudaStreamCaptureStatusNone)
+        return failed(cudaErrorStreamCaptureUnsupported);
+    if (num_bytes == 0)
+        return failed(cudaErrorInvalidValue);
+    const cudaError_t error = allocate(pointer, num_bytes, MemoryKind::device);
+    if (error == cudaSuccess)
+        return error;
+    run_streams();  // what they free is free then
+    cudaGetLastError();
+    return allocate(pointer, num_bytes, MemoryKind::device);
+}
+
+cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
+    require_device_memory(pointer, 1, "what is freed");
+    return static_cast<cudaError_t>(
+        enqueue(stream, [pointer] { release(pointer, MemoryKind::device); }));
+}
+
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int of_device) {
+    *pool = nullptr;
+    return of_device < 0 || of_device >= device_count() ? failed(cudaErrorInvalidDevice)
+                                                        : cudaSuccess;
+}
+
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/,
+                                    cudaMemPoolAttr /*attribute*/,
+                                    void* /*value*/) {
+    return cudaSuccess;
 }
 
 cudaError_t cudaMallocHost(void** pointer, std::size_t num_bytes, unsigned /*flags*/) {

@@ -16,7 +16,8 @@
 namespace cuda_emulator {
 namespace {
 
-using Work = std::function<void()>;
+// Says whether it is done; else it stays first in its stream and is run again.
+using Work = std::function<bool()>;
 
 // What is recorded between begin and end. Streams that wait for an event of it take part in it.
 struct Capture {
@@ -32,8 +33,8 @@ struct Capture {
 }  // namespace cuda_emulator
 
 struct CUstream_st {
-    std::recursive_mutex mutex;  // held while its work runs
     std::deque<cuda_emulator::Work> work;
+    bool is_running = false;  // the first piece
     std::shared_ptr<cuda_emulator::Capture> capture;
     bool blocking = true;  // waits for the default stream
     int device = 0;
@@ -61,6 +62,7 @@ namespace cuda_emulator {
 namespace {
 
 struct Runtime {
+    // Held while work runs too: only one thread at a time runs any. No work waits for a thread.
     std::recursive_mutex mutex;
     std::set<cudaStream_t> streams;
     std::set<std::shared_ptr<Capture>> captures;
@@ -90,19 +92,32 @@ CUstream_st& stream_of(cudaStream_t stream) {
 
 // Runs the first piece of work. Whether there was one.
 bool run_one(CUstream_st& stream) {
-    const std::lock_guard lock(stream.mutex);
+    const std::lock_guard lock(runtime().mutex);
     if (stream.work.empty())
         return false;
-    const Work work = std::move(stream.work.front());
-    stream.work.pop_front();
-    work();
+    if (stream.is_running)
+        return true;  // it waits for what called this
+    const Work work = stream.work.front();
+    bool is_done = true;
+    const auto end = [&] {
+        stream.is_running = false;
+        if (is_done)
+            stream.work.pop_front();
+    };
+    stream.is_running = true;
+    try {
+        is_done = work();
+    } catch (...) {
+        end();
+        throw;
+    }
+    end();
     return true;
 }
 
 void run_all(CUstream_st& stream) {
-    const std::lock_guard lock(stream.mutex);
-    while (run_one(stream)) {
-    }
+    while (run_one(stream))
+        std::this_thread::yield();
 }
 
 // The streams that this thread has made for its device.
@@ -115,15 +130,23 @@ std::vector<cudaStream_t> streams_of_thread() {
     return found;
 }
 
-// Work is run up to where the event was put; a stream's work keeps its order.
+// Runs a piece of the work before the event, and says whether it is reached then; a stream's work
+// keeps its order.
+bool approach(cudaEvent_t event, std::int64_t record) {
+    const std::lock_guard lock(runtime().mutex);
+    if (event->num_reached < record && !run_one(stream_of(event->stream)))
+        misuse("an event is waited for that no stream holds");
+    return event->num_reached >= record;
+}
+
 void reach(cudaEvent_t event, std::int64_t record) {
-    while (event->num_reached < record)
-        if (!run_one(stream_of(event->stream)))
-            misuse("an event is waited for that no stream holds");
+    while (!approach(event, record))
+        std::this_thread::yield();
 }
 
 // Puts work into a stream or its capture.
-cudaError_t submit(cudaStream_t handle, Work work) {
+cudaError_t submit_until_done(cudaStream_t handle, Work work) {
+    const std::lock_guard lock(runtime().mutex);
     CUstream_st& stream = stream_of(handle);
     if (stream.capture != nullptr) {
         if (stream.capture->invalidated)
@@ -133,7 +156,6 @@ cudaError_t submit(cudaStream_t handle, Work work) {
     }
     if (handle == nullptr) {
         // the default stream waits for the others, and they for it
-        const std::lock_guard lock(runtime().mutex);
         for (const std::shared_ptr<Capture>& capture : runtime().captures)
             if (capture->origin->blocking && capture->origin->device == current_device()) {
                 capture->invalidated = true;
@@ -142,12 +164,19 @@ cudaError_t submit(cudaStream_t handle, Work work) {
         for (const cudaStream_t other : streams_of_thread())
             if (other->blocking)
                 run_all(*other);
-        work();
+        while (!work()) {
+        }
         return cudaSuccess;
     }
-    const std::lock_guard lock(stream.mutex);
     stream.work.push_back(std::move(work));
     return cudaSuccess;
+}
+
+cudaError_t submit(cudaStream_t stream, const std::function<void()>& work) {
+    return submit_until_done(stream, [work] {
+        work();
+        return true;
+    });
 }
 
 cudaError_t check_stream_not_capturing(CUstream_st& stream) {
@@ -227,7 +256,17 @@ cudaError_t copy_async(Copy copy, cudaMemcpyKind kind, cudaStream_t stream) {
 }  // namespace
 
 int enqueue(CUstream_st* stream, std::function<void()> work) {
-    return submit(stream, std::move(work));
+    return submit(stream, work);
+}
+
+int enqueue_until_done(CUstream_st* stream, std::function<bool()> work) {
+    return submit_until_done(stream, std::move(work));
+}
+
+void advance(CUstream_st* stream) {
+    const std::lock_guard lock(runtime().mutex);
+    if (runtime().streams.count(stream) != 0)
+        run_one(*stream);
 }
 
 void run_streams() {
@@ -410,7 +449,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
         waiting.capture->invalidated = true;
         return failed(cudaErrorStreamCaptureUnsupported);
     }
-    return submit(stream, [event, record = event->num_records] { reach(event, record); });
+    return submit_until_done(
+        stream, [event, record = event->num_records] { return approach(event, record); });
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
@@ -438,6 +478,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    const std::lock_guard lock(runtime().mutex);
     CUstream_st& known = stream_of(stream);
     event->stream = stream;
     event->capture = known.capture;
@@ -460,6 +501,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     if (const cudaError_t error = check_not_capturing(); error != cudaSuccess)
         return error;
+    const std::lock_guard lock(runtime().mutex);
     if (event->num_reached == event->num_records)
         return cudaSuccess;
     run_one(stream_of(event->stream));
@@ -534,9 +576,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec,
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-    return submit(stream, [work = exec->work] {
-        for (const Work& each : work)
-            each();
+    return submit_until_done(stream, [work = exec->work, next = std::make_shared<std::size_t>(0)] {
+        while (*next < work.size() && work[*next]())
+            ++*next;
+        return *next == work.size();
     });
 }
 
