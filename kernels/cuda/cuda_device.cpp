@@ -1,0 +1,193 @@
+#include "kernels/cuda/cuda_device.h"
+
+#include <chrono>
+#include <limits>
+#include <string>
+#include <thread>
+
+#include "lib/base/error.h"
+
+namespace eplb {
+namespace {
+
+std::string gpu_name(int number) {
+    return "GPU " + std::to_string(number);
+}
+
+}  // namespace
+
+CudaDevice::CudaDevice(int number) : number_(number) {
+    make_current();
+    int has_pools = 0;
+    check(cudaDeviceGetAttribute(&has_pools, cudaDevAttrMemoryPoolsSupported, number_),
+          "cudaDeviceGetAttribute");
+    if (has_pools == 0)
+        throw Error(gpu_name(number_) +
+                    ": its driver has no memory pools; run with --backend cpu or on another GPU");
+    // what is released is used again, and not given back at the next wait
+    cudaMemPool_t pool = nullptr;
+    check(cudaDeviceGetDefaultMemPool(&pool, number_), "cudaDeviceGetDefaultMemPool");
+    auto keep = std::numeric_limits<std::uint64_t>::max();
+    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep),
+          "cudaMemPoolSetAttribute");
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+}
+
+CudaDevice::~CudaDevice() {
+    // it does not wait for what the stream holds
+    static_cast<void>(cudaStreamDestroy(stream_));
+}
+
+void CudaDevice::make_current() const {
+    check(cudaSetDevice(number_), "cudaSetDevice");
+}
+
+cudaStream_t CudaDevice::stream() const {
+    make_current();
+    return stream_;
+}
+
+void CudaDevice::check(cudaError_t status, const char* call) const {
+    if (status == cudaSuccess)
+        return;
+    static_cast<void>(cudaGetLastError());  // else the next launch would report it again
+    throw Error(gpu_name(number_) + ": " + call + ": " + cudaGetErrorString(status) + " (error " +
+                std::to_string(static_cast<int>(status)) + ")");
+}
+
+void CudaDevice::check(cublasStatus_t status, const char* call) const {
+    if (status != CUBLAS_STATUS_SUCCESS)
+        throw Error(gpu_name(number_) + ": " + call + ": " + cublasGetStatusString(status));
+}
+
+void* CudaDevice::allocate(std::size_t num_bytes) {
+    refuse_capture();
+    void* memory = nullptr;
+    make_current();
+    const cudaError_t status = cudaMallocAsync(&memory, num_bytes == 0 ? 1 : num_bytes, stream_);
+    if (status == cudaErrorMemoryAllocation) {
+        static_cast<void>(cudaGetLastError());
+        std::size_t free = 0;
+        std::size_t total = 0;
+        check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+        throw Error(gpu_name(number_) + ": cannot allocate " + std::to_string(num_bytes) +
+                    " bytes, " + std::to_string(free) + " of " + std::to_string(total) +
+                    " are free; lower --max_num_tokens or use more GPUs");
+    }
+    check(status, "cudaMallocAsync");
+    return memory;
+}
+
+void CudaDevice::release(void* memory) noexcept {
+    if (memory == nullptr)
+        return;
+    static_cast<void>(cudaSetDevice(number_));
+    static_cast<void>(cudaFreeAsync(memory, stream_));
+}
+
+template <typename Query>
+void CudaDevice::wait_until(const Query& query, const char* call) const {
+    using Clock = std::chrono::steady_clock;
+    constexpr auto kBusy = std::chrono::microseconds(100);
+    constexpr auto kPause = std::chrono::microseconds(50);
+    refuse_capture();
+    make_current();
+    const Clock::time_point start = Clock::now();
+    cudaError_t status = query();
+    // most waits are short; long ones leave the processor to the thread that reads weights
+    while (status == cudaErrorNotReady) {
+        if (Clock::now() - start > kBusy) {
+            check_others();
+            std::this_thread::sleep_for(kPause);
+        }
+        status = query();
+    }
+    if (status != cudaSuccess)
+        check_others();  // another device's end may be the cause, and says more
+    check(status, call);
+}
+
+void CudaDevice::wait() const {
+    wait_until([&] { return cudaStreamQuery(stream_); }, "cudaStreamQuery");
+}
+
+void CudaDevice::wait(cudaEvent_t event) const {
+    wait_until([&] { return cudaEventQuery(event); }, "cudaEventQuery");
+}
+
+void CudaDevice::begin_capture() {
+    make_current();
+    // other threads go on with their own streams
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+          "cudaStreamBeginCapture");
+    is_capturing_ = true;
+}
+
+cudaGraph_t CudaDevice::end_capture() {
+    is_capturing_ = false;
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
+    return graph;
+}
+
+void CudaDevice::refuse_capture() const {
+    if (is_capturing_)
+        throw CannotCapture();
+}
+
+void* CudaWorkspace::grow(std::size_t num_bytes) {
+    if (num_bytes > num_bytes_ || memory_ == nullptr) {
+        device_.refuse_capture();
+        device_.release(memory_);
+        device_.memory_moved();
+        memory_ = nullptr;
+        num_bytes_ = 0;
+        memory_ = device_.allocate(num_bytes);
+        num_bytes_ = num_bytes;
+    }
+    return memory_;
+}
+
+CudaEvent::CudaEvent(const CudaDevice& device, Kind kind) {
+    device.make_current();
+    device.check(cudaEventCreateWithFlags(
+                     &event_, kind == Kind::timed ? cudaEventDefault : cudaEventDisableTiming),
+                 "cudaEventCreateWithFlags");
+}
+
+CudaEvent::~CudaEvent() {
+    if (event_ != nullptr)
+        static_cast<void>(cudaEventDestroy(event_));
+}
+
+CudaStream::CudaStream(const CudaDevice& device) {
+    device.make_current();
+    device.check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
+                 "cudaStreamCreateWithFlags");
+}
+
+CudaStream::~CudaStream() {
+    static_cast<void>(cudaStreamDestroy(stream_));
+}
+
+std::byte* PinnedMemory::grow(std::size_t num_bytes) {
+    if (num_bytes > num_bytes_) {
+        device_->refuse_capture();
+        clear();
+        device_->make_current();
+        void* memory = nullptr;
+        device_->check(cudaMallocHost(&memory, num_bytes), "cudaMallocHost");
+        memory_ = static_cast<std::byte*>(memory);
+        num_bytes_ = num_bytes;
+    }
+    return memory_;
+}
+
+void PinnedMemory::clear() noexcept {
+    if (memory_ != nullptr)
+        static_cast<void>(cudaFreeHost(memory_));
+    memory_ = nullptr;
+    num_bytes_ = 0;
+}
+
+}  // namespace eplb
