@@ -40,8 +40,9 @@ BackendKind find_backend(const CollectOptions& options) {
     if (options.backend == BackendChoice::cpu)
         return BackendKind::cpu;
     if (options.backend == BackendChoice::cuda && !has_cuda_build())
-        throw GateError("--backend cuda: this build has no CUDA; run with --backend cpu, or build "
-                        "with -Dcuda=enabled");
+        throw GateError(
+            "--backend cuda: this build has no CUDA; run with --backend cpu, or build "
+            "with -Dcuda=enabled");
     const int num_gpus = num_cuda_devices();
     if (options.backend == BackendChoice::cuda && num_gpus == 0)
         throw Error("--backend cuda: no GPU can be used here; run with --backend cpu");

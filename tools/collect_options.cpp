@@ -62,6 +62,18 @@ void add_checkpoint_options(CLI::App& app, CollectOptions& options) {
         ->check(positive_real())
         ->capture_default_str()
         ->group(kCheckpointGroup);
+    app.add_option(flag("gpu_rate"), options.gpu_rate,
+                   "TFLOP/s of matrix products that the plan assumes of a GPU")
+        ->type_name("X")
+        ->check(positive_real())
+        ->capture_default_str()
+        ->group(kCheckpointGroup);
+    app.add_option(flag("copy_rate"), options.copy_rate,
+                   "GB/s of copying weights to a GPU that the plan assumes")
+        ->type_name("X")
+        ->check(positive_real())
+        ->capture_default_str()
+        ->group(kCheckpointGroup);
     app.add_flag("--resume", options.resume,
                  "Go on from the last layer of a run that was broken off")
         ->group(kCheckpointGroup);
@@ -115,8 +127,7 @@ void add_device_options(CLI::App& app, CollectOptions& options) {
         ->type_name("WHERE")
         ->check(not_empty())
         ->group(kDeviceGroup);
-    app.add_option(flag("meeting_limit"), options.meeting_limit,
-                   "Seconds until all must have come")
+    app.add_option(flag("meeting_limit"), options.meeting_limit, "Seconds until all must have come")
         ->type_name("N")
         ->check(positive())
         ->capture_default_str()
@@ -210,6 +221,8 @@ void check_kind(const CLI::App& app, const CollectOptions& options) {
             throw UsageError("--" + option->get_lnames().front() +
                              (options.model.empty() ? " needs --model"
                                                     : " is for synthetic models, not for --model"));
+    if ((options.resume || !options.state.empty()) && options.num_devices > 1)
+        throw UsageError("--devices: a run on several devices keeps no state to resume");
     if ((options.resume || !options.state.empty()) && options.iteration_major)
         throw UsageError("--iteration_major has no state to resume: a state is a layer's end");
 }

@@ -176,7 +176,10 @@ int run(const CLI::App& app, const Work& work, const Device& device) {
 int collect_preset(const CLI::App& app, const CollectOptions& options) {
     Work work = {.options = options,
                  .recording = resolve_recording(options),
-                 .preset = resolve_preset(options)};
+                 .preset = resolve_preset(options),
+                 .harness = {},
+                 .num_iterations = 0,
+                 .range = {}};
     work.harness = harness_options(app, options, work.preset);
     work.harness.count = !work.recording.path.empty();
     work.num_iterations = options.iterations > 0 ? options.iterations

@@ -87,9 +87,9 @@ void Recorder::stream(const IterationCounts& counts) {
     if (share_.group == nullptr) {
         statistics_.counts = counts.counts;
     } else {
-        const std::vector<std::string> parts = share_.group->gather(
-            {reinterpret_cast<const char*>(counts.counts.data()),
-             counts.counts.size() * sizeof(std::int64_t)});
+        const std::vector<std::string> parts =
+            share_.group->gather({reinterpret_cast<const char*>(counts.counts.data()),
+                                  counts.counts.size() * sizeof(std::int64_t)});
         if (!stream_)
             return;
         // [layers][ranks of a member][slots] each, into [layers][ep_size][slots]

@@ -59,9 +59,7 @@ class TrtllmStatisticsFolder {
 
     // Source i of statistics and routed_ids (which may be null) is rank first_rank + i; without a
     // group they hold all ranks.
-    void write(const ExpertStatistics& statistics,
-               const RoutedIds* routed_ids,
-               int first_rank = 0);
+    void write(const ExpertStatistics& statistics, const RoutedIds* routed_ids, int first_rank = 0);
 
   private:
     class NewFolders;
