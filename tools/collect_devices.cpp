@@ -110,26 +110,41 @@ class Part {
 };
 
 // Runs `body` as a member of a group: the others are told where it fails.
-template <typename Body>
-int run_member(ProcessGroup& group, const std::string& name, const Body& body) {
-    std::string what;
-    try {
-        return body();
-    } catch (const std::exception& error) {
-        what = error.what();
-        // what became of another member needs no name of ours
+int run_member(const CLI::App& app,
+               ProcessGroup& group,
+               const std::string& name,
+               const std::function<int()>& body) {
+    const auto has_another_failed = [&] {
         try {
             group.check();
+            return false;
         } catch (const Error&) {
-            throw;
+            return true;
         }
-        group.fail(what);
+    };
+    try {
+        const int code = body();
+        group.barrier();  // nobody is done before all are
+        return code;
+    } catch (const Interrupted&) {
+        group.fail("it was interrupted");
+        warn(app, "interrupted: nothing was recorded");
+        return kInterrupted;
+    } catch (const std::exception& error) {
+        if (has_another_failed()) {
+            if (!is_interrupted())
+                throw;
+            warn(app, std::string("interrupted: nothing was recorded; ") + error.what());
+            return kInterrupted;
+        }
+        group.fail(error.what());
+        const std::string what = name + ": " + error.what();
         if (dynamic_cast<const UsageError*>(&error) != nullptr)
-            throw UsageError(name + ": " + what);
+            throw UsageError(what);
         if (dynamic_cast<const GateError*>(&error) != nullptr)
-            throw GateError(name + ": " + what);
+            throw GateError(what);
+        throw Error(what);
     }
-    throw Error(name + ": " + what);
 }
 
 int run_process(const CLI::App& app,
@@ -147,7 +162,7 @@ int run_process(const CLI::App& app,
                                    .silence_limit = std::chrono::seconds(options.silence_limit)});
     const std::string name = "rank " + std::to_string(launch.rank) + " (host " +
                              group.hosts()[static_cast<std::size_t>(launch.rank)] + ")";
-    return run_member(group, name, [&] {
+    return run_member(app, group, name, [&] {
         const int local_rank = launch.local_rank >= 0 ? launch.local_rank : group.local_rank();
         const int num_gpus = num_cuda_devices();
         Part part(options, options.num_threads, kind,
@@ -157,13 +172,12 @@ int run_process(const CLI::App& app,
             communicator = make_gpu_communicator(part.backend(), group);
         else
             communicator = std::make_unique<SocketCommunicator>(group, group.local_address());
-        const int code = body(part.in(group, std::move(communicator)));
-        group.barrier();  // nobody is done before all are
-        return code;
+        return body(part.in(group, std::move(communicator)));
     });
 }
 
-int run_threads(const CollectOptions& options,
+int run_threads(const CLI::App& app,
+                const CollectOptions& options,
                 BackendKind kind,
                 const std::function<int(const Device&)>& body) {
     const int num_devices = options.num_devices;
@@ -180,7 +194,7 @@ int run_threads(const CollectOptions& options,
                 keep_quiet();
             const std::unique_ptr<ProcessGroup> group = threads.member(rank);
             codes[static_cast<std::size_t>(rank)] =
-                run_member(*group, "device " + std::to_string(rank), [&] {
+                run_member(app, *group, "device " + std::to_string(rank), [&] {
                     // the processors are shared
                     int num_threads = options.num_threads;
                     if (num_threads == 0)
@@ -191,9 +205,7 @@ int run_threads(const CollectOptions& options,
                         communicator = make_gpu_communicator(part.backend(), *group);
                     else
                         communicator = std::make_unique<ThreadCommunicator>(*group);
-                    const int code = body(part.in(*group, std::move(communicator)));
-                    group->barrier();
-                    return code;
+                    return body(part.in(*group, std::move(communicator)));
                 });
         } catch (...) {
             const std::lock_guard lock(mutex);
@@ -243,7 +255,7 @@ int run_on_devices(const CLI::App& app,
         return run_process(app, options, launch, kind,
                            configuration_of(app, options, recording, kind), body);
     if (options.num_devices > 1)
-        return run_threads(options, kind, body);
+        return run_threads(app, options, kind, body);
     Part part(options, options.num_threads, kind,
               kind == BackendKind::cuda && launch.local_rank > 0
                   ? launch.local_rank % num_cuda_devices()
