@@ -1,5 +1,6 @@
 #include "tools/collect_devices.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -85,6 +86,16 @@ std::string configuration_of(const CLI::App& app,
     return text;
 }
 
+// The threads of one of several devices that share a machine: their part of the processors, unless
+// a launcher gave each its own.
+int threads_of_device(const CollectOptions& options, int num_devices_here) {
+    if (options.num_threads > 0)
+        return options.num_threads;
+    const int usable = ThreadPool().num_threads();
+    const bool is_bound = usable < static_cast<int>(std::thread::hardware_concurrency());
+    return is_bound ? usable : std::max(1, usable / num_devices_here);
+}
+
 // All of one process' part of a run.
 class Part {
   public:
@@ -165,7 +176,9 @@ int run_process(const CLI::App& app,
     return run_member(app, group, name, [&] {
         const int local_rank = launch.local_rank >= 0 ? launch.local_rank : group.local_rank();
         const int num_gpus = num_cuda_devices();
-        Part part(options, options.num_threads, kind,
+        const auto num_here = std::count(group.hosts().begin(), group.hosts().end(),
+                                         group.hosts()[static_cast<std::size_t>(launch.rank)]);
+        Part part(options, threads_of_device(options, static_cast<int>(num_here)), kind,
                   kind == BackendKind::cuda ? local_rank % num_gpus : 0);
         std::unique_ptr<Communicator> communicator;
         if (kind == BackendKind::cuda)
@@ -195,10 +208,8 @@ int run_threads(const CLI::App& app,
             const std::unique_ptr<ProcessGroup> group = threads.member(rank);
             codes[static_cast<std::size_t>(rank)] =
                 run_member(app, *group, "device " + std::to_string(rank), [&] {
-                    // the processors are shared
-                    int num_threads = options.num_threads;
-                    if (num_threads == 0)
-                        num_threads = ThreadPool().num_threads();
+                    const int num_threads =
+                        options.num_threads > 0 ? options.num_threads : ThreadPool().num_threads();
                     Part part(options, std::max(1, num_threads / num_devices), kind, rank);
                     std::unique_ptr<Communicator> communicator;
                     if (kind == BackendKind::cuda)
