@@ -61,8 +61,8 @@ class Mesh {
         const Endpoint& endpoint = endpoints_[static_cast<std::size_t>(peer)];
         std::string why;
         while (true) {
-            Connection connection = call(endpoint, deadline_, why);
-            group_.check();
+            Connection connection = call(
+                endpoint, deadline_, [&] { group_.check(); }, why);
             if (connection.socket.is_open() &&
                 send_all(connection.socket,
                          encode({.kind = FrameKind::data_hello,

@@ -18,9 +18,9 @@ constexpr auto kBetweenAttempts = milliseconds(50);
 // how long rank 0 looks for newcomers before it looks whether those that have come still live
 constexpr auto kBetweenChecks = milliseconds(50);
 // for a last message to arrive
-constexpr auto kLastMessage = std::chrono::seconds(1);
+constexpr auto kLastMessage = std::chrono::seconds(2);
 // what rank 0 may be late with its verdict
-constexpr auto kMargin = std::chrono::seconds(5);
+constexpr auto kMargin = std::chrono::seconds(2);
 
 std::string seconds(milliseconds time) {
     return std::to_string(static_cast<double>(time.count()) / 1000).substr(0, 5) + " s";
@@ -184,19 +184,32 @@ class Host {
                ": see their own messages, or whether they were started and reach this host");
     }
 
-    // Tells all that are there, so that they end with the same words.
+    // Tells all that are there, and those that come in a moment, so that they end with the same
+    // words.
     [[noreturn]] void refuse(const std::string& what) {
         const std::string last = encode({.kind = FrameKind::failure, .bytes = what});
         const Clock::time_point end = Clock::now() + kLastMessage;
-        for (const Connection& connection : met_.connections)
-            if (connection.socket.is_open() && send_all(connection.socket, last, end))
-                connection.socket.end_sending();
+        const auto tell = [&](const Socket& socket) {
+            if (socket.is_open() && send_all(socket, last, end))
+                socket.end_sending();
+        };
+        std::vector<Connection> told = std::move(met_.connections);
+        std::erase_if(told, [](const Connection& one) { return !one.socket.is_open(); });
+        for (const Connection& connection : told)
+            tell(connection.socket);
+        while (told.size() + 1 < static_cast<std::size_t>(request_.world_size)) {
+            auto visitor = reception_.next(end);
+            if (!visitor)
+                break;
+            tell(visitor->connection.socket);
+            told.push_back(std::move(visitor->connection));
+        }
         // until they have read it: closing before may take it from them
-        for (Connection& connection : met_.connections) {
-            bool is_closed = !connection.socket.is_open();
+        for (const Connection& connection : told) {
             char bytes[256];
-            while (!is_closed && wait_to_receive(connection.socket, end))
-                is_closed = receive_some(connection.socket, bytes, sizeof bytes).is_closed;
+            while (wait_to_receive(connection.socket, end) &&
+                   !receive_some(connection.socket, bytes, sizeof bytes).is_closed) {
+            }
         }
         throw Error(what);
     }
@@ -244,7 +257,8 @@ class Guest {
             }
             const Endpoint endpoint = unpack_endpoint(read_file(point.file));
             host = endpoint.host;
-            return call(endpoint, deadline_, why_);
+            return call(
+                endpoint, deadline_, [] {}, why_);
         } catch (const ForeignError& error) {
             why_ = error.what();
         } catch (const Error& error) {

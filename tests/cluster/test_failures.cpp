@@ -1,0 +1,125 @@
+#include <signal.h>
+
+#include <optional>
+#include <thread>
+
+#include "kernels/cpu/socket_communicator.h"
+#include "lib/cluster/tcp_group.h"
+#include "tests/cluster/group_calls.h"
+#include "tests/cluster/processes.h"
+#include "tests/test_support.h"
+
+using namespace eplb;
+using namespace eplb::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+const TcpGroupOptions kImpatient = {.configuration = "", .meeting_limit = 2s, .silence_limit = 1s};
+
+enum class End { kill, stop, fail };
+
+struct Scene {
+    int size;
+    int victim;
+    End end;
+    std::chrono::milliseconds delay;  // of the end, from the start
+    bool has_communicator;
+    bool has_file;  // they meet by a file
+
+    std::string text() const {
+        const char* const ends[] = {"killed", "stopped", "fails"};
+        return std::to_string(size) + " ranks, " + std::to_string(victim) + " is " +
+               ends[static_cast<int>(end)] + " after " + std::to_string(delay.count()) + " ms" +
+               (has_communicator ? ", with data" : "");
+    }
+};
+
+// Whether the text says that the victim is the cause, in the words of that kind of end.
+bool accuses(const std::string& text, const Scene& scene) {
+    const std::string rank = "rank " + std::to_string(scene.victim);
+    const std::string subject = rank + " (host " + own_host_name() + ")";
+    if (text == rank + " of " + std::to_string(scene.size) + " did not come to rank 0 (host " +
+                    own_host_name() +
+                    ") within 2.000 s: see their own messages, or whether they were started and "
+                    "reach this host")
+        return scene.end != End::fail;
+    if (scene.victim == 0 && text.find(": could not reach rank 0 ") != std::string::npos)
+        return scene.end != End::fail;
+    switch (scene.end) {
+        case End::kill:
+            return text.starts_with(subject + " is gone: ");
+        case End::stop:
+            return text.starts_with(subject + " has been silent for ");
+        case End::fail:
+            return text == subject + " failed: out of memory";
+    }
+    return false;
+}
+
+// calls of all kinds, until one throws
+void call_for_ever(TcpProcessGroup& group, const Scene& scene, Clock::time_point end) {
+    std::optional<SocketCommunicator> communicator;
+    if (scene.has_communicator)
+        communicator.emplace(group, group.local_address());
+    for (std::uint64_t round = 0;; ++round) {
+        if (scene.end == End::fail && group.rank() == scene.victim && Clock::now() >= end) {
+            group.fail("out of memory");
+            return;
+        }
+        if (communicator) {
+            check_exchange(*communicator, round, 50'000);
+            check_all_gather(*communicator, round, 1000);
+        }
+        check_calls(group, group.rank(), group.size(), 1);
+    }
+}
+
+void play(const Scene& scene, const std::filesystem::path& file) {
+    CAPTURE(scene.text());
+    const int port = free_port();
+    Processes processes;
+    const auto begin = Clock::now();
+    for (int rank = 0; rank < scene.size; ++rank)
+        processes.start([&] {
+            Launch launch = local_launch(rank, scene.size, port);
+            if (scene.has_file)
+                launch.meeting_point = {.host = {}, .port = 0, .file = file.string()};
+            TcpProcessGroup group(launch, kImpatient);
+            call_for_ever(group, scene, begin + scene.delay);
+        });
+    std::this_thread::sleep_until(begin + scene.delay);
+    if (scene.end != End::fail)
+        processes.send_signal(scene.victim, scene.end == End::kill ? SIGKILL : SIGSTOP);
+    const auto ended = Clock::now();
+    for (int rank = 0; rank < scene.size; ++rank) {
+        if (rank == scene.victim)
+            continue;
+        CAPTURE(rank);
+        const auto outcome = processes.wait(rank);
+        CAPTURE(outcome.text);
+        CHECK(accuses(outcome.text, scene));
+        // what takes longest: not come to the meeting, and others wait for rank 0's verdict
+        CHECK(outcome.when - ended < 5s);
+    }
+    if (scene.end == End::fail)
+        CHECK(processes.wait(scene.victim).text == "done");
+}
+
+}  // namespace
+
+TEST_CASE("whoever dies, stops or fails, at whatever time, all others say so soon") {
+    const TemporaryFolder folder;
+    RandomSequence random(20240601);
+    for (int scene = 0; scene < 60; ++scene) {
+        const int size = 2 + random.below(4);
+        play({.size = size,
+              .victim = random.below(size),
+              .end = static_cast<End>(scene % 3),
+              .delay = std::chrono::milliseconds(random.below(3) == 0 ? random.below(10)
+                                                                      : random.below(150)),
+              .has_communicator = random.below(3) != 0,
+              .has_file = random.below(4) == 0},
+             folder / ("meeting" + std::to_string(scene)));
+    }
+}
