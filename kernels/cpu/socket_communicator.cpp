@@ -29,7 +29,7 @@ class Mesh {
         : group_(group),
           deadline_(deadline),
           nonce_(random_nonce()),
-          reception_(0, is_one_network(group), nonce_),
+          reception_(0, is_one_network(group) ? "127.0.0.1" : "", nonce_),
           sockets_(static_cast<std::size_t>(group.size())) {
         const auto all =
             group_.all_gather(pack(own_endpoint(reception_.port(), nonce_, local_address)));

@@ -198,11 +198,11 @@ MeetingPoint parse_meeting_point(std::string_view text, const std::string& what)
     }
     const std::size_t colon = text.rfind(':');
     std::string_view host = text.substr(0, std::min(colon, text.size()));
-    const bool has_brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+    const bool has_brackets = host.size() >= 2 && host.front() == '[' && host.back() == ']';
     if (has_brackets)
         host = host.substr(1, host.size() - 2);
     if (colon == std::string_view::npos || host.empty() ||
-        (!has_brackets && host.find(':') != std::string_view::npos))
+        (!has_brackets && host.find_first_of(":[]") != std::string_view::npos))
         throw Error(what + ": '" + std::string(text) +
                     "' is no address; give HOST:PORT, [IPV6]:PORT or file:PATH");
     return {

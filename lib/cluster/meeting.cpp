@@ -1,5 +1,6 @@
 #include "lib/cluster/meeting.h"
 
+#include <cstdio>
 #include <filesystem>
 #include <thread>
 
@@ -18,13 +19,9 @@ constexpr auto kBetweenAttempts = milliseconds(50);
 // how long rank 0 looks for newcomers before it looks whether those that have come still live
 constexpr auto kBetweenChecks = milliseconds(50);
 // for a last message to arrive
-constexpr auto kLastMessage = std::chrono::seconds(2);
+constexpr auto kLastMessage = std::chrono::seconds(1);
 // what rank 0 may be late with its verdict
 constexpr auto kMargin = std::chrono::seconds(2);
-
-std::string seconds(milliseconds time) {
-    return std::to_string(static_cast<double>(time.count()) / 1000).substr(0, 5) + " s";
-}
 
 std::string shortened(const std::string& text) {
     constexpr std::size_t kMax = 2000;
@@ -88,9 +85,7 @@ class Host {
         : request_(request),
           deadline_(Clock::now() + request.time_limit),
           nonce_(random_nonce()),
-          reception_(request.point.port,
-                     request.point.file.empty() && is_loopback(request.point.host),
-                     nonce_),
+          reception_(request.point.port, loopback_address(request.point.host), nonce_),
           file_(request.point.file, own_endpoint(reception_.port(), nonce_, {})) {
         met_.connections.resize(static_cast<std::size_t>(request.world_size));
         met_.hosts.resize(met_.connections.size());
@@ -152,7 +147,7 @@ class Host {
         }
         const auto rank = static_cast<std::size_t>(hello.rank);
         const std::string address = local_address(visitor.connection.socket);
-        if (met_.local_address.empty() || is_loopback(met_.local_address))
+        if (met_.local_address.empty() || !loopback_address(met_.local_address).empty())
             met_.local_address = address;
         met_.connections[rank] = std::move(visitor.connection);
         met_.hosts[rank] = hello.host;
@@ -180,7 +175,7 @@ class Host {
                 ranks += (ranks.empty() ? "" : ", ") + std::to_string(rank);
         refuse((ranks.find(',') == std::string::npos ? "rank " : "ranks ") + ranks + " of " +
                std::to_string(request_.world_size) + " did not come to " +
-               describe_rank(0, met_.hosts[0]) + " within " + seconds(request_.time_limit) +
+               describe_rank(0, met_.hosts[0]) + " within " + in_seconds(request_.time_limit) +
                ": see their own messages, or whether they were started and reach this host");
     }
 
@@ -237,7 +232,7 @@ class Guest {
             if (Clock::now() >= deadline_)
                 throw Error("rank " + std::to_string(request_.rank) + " (host " + own_host_name() +
                             "): could not reach rank 0 " + place() + " within " +
-                            seconds(request_.time_limit) + " (" + why_ +
+                            in_seconds(request_.time_limit) + " (" + why_ +
                             "): start rank 0, see its own messages, or correct the address");
             std::this_thread::sleep_for(kBetweenAttempts);
         }
@@ -289,7 +284,7 @@ class Guest {
                         " is gone: its connection closed before all ranks had come; see its own "
                         "messages");
         if (!answer)
-            throw Error(rank_0 + " has been silent for " + seconds(request_.time_limit) +
+            throw Error(rank_0 + " has been silent for " + in_seconds(request_.time_limit) +
                         ": see whether it or its host is stopped");
         if (answer->kind == FrameKind::failure)
             throw Error(answer->bytes);
@@ -320,6 +315,12 @@ class Guest {
 
 std::string describe_rank(int rank, const std::string& host) {
     return "rank " + std::to_string(rank) + " (host " + host + ")";
+}
+
+std::string in_seconds(milliseconds time) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g s", static_cast<double>(time.count()) / 1000);
+    return text;
 }
 
 Met meet(const MeetingRequest& request) {

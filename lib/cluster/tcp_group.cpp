@@ -31,10 +31,6 @@ constexpr auto kMaxBetweenHeartbeats = milliseconds(2000);
 // how long the last messages of a process may take to leave it, and to be read
 constexpr auto kLeaving = milliseconds(2000);
 
-std::string seconds(milliseconds time) {
-    return std::to_string(static_cast<double>(time.count()) / 1000).substr(0, 5) + " s";
-}
-
 // Signals are for the thread that the tool expects them in.
 class SignalsBlocked {
   public:
@@ -243,13 +239,14 @@ class TcpProcessGroup::Wires {
         }
     }
 
-    void set_failure(const std::string& text) {
+    // Tells all but the one that said it, if it came from one.
+    void set_failure(const std::string& text, const Link* source = nullptr) {
         if (failure_)
             return;
         failure_ = text;
         const std::string bytes = encode({.kind = FrameKind::failure, .bytes = text});
         for (Link& link : links_)
-            if (link.is_open() && !link.is_ending && !link.has_left)
+            if (link.is_open() && !link.is_ending && &link != source)
                 put(link, bytes);
         changed_.notify_all();
     }
@@ -353,7 +350,7 @@ class TcpProcessGroup::Wires {
                 break;
             case FrameKind::failure:
                 link.has_left = true;
-                set_failure(frame.bytes);
+                set_failure(frame.bytes, &link);
                 break;
             case FrameKind::goodbye:
                 link.has_left = true;
@@ -380,10 +377,13 @@ class TcpProcessGroup::Wires {
                 continue;
             if (was_stopped)
                 link.last_heard = now;
-            if (!link.has_left && now - link.last_heard > silence_limit_)
+            if (!link.has_left && now - link.last_heard > silence_limit_) {
                 set_failure(describe(link.rank) + " has been silent for " +
-                            seconds(silence_limit_) +
+                            in_seconds(silence_limit_) +
                             ": see whether it is stopped, or its host cannot be reached");
+                close(link);  // nobody waits until it has read that
+                continue;
+            }
             if (!link.is_ending && link.is_sent() && now - link.last_sent >= between_heartbeats_)
                 put(link, encode({.kind = FrameKind::heartbeat, .bytes = {}}));
         }

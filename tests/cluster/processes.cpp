@@ -14,7 +14,7 @@
 namespace eplb::test {
 
 int free_port() {
-    return port_of(listen_at(0, true));
+    return port_of(listen_at(0, "127.0.0.1"));
 }
 
 Launch local_launch(int rank, int world_size, int port) {
