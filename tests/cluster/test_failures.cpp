@@ -115,7 +115,7 @@ void play(const Scene& scene, const std::filesystem::path& file) {
 
 TEST_CASE("whoever dies, stops or fails, at whatever time, all others say so soon") {
     constexpr int kNumScenes = 60;
-    constexpr int kAtOnce = 6;
+    constexpr int kAtOnce = 12;
     const TemporaryFolder folder;
     RandomSequence random(20240601);
     for (int first = 0; first < kNumScenes; first += kAtOnce) {
