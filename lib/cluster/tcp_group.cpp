@@ -281,6 +281,12 @@ class TcpProcessGroup::Wires {
 
     // The watching thread.
     void watch() {
+        {
+            // rank 0 may have said more than its welcome before this began
+            const std::lock_guard lock(mutex_);
+            for (Link& link : links_)
+                read(link);
+        }
         std::vector<pollfd> entries;
         while (true) {
             entries.assign(1, {.fd = bell_.fd(), .events = POLLIN, .revents = 0});

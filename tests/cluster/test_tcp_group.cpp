@@ -298,6 +298,41 @@ TEST_CASE("another version of the program is an error at once") {
                                                   "process version 1: install");
 }
 
+TEST_CASE("what rank 0 says in one breath with its welcome is heard") {
+    Processes processes;
+    const int port = free_port();
+    const Socket listener = listen_at(port, "127.0.0.1");
+    processes.start([&] {
+        TcpProcessGroup group(local_launch(1, 2, port), kShort);
+        group.barrier();
+    });
+    // a rank 0 that says no more than it must
+    REQUIRE(wait_to_receive(listener, Clock::now() + 5s));
+    auto visitor = accept_from(listener);
+    REQUIRE(visitor);
+    Connection connection{.socket = std::move(*visitor), .frames = {}};
+    const auto say = [&](const std::string& bytes) {
+        CHECK(send_all(connection.socket, bytes, Clock::now() + 5s));
+    };
+    const auto frame = [](FrameKind kind, Operation operation, const std::string& bytes) {
+        return encode({.kind = kind, .operation = operation, .call = 1, .bytes = bytes});
+    };
+    say(frame(FrameKind::greeting, Operation::none, pack_number(17) + pack_number(1) + "a"));
+    bool is_closed = false;
+    const auto hello = receive_frame(connection, Clock::now() + 5s, is_closed);
+    REQUIRE(hello);
+    say(frame(FrameKind::welcome, Operation::none, pack_texts(std::vector<std::string>{"a", "b"})) +
+        frame(FrameKind::message, Operation::barrier, ""));
+    const auto barrier = receive_frame(connection, Clock::now() + 5s, is_closed);
+    REQUIRE(barrier);
+    CHECK(barrier->operation == Operation::barrier);
+    const auto goodbye = receive_frame(connection, Clock::now() + 5s, is_closed);
+    REQUIRE(goodbye);
+    CHECK(goodbye->kind == FrameKind::goodbye);
+    connection.socket.close();
+    CHECK(processes.wait(0, 5s).text == "done");
+}
+
 TEST_CASE("processes find each other by a file, which is gone afterwards") {
     const TemporaryFolder folder;
     const fs::path file = folder / "meeting";
