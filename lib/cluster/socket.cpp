@@ -176,8 +176,12 @@ int port_of(const Socket& listener) {
 
 std::optional<Socket> accept_from(const Socket& listener) {
     Socket socket(::accept4(listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!socket.is_open())
+    if (!socket.is_open()) {
+        if (errno == EMFILE || errno == ENFILE)
+            throw Error(std::string("connections of other processes: ") + std::strerror(errno) +
+                        "; raise the limit (ulimit -n)");
         return std::nullopt;
+    }
     set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
     return socket;
 }

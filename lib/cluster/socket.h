@@ -40,7 +40,7 @@ class Socket {
 Socket listen_at(int port, const std::string& address);
 int port_of(const Socket& listener);
 
-// A connection that waits to be accepted.
+// A connection that waits to be accepted, if there is one.
 std::optional<Socket> accept_from(const Socket& listener);
 
 // Tries every address of the host once, until the deadline. Where none answers, the result is not

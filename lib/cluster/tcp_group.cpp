@@ -251,32 +251,34 @@ class TcpProcessGroup::Wires {
         changed_.notify_all();
     }
 
-    // Says goodbye, unless there was a failure, and waits until the others have heard it.
+    // Says goodbye and waits until all others have left (rank 0) or rank 0 has read all that was
+    // said to it; after a failure, until they have read that, or for a moment.
     void leave() {
         std::unique_lock lock(mutex_);
-        const bool is_planned = !failure_;
-        for (Link& link : links_) {
-            if (!link.is_open())
-                continue;
-            if (is_planned)
-                put(link, encode({.kind = FrameKind::goodbye, .bytes = {}}));
-            // rank 0 goes on with heartbeats until all have left
-            link.is_ending = rank_ != 0 || !is_planned;
-            flush(link);
-        }
-        bell_.ring();
-        const auto all_closed = [&] {
+        const auto is_over = [&] {
             return std::none_of(links_.begin(), links_.end(),
                                 [](const Link& link) { return link.is_open(); });
         };
-        if (rank_ == 0 && is_planned)
-            changed_.wait(lock, [&] { return failure_ || all_closed(); });
+        if (!failure_) {
+            for (Link& link : links_)
+                if (link.is_open())
+                    put(link, encode({.kind = FrameKind::goodbye, .bytes = {}}));
+            // rank 0 goes on with its heartbeats
+            if (rank_ != 0)
+                end_links();
+            changed_.wait(lock, [&] { return failure_ || is_over(); });
+        }
+        end_links();
+        changed_.wait_for(lock, kLeaving, is_over);
+    }
+
+    // The other end sees the end once it has read what is to be sent, and closes.
+    void end_links() {
         for (Link& link : links_) {
             link.is_ending = true;
             flush(link);
         }
         bell_.ring();
-        changed_.wait_for(lock, kLeaving, all_closed);
     }
 
     // The watching thread.
@@ -383,10 +385,11 @@ class TcpProcessGroup::Wires {
                 continue;
             if (was_stopped)
                 link.last_heard = now;
-            if (!link.has_left && now - link.last_heard > silence_limit_) {
-                set_failure(describe(link.rank) + " has been silent for " +
-                            in_seconds(silence_limit_) +
-                            ": see whether it is stopped, or its host cannot be reached");
+            if (now - link.last_heard > silence_limit_) {
+                if (!link.has_left)
+                    set_failure(describe(link.rank) + " has been silent for " +
+                                in_seconds(silence_limit_) +
+                                ": see whether it is stopped, or its host cannot be reached");
                 close(link);  // nobody waits until it has read that
                 continue;
             }

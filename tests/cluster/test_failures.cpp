@@ -140,3 +140,60 @@ TEST_CASE("whoever dies, stops or fails, at whatever time, all others say so soo
         }
     }
 }
+
+TEST_CASE("what was said before a planned end arrives, however late the other reads") {
+    const int port = free_port();
+    const std::string much(50'000'000, 'x');  // more than connections hold
+    const TcpGroupOptions patient = {.configuration = ""};
+    Processes processes;
+    processes.start([&] {
+        TcpProcessGroup group(local_launch(0, 2, port), patient);
+        ::raise(SIGSTOP);
+        if (group.gather("") != std::vector<std::string>{"", much})
+            throw Error("wrong");
+    });
+    processes.start([&] {
+        TcpProcessGroup group(local_launch(1, 2, port), patient);
+        std::this_thread::sleep_for(200ms);
+        group.gather(much);
+    });
+    std::this_thread::sleep_for(3s);
+    processes.send_signal(0, SIGCONT);
+    CHECK(processes.wait(0).text == "done");
+    CHECK(processes.wait(1).text == "done");
+}
+
+TEST_CASE("who was stopped itself does not take it for the silence of others") {
+    const int port = free_port();
+    Processes processes;
+    for (int rank = 0; rank < 3; ++rank)
+        processes.start([&] {
+            TcpProcessGroup group(local_launch(rank, 3, port), kImpatient);
+            std::this_thread::sleep_for(3s);
+            group.barrier();
+        });
+    std::this_thread::sleep_for(500ms);
+    for (const int signal : {SIGSTOP, SIGCONT}) {
+        for (int rank = 0; rank < 3; ++rank)
+            processes.send_signal(rank, signal);
+        if (signal == SIGSTOP)
+            std::this_thread::sleep_for(2s);
+    }
+    for (int rank = 0; rank < 3; ++rank)
+        CHECK(processes.wait(rank).text == "done");
+}
+
+TEST_CASE("a process that ends by an exception has failed") {
+    const int port = free_port();
+    const auto outcomes = outcomes_of(3, [&](int rank) {
+        TcpProcessGroup group(local_launch(rank, 3, port), kImpatient);
+        group.barrier();
+        if (rank == 1)
+            throw Error("no more disk");
+        group.all_gather("x");
+    });
+    CHECK(outcomes[1] == "no more disk");
+    for (const std::size_t rank : {0, 2})
+        CHECK(outcomes[rank] == "rank 1 (host " + own_host_name() +
+                                    ") failed: it ended with an error; see its own messages");
+}
