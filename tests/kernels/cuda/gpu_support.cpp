@@ -14,6 +14,7 @@ namespace {
 [[maybe_unused]] const bool has_gpu = [] {
 #ifdef EPLB_EMULATED_GPU
     cuda_emulator::set_device_count(4);
+    cuda_emulator::set_memory_size(std::size_t{4} << 30);
 #endif
     if (num_cuda_devices() == 0) {
         std::puts("skipped: no GPU");

@@ -205,8 +205,8 @@ TEST_CASE("weights held twice stay until they are dropped twice, and may be held
 }
 
 TEST_CASE("weights that were never used, or not held, can be dropped") {
-    const std::unique_ptr<Backend> gpu = make_gpu();
     const std::vector<std::byte> some = some_bytes(5'000'000, 1);
+    const std::unique_ptr<Backend> gpu = make_gpu();
     std::vector<std::span<const std::byte>> parts;
     for (std::size_t i = 0; i < 50; ++i)
         parts.push_back(std::span(some).subspan(i * 100'000, 100'000));
@@ -219,8 +219,8 @@ TEST_CASE("weights that were never used, or not held, can be dropped") {
 }
 
 TEST_CASE("a part held with another size is refused") {
-    const std::unique_ptr<Backend> gpu = make_gpu();
     const std::vector<std::byte> some = some_bytes(100, 1);
+    const std::unique_ptr<Backend> gpu = make_gpu();
     const std::span<const std::byte> whole[] = {std::span(some)};
     const std::span<const std::byte> half[] = {std::span(some).first(50)};
     gpu->hold_weights(half);
@@ -259,9 +259,9 @@ TEST_CASE("a layer's weights can be held while those before are used and dropped
 }
 
 TEST_CASE("replayed work does what plain work does, with what its memory then holds") {
+    const std::vector<float> weight = {3};
     const std::unique_ptr<Backend> gpu = make_gpu();
     TestMemory memory(*gpu);
-    const std::vector<float> weight = {3};
     memory.hold(weight);
     auto* const input = memory.put(std::vector<float>{1, 2, 3, 4});
     auto* const output = memory.put(std::vector<float>(4));
@@ -291,8 +291,10 @@ TEST_CASE("replayed work does what plain work does, with what its memory then ho
 
 TEST_CASE("replays follow weights that move and workspaces that grow") {
     const std::unique_ptr<Backend> gpu = make_gpu();
-    TestMemory memory(*gpu);
     std::vector<float> weight = {3};
+    const StoredMatrix large(WeightType::f16, 300, 96, 1);
+    const StoredMatrix small(WeightType::f16, 2, 32, 2);
+    TestMemory memory(*gpu);
     const std::span<const std::byte> parts[] = {std::as_bytes(std::span(weight))};
     gpu->hold_weights(parts);
     const float* const input = memory.put(std::vector<float>{1});
@@ -312,8 +314,6 @@ TEST_CASE("replays follow weights that move and workspaces that grow") {
     }
     CHECK(memory.get(output, 1)[0] == expected);
     // a workspace that replayed work uses grows in other work
-    const StoredMatrix large(WeightType::f16, 300, 96, 1);
-    const StoredMatrix small(WeightType::f16, 2, 32, 2);
     const WeightMatrix large_weight = memory.hold(large);
     const WeightMatrix small_weight = memory.hold(small);
     const std::vector<float> x = random_values(96, 3);

@@ -7,6 +7,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernels/backends.h"
@@ -77,6 +78,7 @@ TEST_CASE("NCCL: everyone receives what was sent to it, of any size") {
                 if (communicator->rank() != rank || communicator->size() != num_ranks)
                     throw Error("wrong rank or size");
                 TestMemory memory(*gpu);
+                std::vector<std::pair<const std::byte*, std::vector<std::byte>>> received;
                 for (int round = 0; round < 12; ++round) {
                     std::vector<std::int64_t> send_begin = {0};
                     std::vector<std::int64_t> receive_begin = {0};
@@ -92,12 +94,14 @@ TEST_CASE("NCCL: everyone receives what was sent to it, of any size") {
                     }
                     auto* const receive = memory.room<std::byte>(expected.size());
                     communicator->exchange(memory.put(send), send_begin, receive, receive_begin);
-                    // ordered with the backend's calls: some rounds wait only at the end
+                    received.emplace_back(receive, expected);
+                    // calls are ordered with the backend's: some rounds wait, some do not
                     if (round % 3 == 0 && memory.get(receive, expected.size()) != expected)
                         throw Error("wrong content in round " + std::to_string(round));
-                    if (round % 3 == 1)
-                        gpu->fill_zero(receive, expected.size());
                 }
+                for (const auto& [receive, expected] : received)
+                    if (memory.get(receive, expected.size()) != expected)
+                        throw Error("wrong content at the end");
             });
         REQUIRE(errors == std::vector<std::string>(static_cast<std::size_t>(num_ranks)));
     }
@@ -129,8 +133,8 @@ TEST_CASE("NCCL: where a member fails, the others' waits end with its error") {
     for (const int num_ranks : {2, 4}) {
         if (num_ranks > num_test_gpus())
             continue;
-        // before it connects, between calls, and while the others wait for it
-        for (const int fails_at : {0, 1, 2}) {
+        // before it has the id, before it connects, between calls, while the others wait for it
+        for (const int fails_at : {0, 1, 2, 3}) {
             CAPTURE(num_ranks, fails_at);
             const auto start = std::chrono::steady_clock::now();
             const int culprit = num_ranks - 1;
@@ -139,12 +143,16 @@ TEST_CASE("NCCL: where a member fails, the others' waits end with its error") {
                     const std::unique_ptr<Backend> gpu = gpu_of(rank);
                     if (rank == culprit && fails_at == 0)
                         throw Error("disk full");
+                    if (rank == culprit && fails_at == 1) {
+                        group.all_gather("");
+                        throw Error("disk full");
+                    }
                     const auto communicator = make_gpu_communicator(*gpu, group);
                     TestMemory memory(*gpu);
                     auto* const all =
                         memory.room<std::byte>(100 * static_cast<std::size_t>(num_ranks));
                     const std::byte* const mine = memory.put(std::vector<std::byte>(100));
-                    if (rank == culprit && fails_at == 1)
+                    if (rank == culprit && fails_at == 2)
                         throw Error("disk full");
                     communicator->all_gather(mine, 100, all);
                     gpu->synchronize();
