@@ -85,9 +85,11 @@ TEST_CASE("NCCL: everyone receives what was sent to it, of any size") {
                     std::vector<std::byte> send;
                     std::vector<std::byte> expected;
                     for (int peer = 0; peer < num_ranks; ++peer) {
-                        for (std::int64_t i = 0; i < message_size(round, rank, peer); ++i)
+                        const std::int64_t sent = message_size(round, rank, peer);
+                        for (std::int64_t i = 0; i < sent; ++i)
                             send.push_back(content(round, rank, peer, i));
-                        for (std::int64_t i = 0; i < message_size(round, peer, rank); ++i)
+                        const std::int64_t awaited = message_size(round, peer, rank);
+                        for (std::int64_t i = 0; i < awaited; ++i)
                             expected.push_back(content(round, peer, rank, i));
                         send_begin.push_back(static_cast<std::int64_t>(send.size()));
                         receive_begin.push_back(static_cast<std::int64_t>(expected.size()));
