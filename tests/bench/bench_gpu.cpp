@@ -161,7 +161,7 @@ class Bench {
 
     // the bound is what one large product in the same run takes for as many operations
     void bench_experts() {
-        const int large = std::min(8192, 64 * sizes_.hidden_size);
+        const int large = std::min(8192, 4 * sizes_.hidden_size);
         const DeviceBuffer<std::byte> large_weight = weight_memory(large, large);
         const DeviceBuffer<float> x =
             random_floats(static_cast<std::size_t>(large) * static_cast<std::size_t>(large));
