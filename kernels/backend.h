@@ -39,6 +39,8 @@ class Backend {
     virtual void download(const void* memory, std::size_t num_bytes, void* host) = 0;
     virtual void fill_zero(void* memory, std::size_t num_bytes) = 0;
     virtual void synchronize() = 0;
+    // Where the host can read what memory holds, without a copy; null where it cannot.
+    virtual const void* host_address(const void* /*memory*/) const { return nullptr; }
 
     // A download that does not wait: starts one of what memory holds once the calls before this are
     // done; finish_download(ticket) waits for that one and gives its bytes, valid until the next

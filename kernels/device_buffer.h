@@ -88,6 +88,28 @@ class DeviceBuffer {
     std::size_t capacity_ = 0;
 };
 
+// What device memory holds, as the host sees it: in place, or a copy that was waited for.
+template <typename T>
+class HostView {
+  public:
+    HostView(Backend& backend, const T* memory, std::size_t size)
+        : values_(static_cast<const T*>(backend.host_address(memory)), size) {
+        if (values_.data() != nullptr || size == 0)
+            return;
+        copy_.resize(size);
+        backend.download(memory, size * sizeof(T), copy_.data());
+        values_ = copy_;
+    }
+    HostView(const HostView&) = delete;
+    HostView& operator=(const HostView&) = delete;
+
+    std::span<const T> values() const { return values_; }
+
+  private:
+    std::vector<T> copy_;
+    std::span<const T> values_;
+};
+
 }  // namespace eplb
 
 #endif

@@ -21,6 +21,13 @@ namespace {
 
 constexpr std::int64_t kMaxNumber = 1 << 20;
 
+thread_local bool quiet = false;
+
+// at once, so that lines of several processes do not mix
+void say(const std::string& line) {
+    std::cerr << line + "\n";
+}
+
 CLI::Validator between(std::int64_t minimum, std::int64_t maximum, const char* description) {
     return CLI::Validator(
         [minimum, maximum](const std::string& text) -> std::string {
@@ -145,9 +152,8 @@ std::optional<double> parse_real(const std::string& text) {
 
 int run_tool(const Tool& tool, int argc, char** argv) {
     const auto fail = [&](const char* what, int exit_code) {
-        std::cerr << tool.name << ": error: " << what << '\n';
-        if (exit_code == kUsage)
-            std::cerr << "Try '" << tool.name << " --help' for more information.\n";
+        say(tool.name + ": error: " + what +
+            (exit_code == kUsage ? "\nTry '" + tool.name + " --help' for more information." : ""));
         return exit_code;
     };
     std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then an error like a full disk
@@ -177,11 +183,23 @@ int run_tool(const Tool& tool, int argc, char** argv) {
 }
 
 void warn(const CLI::App& app, const std::string& text) {
-    std::cerr << app.get_name() << ": warning: " << text << '\n';
+    if (quiet)
+        return;
+    say(app.get_name() + ": warning: " + text);
 }
 
 void note(const CLI::App& app, const std::string& text) {
-    std::cerr << app.get_name() << ": " << text << '\n';
+    if (quiet)
+        return;
+    say(app.get_name() + ": " + text);
+}
+
+void keep_quiet() {
+    quiet = true;
+}
+
+bool is_quiet() {
+    return quiet;
 }
 
 std::string flag(const std::string& name) {

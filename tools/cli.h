@@ -44,6 +44,10 @@ void check_output(const std::string& output_path, const std::vector<std::string>
 void warn(const CLI::App& app, const std::string& text);
 void note(const CLI::App& app, const std::string& text);
 
+// From here on this thread has no notes, warnings or progress: another one speaks for it.
+void keep_quiet();
+bool is_quiet();
+
 // A flag in upstream's spelling, with underscores, and with hyphens:
 // flag("num_slots") is "--num_slots,--num-slots".
 std::string flag(const std::string& name);

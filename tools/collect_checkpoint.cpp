@@ -12,9 +12,11 @@
 #include "lib/collect/checkpoint_run.h"
 #include "lib/collect/dataset.h"
 #include "lib/collect/initial_placement.h"
+#include "lib/collect/stages.h"
 #include "lib/model/cost.h"
 #include "lib/report/load_summary.h"
 #include "tools/collect.h"
+#include "tools/collect_devices.h"
 #include "tools/collect_plan.h"
 #include "tools/collect_recording.h"
 #include "tools/terminal.h"
@@ -122,28 +124,44 @@ std::string percent(double share) {
     return formatted("%.0f %%", 100 * share);
 }
 
+// "; products at 61.2 GFLOP/s …" of the threads
+std::string threads_work(const CpuBackend& backend, int num_threads, double seconds) {
+    const MatrixWork experts = backend.expert_work();
+    const MatrixWork others = backend.other_work();
+    const double matrix_seconds = experts.seconds + others.seconds;
+    return formatted("%.1f GFLOP/s over all, ", (experts.flop + others.flop) / seconds * 1e-9) +
+           percent(matrix_seconds / (seconds * num_threads)) +
+           " of the threads' time in matrix products; those of the experts at " +
+           formatted("%.1f GFLOP/s per thread; ",
+                     experts.seconds > 0 ? experts.flop / experts.seconds * 1e-9 : 0);
+}
+
+// the same of a GPU
+std::string gpu_work(Backend& backend, double flop, double seconds) {
+    std::string text = formatted("%.2f TFLOP/s over all; ", flop / seconds * 1e-12);
+    const std::vector<double> stages = backend.stage_seconds();
+    for (std::size_t i = 0; i < stages.size(); ++i)
+        if (stages[i] > 0)
+            text += std::string(kStageNames[i]) + formatted(" %.1f s, ", stages[i]);
+    return text;
+}
+
 // Rates, memory and near-ties of a run.
 void say_summary(const CLI::App& app,
                  const CheckpointRun& run,
-                 const CpuBackend& backend,
-                 int num_threads,
+                 const Device& device,
+                 double flop,
                  double read_bytes,
                  double seconds) {
     rusage usage = {};
     ::getrusage(RUSAGE_SELF, &usage);
-    const MatrixWork experts = backend.expert_work();
-    const MatrixWork others = backend.other_work();
-    const double matrix_seconds = experts.seconds + others.seconds;
-    note(app,
-         formatted("%.1f s", seconds) + ": " +
-             formatted("%.2f GB of weights, ", read_bytes * 1e-9) +
-             formatted("%.1f GFLOP/s over all, ", (experts.flop + others.flop) / seconds * 1e-9) +
-             percent(matrix_seconds / (seconds * num_threads)) +
-             " of the threads' time in matrix products; those of the experts at " +
-             formatted("%.1f GFLOP/s per thread; ",
-                       experts.seconds > 0 ? experts.flop / experts.seconds * 1e-9 : 0) +
-             formatted("%.2f GB memory at most",
-                       static_cast<double>(usage.ru_maxrss) * 1024 * 1e-9));
+    const auto* const cpu = dynamic_cast<const CpuBackend*>(&device.backend);
+    note(app, formatted("%.1f s", seconds) + ": " +
+                  formatted("%.2f GB of weights, ", read_bytes * 1e-9) +
+                  (cpu != nullptr ? threads_work(*cpu, device.threads.num_threads(), seconds)
+                                  : gpu_work(device.backend, flop, seconds)) +
+                  formatted("%.2f GB memory at most",
+                            static_cast<double>(usage.ru_maxrss) * 1024 * 1e-9));
     const double routed = static_cast<double>(std::max<std::int64_t>(run.num_routed(), 1));
     note(app, formatted("near-ties: %.4f %% of the routed tokens",
                         100 * static_cast<double>(run.num_near_ties()) / routed) +
@@ -214,16 +232,18 @@ TokenSchedule schedule_for(const CollectOptions& options, const Job& job) {
 Plan make_plan(const CollectOptions& options,
                const Job& job,
                std::vector<std::int64_t> lengths,
-               ThreadPool& threads) {
-    CpuBackend backend(threads);  // of its own: the run's counts its work
+               Backend& backend,
+               int num_threads) {
     return {.config = &job.config,
             .size = job.size,
             .cost = plan_cost(job.config, lengths),
             .sequence_lengths = std::move(lengths),
             .assumes_lengths = options.dataset.empty(),
-            .num_threads = threads.num_threads(),
+            .num_threads = num_threads,
             .read_rate = options.read_rate,
-            .matrix_rate = measure_matrix_rate(backend, threads.num_threads()),
+            .matrix_rate = measure_matrix_rate(backend, num_threads),
+            .gpu_rate = options.gpu_rate,
+            .copy_rate = options.copy_rate,
             .limits = decoder_limits(job.config, job.balancing.max_num_tokens),
             .iteration_major = options.iteration_major};
 }
@@ -284,30 +304,36 @@ int finish(const CLI::App& app,
     return is_complete ? kDone : kInterrupted;
 }
 
-int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job& job) {
+int run_checkpoint(const CLI::App& app,
+                   const CollectOptions& options,
+                   const Job& job,
+                   const Device& device) {
     const DecoderConfig& config = job.config;
     const Recording& recording = job.recording;
     const TokenSchedule schedule = schedule_for(options, job);
-    ThreadPool threads(options.num_threads);
-    const Plan plan = make_plan(options, job, lengths_of(schedule), threads);
-    if (options.plan) {
-        std::fputs(plan_text(plan).c_str(), stdout);
-        return kDone;
+    Plan plan;
+    {
+        CpuBackend apart(device.threads);  // the run's own counts its work
+        plan = make_plan(options, job, lengths_of(schedule), device.is_gpu ? device.backend : apart,
+                         device.threads.num_threads());
+        plan.is_gpu = device.is_gpu;
+        plan.num_devices = device.num_devices();
     }
-    CpuBackend backend(threads);
     const Checkpoint checkpoint(options.model);
-    const int last = config.moe.layers.back();
-    LayerReader reader(config, checkpoint, config.num_needed_layers(),
-                       [&](int layer) { return layer != last; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), true,
+                       Decoder::experts_here(config, device.communicator));
     CheckpointRun run(config, reader, schedule,
                       {.ep_size = job.ep_size,
                        .config = job.balancing.config,
                        .record_start = recording.range ? recording.range->start : 0,
                        .iteration_major = options.iteration_major,
                        .keep_ids = options.raw,
-                       .limits = plan.limits},
-                      backend);
-    const std::optional<RunStateFile> state = use_state(app, options, job, run);
+                       .limits = plan.limits,
+                       .communicator = device.communicator,
+                       .group = device.group},
+                      device.backend);
+    const std::optional<RunStateFile> state =
+        device.group == nullptr ? use_state(app, options, job, run) : std::nullopt;
     if (state)
         run.set_state_file(&*state, [&](const std::string& why) { warn(app, why); });
     else if (recording.path == "-" && !options.iteration_major)
@@ -323,7 +349,8 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job
             recording.range ? std::min(range.stop, options.iterations) : options.iterations;
     std::optional<Recorder> recorder;
     if (!recording.path.empty())
-        open_recorder(app, options, run.shape(), range, recording.path, recorder);
+        open_recorder(app, options, run.shape(), range, recording.path, device.share(job.ep_size),
+                      recorder);
     else
         note(app,
              "nothing is recorded: give --expert_statistic_path, or set "
@@ -333,10 +360,9 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job
         note(app, "counted for one rank; --ep_size N deals the requests out to N");
 
     LayerProgress progress(config.num_needed_layers(),
-                           recording.path != "-" || ::isatty(STDOUT_FILENO) == 0);
+                           !is_quiet() && (recording.path != "-" || ::isatty(STDOUT_FILENO) == 0));
     if (!options.iteration_major)
-        run.set_observer(
-            [&](const CheckpointRun::LayerTrace& trace) { progress.layer_done(trace.layer); });
+        run.set_progress([&](int layer) { progress.layer_done(layer); });
     run.set_stop(is_interrupted);
     stop_at_signals();
     double read_bytes = 0;
@@ -347,6 +373,8 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job
     const Clock::time_point start = Clock::now();
     const bool is_complete = run.run();
     progress.clear();
+    if (!is_complete && device.group != nullptr)
+        throw Error("interrupted; nothing was recorded");
     if (!is_complete && !options.iteration_major) {
         warn(app,
              "interrupted in layer " + std::to_string(run.next_layer()) +
@@ -356,7 +384,7 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job
                       : ": nothing was recorded"));
         return kInterrupted;
     }
-    say_summary(app, run, backend, threads.num_threads(), read_bytes, seconds_since(start));
+    say_summary(app, run, device, plan.cost.flop(), read_bytes, seconds_since(start));
     const int code = finish(app, options, recording, range, is_complete, run, recorder);
     if (state)
         state->remove();
@@ -367,10 +395,16 @@ int run_checkpoint(const CLI::App& app, const CollectOptions& options, const Job
 
 int collect_checkpoint(const CLI::App& app, const CollectOptions& options) {
     const Job job = resolve(app, options);
-    if (!options.plan || !options.dataset.empty())
-        return run_checkpoint(app, options, job);
+    if (!options.plan)
+        return run_on_devices(app, options, job.recording, [&](const Device& device) {
+            return run_checkpoint(app, options, job, device);
+        });
     ThreadPool threads(options.num_threads);
-    const Plan plan = make_plan(options, job, assumed_lengths(options, job), threads);
+    CpuBackend backend(threads);
+    const std::vector<std::int64_t> lengths = options.dataset.empty()
+                                                  ? assumed_lengths(options, job)
+                                                  : lengths_of(schedule_for(options, job));
+    const Plan plan = make_plan(options, job, lengths, backend, threads.num_threads());
     std::fputs(plan_text(plan).c_str(), stdout);
     return kDone;
 }

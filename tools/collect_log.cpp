@@ -23,16 +23,18 @@ std::size_t ImbalanceAverage::worst_layer() const {
 CollectLog::CollectLog(const CLI::App& app,
                        const MoeModelConfig& model,
                        const Harness& harness,
+                       Backend& backend,
                        std::int64_t num_iterations,
                        bool stdout_is_busy)
     : app_(app),
       model_(model),
       harness_(harness),
+      backend_(backend),
       num_iterations_(num_iterations),
       run_(model.layers.size()),
       cycle_(model.layers.size()),
       recorded_(model.layers.size()),
-      progress_(!stdout_is_busy) {
+      progress_(!stdout_is_busy && !is_quiet()) {
     note(app_, model.name + " (synthetic, hidden size " + std::to_string(model.hidden_size) +
                    "): " + std::to_string(model.num_layers()) + " MoE layers, " +
                    std::to_string(model.router.num_experts) + " experts, top-" +
@@ -87,18 +89,21 @@ void CollectLog::run_done(std::int64_t num_iterations) {
                          static_cast<double>(harness_.peak_expert_buffer_bytes()) / (1 << 20)));
 }
 
-std::string CollectLog::stage_times() const {
-    static constexpr const char* kNames[] = {"embed",   "route",   "count",       "dispatch",
-                                             "experts", "combine", "move_weights"};
-    StageTimes times = harness_.times();
-    times.seconds[StageTimes::count] += counting_seconds_;
-    const double total = std::accumulate(times.seconds.begin(), times.seconds.end(), 0.0);
-    std::string line = "time in";
-    for (std::size_t i = 0; i < times.seconds.size(); ++i)
-        if (times.seconds[i] > 0)
-            line += std::string(i == 0 ? " " : ", ") + kNames[i] +
-                    formatted(" %.2f %%", 100 * times.seconds[i] / total);
-    return line;
+std::string CollectLog::stage_times() {
+    std::vector<double> seconds = backend_.stage_seconds();
+    seconds.resize(Stage::num_stages);
+    // the device's counting is part of routing
+    const double counting = backend_.counting_seconds();
+    seconds[Stage::route] -= counting;
+    const double total =
+        std::accumulate(seconds.begin(), seconds.end(), counting + counting_seconds_);
+    const auto share = [&](const char* name, double part) {
+        return part > 0 ? std::string(", ") + name + formatted(" %.2f %%", 100 * part / total) : "";
+    };
+    std::string line = share("count", counting + counting_seconds_);
+    for (std::size_t i = 0; i < seconds.size(); ++i)
+        line += share(kStageNames[i], seconds[i]);
+    return line.empty() ? "no time was measured" : "time in" + line.substr(1);
 }
 
 void CollectLog::show_progress(std::int64_t num_done) {

@@ -35,6 +35,7 @@ class CollectLog {
     CollectLog(const CLI::App& app,
                const MoeModelConfig& model,
                const Harness& harness,
+               Backend& backend,
                std::int64_t num_iterations,
                bool stdout_is_busy);  // the terminal shows something else: no progress line
     CollectLog(const CollectLog&) = delete;
@@ -48,18 +49,19 @@ class CollectLog {
   private:
     void show_progress(std::int64_t num_done);
     void cycle_done(std::int64_t cycle, std::int64_t iter_stop);
-    std::string stage_times() const;
+    std::string stage_times();
 
     const CLI::App& app_;
     const MoeModelConfig& model_;
     const Harness& harness_;
+    Backend& backend_;
     std::int64_t num_iterations_;
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
     ImbalanceAverage run_;
     ImbalanceAverage cycle_;
     ImbalanceAverage recorded_;
     std::int64_t num_moved_slots_ = 0;  // in the cycle
-    double counting_seconds_ = 0;       // beside the harness' own
+    double counting_seconds_ = 0;       // beside the backend's own
     ProgressLine progress_;
 };
 

@@ -11,6 +11,7 @@ namespace {
 
 const char* const kSyntheticGroup = "Synthetic models";
 const char* const kCheckpointGroup = "Checkpoints";
+const char* const kDeviceGroup = "Devices";
 
 void add_synthetic_options(CLI::App& app, CollectOptions& options) {
     std::string names;
@@ -61,6 +62,18 @@ void add_checkpoint_options(CLI::App& app, CollectOptions& options) {
         ->check(positive_real())
         ->capture_default_str()
         ->group(kCheckpointGroup);
+    app.add_option(flag("gpu_rate"), options.gpu_rate,
+                   "TFLOP/s of matrix products that the plan assumes of a GPU")
+        ->type_name("X")
+        ->check(positive_real())
+        ->capture_default_str()
+        ->group(kCheckpointGroup);
+    app.add_option(flag("copy_rate"), options.copy_rate,
+                   "GB/s of copying weights to a GPU that the plan assumes")
+        ->type_name("X")
+        ->check(positive_real())
+        ->capture_default_str()
+        ->group(kCheckpointGroup);
     app.add_flag("--resume", options.resume,
                  "Go on from the last layer of a run that was broken off")
         ->group(kCheckpointGroup);
@@ -76,11 +89,63 @@ void add_checkpoint_options(CLI::App& app, CollectOptions& options) {
         ->group(kCheckpointGroup);
 }
 
+void add_device_options(CLI::App& app, CollectOptions& options) {
+    add_choice(app, "--backend", options.backend,
+               {{"auto", BackendChoice::automatic},
+                {"cpu", BackendChoice::cpu},
+                {"cuda", BackendChoice::cuda}},
+               "What computes; auto takes GPUs where there are any")
+        ->group(kDeviceGroup);
+    add_choice(app, "--precision", options.precision,
+               {{"fp32", ProductPrecision::fp32}, {"bf16", ProductPrecision::bf16}},
+               "Of a GPU's matrix products; the router's is always fp32")
+        ->group(kDeviceGroup);
+    app.add_option("--devices", options.num_devices,
+                   "Devices that this process deals the ranks out to: GPUs, or threads of the CPU")
+        ->type_name("N")
+        ->check(positive())
+        ->capture_default_str()
+        ->group(kDeviceGroup);
+    app.add_option(flag("world_size"), options.world_size,
+                   "Processes of the run, a device each; by default as torchrun, OpenMPI, MPICH or "
+                   "srun say")
+        ->type_name("N")
+        ->check(positive())
+        ->group(kDeviceGroup);
+    app.add_option("--rank", options.rank, "Of this process among them")
+        ->type_name("N")
+        ->check(non_negative())
+        ->group(kDeviceGroup);
+    app.add_option(flag("local_rank"), options.local_rank,
+                   "Of this process on its host: the GPU that it takes")
+        ->type_name("N")
+        ->check(non_negative())
+        ->group(kDeviceGroup);
+    app.add_option("--master", options.master,
+                   "Where they meet: HOST:PORT of rank 0, or file:PATH on a file system that all "
+                   "see")
+        ->type_name("WHERE")
+        ->check(not_empty())
+        ->group(kDeviceGroup);
+    app.add_option(flag("meeting_limit"), options.meeting_limit, "Seconds until all must have come")
+        ->type_name("N")
+        ->check(positive())
+        ->capture_default_str()
+        ->group(kDeviceGroup);
+    app.add_option(flag("silence_limit"), options.silence_limit,
+                   "Seconds without a sign of life after which a process has failed")
+        ->type_name("N")
+        ->check(positive())
+        ->capture_default_str()
+        ->group(kDeviceGroup);
+}
+
 }  // namespace
 
 void add_options(CLI::App& app, CollectOptions& options) {
     add_synthetic_options(app, options);
     add_checkpoint_options(app, options);
+    add_device_options(app, options);
     app.add_option(
            "--dataset", options.dataset,
            "Requests as TensorRT-LLM's dataset.json (one JSON object with \"input_ids\" per "
@@ -156,6 +221,8 @@ void check_kind(const CLI::App& app, const CollectOptions& options) {
             throw UsageError("--" + option->get_lnames().front() +
                              (options.model.empty() ? " needs --model"
                                                     : " is for synthetic models, not for --model"));
+    if ((options.resume || !options.state.empty()) && options.num_devices > 1)
+        throw UsageError("--devices: a run on several devices keeps no state to resume");
     if ((options.resume || !options.state.empty()) && options.iteration_major)
         throw UsageError("--iteration_major has no state to resume: a state is a layer's end");
 }

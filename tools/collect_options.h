@@ -5,12 +5,15 @@
 #include <optional>
 #include <string>
 
+#include "kernels/backends.h"
 #include "lib/collect/schedule.h"
 #include "lib/formats/eplb_config.h"
 #include "lib/statistics/selection.h"
 #include "tools/cli.h"
 
 namespace eplb::cli {
+
+enum class BackendChoice { automatic, cpu, cuda };
 
 // The command line of eplb-collect.
 struct CollectOptions {
@@ -33,11 +36,23 @@ struct CollectOptions {
     bool raw = false;
     bool check = false;
     bool plan = false;
-    double read_rate = 2;  // GB/s
+    double read_rate = 2;   // GB/s
+    double gpu_rate = 40;   // TFLOP/s
+    double copy_rate = 20;  // GB/s
     bool iteration_major = false;
     bool resume = false;
     std::string state;
     int num_threads = 0;
+    BackendChoice backend = BackendChoice::automatic;
+    ProductPrecision precision = ProductPrecision::fp32;
+    int num_devices = 1;  // of this process
+    // who this process is; none: what the launcher says
+    std::optional<int> rank;
+    std::optional<int> world_size;
+    std::optional<int> local_rank;
+    std::string master;
+    int meeting_limit = 300;  // s
+    int silence_limit = 60;   // s
 };
 
 void add_options(CLI::App& app, CollectOptions& options);

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <span>
+#include <vector>
 
+#include "kernels/device_buffer.h"
 #include "tools/terminal.h"
 
 namespace eplb::cli {
@@ -45,20 +48,25 @@ std::string flop_text(double flop) {
 // What a run reaches of the rate of a large matrix product (scripts/bench_checkpoint).
 constexpr double kReached = 0.75;
 
+// What a GPU's products take beside their inputs and outputs.
+constexpr double kGpuWorkspace = 1 << 30;
+
 struct Estimate {
     double compute = 0;  // seconds
     double reading = 0;
+    double copying = 0;  // to a GPU
     double weights = 0;  // bytes of memory
     double buffers = 0;
 
-    // reading goes on beside the computation
-    double total() const { return std::max(compute, reading); }
+    // reading and copying go on beside the computation
+    double total() const { return std::max({compute, reading, copying}); }
 };
 
 Estimate estimate(const Plan& plan) {
     const Cost& cost = plan.cost;
     Estimate estimate;
-    estimate.compute = cost.flop() / (kReached * plan.matrix_rate * 1e9);
+    estimate.compute = cost.flop() / (kReached * plan.matrix_rate * 1e9 * plan.num_devices);
+    estimate.copying = plan.is_gpu ? cost.read_bytes / (plan.copy_rate * 1e9) : 0;
     estimate.reading = cost.read_bytes / (plan.read_rate * 1e9);
     estimate.weights = plan.iteration_major ? cost.read_bytes : cost.largest_layers_bytes;
     const double longest = static_cast<double>(
@@ -67,14 +75,22 @@ Estimate estimate(const Plan& plan) {
     const double cached =
         4.0 * attention.num_kv_heads * (attention.key_size + attention.value_size) *
         (plan.iteration_major ? cost.num_tokens * plan.config->num_needed_layers() : longest);
-    estimate.buffers =
-        attention_bytes_per_token(*plan.config) *
-            std::min<double>(plan.limits.attention_tokens, cost.num_tokens) +
-        cached +
-        expert_bytes_per_token(*plan.config) *
-            std::min<double>(plan.limits.expert_tokens, cost.num_tokens) +
-        plan.num_threads * std::min(bytes_per_thread(*plan.config), estimate.weights);
+    estimate.buffers = attention_bytes_per_token(*plan.config) *
+                           std::min<double>(plan.limits.attention_tokens, cost.num_tokens) +
+                       cached +
+                       expert_bytes_per_token(*plan.config) *
+                           std::min<double>(plan.limits.expert_tokens, cost.num_tokens) +
+                       (plan.is_gpu ? kGpuWorkspace
+                                    : plan.num_threads * std::min(bytes_per_thread(*plan.config),
+                                                                  estimate.weights));
     return estimate;
+}
+
+// The same run on a GPU whose rates are assumed.
+Plan on_gpu(Plan plan) {
+    plan.is_gpu = true;
+    plan.matrix_rate = plan.gpu_rate * 1e3;
+    return plan;
 }
 
 }  // namespace
@@ -89,6 +105,22 @@ std::string duration_text(double seconds) {
         return std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) + " min";
     return formatted("%.1f days", static_cast<double>(minutes) / (24 * 60));
 }
+
+namespace {
+
+// What the same run would take on a GPU.
+std::string gpu_line(const Plan& plan) {
+    const Plan gpu = on_gpu(plan);
+    const Estimate needs = estimate(gpu);
+    return "on a GPU: about " + duration_text(needs.total()) + " and " +
+           size_text(needs.weights + plan.cost.hidden_bytes + needs.buffers) +
+           " of its memory (computing " + duration_text(needs.compute) +
+           formatted(" at %.0f TFLOP/s, ", kReached * plan.gpu_rate) + "copying weights " +
+           duration_text(needs.copying) + formatted(" at %.0f GB/s, ", plan.copy_rate) +
+           "reading them " + duration_text(needs.reading) + "; rates assumed)\n";
+}
+
+}  // namespace
 
 std::string plan_text(const Plan& plan) {
     const DecoderConfig& config = *plan.config;
@@ -120,7 +152,8 @@ std::string plan_text(const Plan& plan) {
            duration_text(needs.compute) +
            formatted(" at %.0f GFLOP/s, three quarters of a large product's rate here; reading ",
                      kReached * plan.matrix_rate) +
-           duration_text(needs.reading) + formatted(" at %.1f GB/s, assumed)\n", plan.read_rate);
+           duration_text(needs.reading) + formatted(" at %.1f GB/s, assumed)\n", plan.read_rate) +  //
+           gpu_line(plan);
 }
 
 std::string plan_line(const Plan& plan) {
@@ -138,17 +171,24 @@ double measure_matrix_rate(Backend& backend, int num_threads) {
     constexpr int kSize = 1024;
     const int num_tokens = 512 * num_threads;
     const auto size = static_cast<std::size_t>(kSize);
-    const std::vector<float> weights(size * size, 0.5F);
-    const std::vector<float> input(static_cast<std::size_t>(num_tokens) * size, 0.5F);
-    std::vector<float> output(input.size());
+    const std::vector<float> values(static_cast<std::size_t>(std::max(num_tokens, kSize)) * size,
+                                    0.5F);
+    DeviceBuffer<float> weights(backend);
+    weights.upload(std::span(values).first(size * size));
+    DeviceBuffer<float> input(backend);
+    input.upload(std::span(values).first(static_cast<std::size_t>(num_tokens) * size));
+    DeviceBuffer<float> output(backend);
+    output.grow(static_cast<std::size_t>(num_tokens) * size);
     const WeightMatrix matrix = {.type = WeightType::f32,
                                  .num_rows = kSize,
                                  .num_columns = kSize,
                                  .data = reinterpret_cast<const std::byte*>(weights.data())};
     double best = 1e9;
     for (int i = 0; i < 3; ++i) {
+        backend.synchronize();
         const auto start = std::chrono::steady_clock::now();
         backend.linear(matrix, nullptr, num_tokens, input.data(), output.data(), false);
+        backend.synchronize();
         best = std::min(
             best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }

@@ -4,13 +4,13 @@
 #include <memory>
 #include <string>
 
-#include "kernels/cpu/cpu_backend.h"
 #include "lib/base/error.h"
 #include "lib/collect/dataset.h"
 #include "lib/collect/direct_check.h"
 #include "lib/collect/harness.h"
 #include "lib/model/synthetic.h"
 #include "tools/collect.h"
+#include "tools/collect_devices.h"
 #include "tools/collect_log.h"
 #include "tools/collect_recording.h"
 
@@ -98,35 +98,37 @@ ExpertStatistics recording_shape(const MoeModelConfig& model,
     return shape;
 }
 
-}  // namespace
+// What a run does, once it is clear what that is.
+struct Work {
+    const CollectOptions& options;
+    Recording recording;
+    Preset preset;
+    Harness::Options harness;
+    std::int64_t num_iterations = 0;
+    IterationRange range;
+};
 
-int collect_preset(const CLI::App& app, const CollectOptions& options) {
-    const Recording recording = resolve_recording(options);
-    const Preset preset = resolve_preset(options);
-    Harness::Options resolved = harness_options(app, options, preset);
-    resolved.count = !recording.path.empty();
-    const std::int64_t num_iterations = options.iterations > 0 ? options.iterations
-                                        : recording.range      ? recording.range->stop
-                                                               : kDefaultIterations;
-    const IterationRange range = recording.range.value_or(IterationRange{0, num_iterations});
-    check_run(options, recording, resolved, preset.model, range.start, num_iterations);
+int run(const CLI::App& app, const Work& work, const Device& device) {
+    const CollectOptions& options = work.options;
+    const Recording& recording = work.recording;
+    const MoeModelConfig& config = work.preset.model;
+    const int ep_size = work.harness.ep_size;
     const std::unique_ptr<TokenSource> source =
-        make_token_source(options, resolved.ep_size, preset.model.vocab_size);
-
-    ThreadPool threads(options.num_threads);
-    CpuBackend backend(threads);
+        make_token_source(options, ep_size, config.vocab_size);
     std::optional<Recorder> recorder;
     if (!recording.path.empty())
-        open_recorder(app, options, recording_shape(preset.model, resolved, range.start), range,
-                      recording.path, recorder);
-    const SyntheticModel model(preset, options.seed, threads);
-    Harness harness(model, resolved, backend, threads);
-    DirectCheck direct_check(model, threads);
+        open_recorder(app, options, recording_shape(config, work.harness, work.range.start),
+                      work.range, recording.path, device.share(ep_size), recorder);
+    const SyntheticModel model(work.preset, options.seed, device.threads);
+    Harness::Options harness_options = work.harness;
+    harness_options.communicator = device.communicator;
+    Harness harness(model, harness_options, device.backend, device.threads);
+    DirectCheck direct_check(model, device.threads);
     Harness::LayerObserver observer;
     if (options.check)
         observer = [&](const Harness::LayerTrace& trace) { direct_check.check(trace); };
 
-    CollectLog log(app, preset.model, harness, num_iterations,
+    CollectLog log(app, config, harness, device.backend, work.num_iterations,
                    recording.path == "-" && ::isatty(STDOUT_FILENO) != 0);
     if (!recorder)
         note(app,
@@ -134,11 +136,13 @@ int collect_preset(const CLI::App& app, const CollectOptions& options) {
              "EXPERT_STATISTIC_ITER_RANGE");
     stop_at_signals();
     std::int64_t iteration = 0;
+    bool interrupted = false;
     std::string cause = "--iterations says so";
-    for (; iteration < num_iterations; ++iteration) {
+    for (; iteration < work.num_iterations; ++iteration) {
         const IterationTokens tokens = source->next();
-        if (is_interrupted() || tokens.num_tokens() == 0) {
-            cause = is_interrupted() ? "it was interrupted" : "the dataset has no more tokens";
+        interrupted = device.any_interrupted();
+        if (interrupted || tokens.num_tokens() == 0) {
+            cause = interrupted ? "it was interrupted" : "the dataset has no more tokens";
             break;
         }
         const IterationCounts& counts = harness.run(iteration, tokens, observer);
@@ -152,18 +156,40 @@ int collect_preset(const CLI::App& app, const CollectOptions& options) {
     }
     log.run_done(iteration);
     if (options.check)
-        note(app, "checked " + std::to_string(direct_check.num_tokens()) +
-                      " tokens of layers: largest difference from a direct evaluation " +
+        note(app, "checked " + std::to_string(direct_check.num_tokens()) + " tokens of layers" +
+                      (device.group == nullptr ? "" : " of this device") +
+                      ": largest difference from a direct evaluation " +
                       formatted("%.1e", direct_check.largest_difference()) + ", " +
                       std::to_string(direct_check.num_near_ties()) + " near-ties left out");
     const std::string how_it_ended =
         "the run ended after " + std::to_string(iteration) + " iterations, since " + cause;
-    if (recorder && (recorder->num_recorded() > 0 || !is_interrupted()))
-        finish_recording(app, *recorder, recording.path, range, log.recorded_imbalance(),
+    if (recorder && (recorder->num_recorded() > 0 || !interrupted))
+        finish_recording(app, *recorder, recording.path, work.range, log.recorded_imbalance(),
                          how_it_ended);
     else if (recorder)
         warn(app, "nothing was recorded: " + how_it_ended);
-    return is_interrupted() ? kInterrupted : kDone;
+    return interrupted ? kInterrupted : kDone;
+}
+
+}  // namespace
+
+int collect_preset(const CLI::App& app, const CollectOptions& options) {
+    Work work = {.options = options,
+                 .recording = resolve_recording(options),
+                 .preset = resolve_preset(options),
+                 .harness = {},
+                 .num_iterations = 0,
+                 .range = {}};
+    work.harness = harness_options(app, options, work.preset);
+    work.harness.count = !work.recording.path.empty();
+    work.num_iterations = options.iterations > 0 ? options.iterations
+                          : work.recording.range ? work.recording.range->stop
+                                                 : kDefaultIterations;
+    work.range = work.recording.range.value_or(IterationRange{0, work.num_iterations});
+    check_run(options, work.recording, work.harness, work.preset.model, work.range.start,
+              work.num_iterations);
+    return run_on_devices(app, options, work.recording,
+                          [&](const Device& device) { return run(app, work, device); });
 }
 
 }  // namespace eplb::cli

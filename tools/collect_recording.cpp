@@ -41,10 +41,11 @@ void open_recorder(const CLI::App& app,
                    const ExpertStatistics& shape,
                    const IterationRange& range,
                    const std::string& path,
+                   const RankShare& share,
                    std::optional<Recorder>& recorder) {
     if (path != "-" && std::filesystem::exists(std::filesystem::path(path) / "meta_info.json"))
         note(app, "the statistics in " + path + " will be replaced");
-    recorder.emplace(shape, range.stop, path, options.raw);
+    recorder.emplace(shape, range.stop, path, options.raw, share);
 }
 
 // Writes the recording and says what it holds.

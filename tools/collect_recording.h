@@ -20,6 +20,7 @@ void open_recorder(const CLI::App& app,
                    const ExpertStatistics& shape,
                    const IterationRange& range,
                    const std::string& path,
+                   const RankShare& share,
                    std::optional<Recorder>& recorder);
 
 // Writes the recording and says what it holds.

@@ -22,6 +22,7 @@ class CpuBackend final : public Backend {
     void download(const void* memory, std::size_t num_bytes, void* host) override;
     void fill_zero(void* memory, std::size_t num_bytes) override;
     void synchronize() override {}
+    const void* host_address(const void* memory) const override { return memory; }
     int start_download(const void* memory, std::size_t num_bytes) override;
     std::span<const std::byte> finish_download(int ticket) override;
     void hold_weights(WeightParts) override {}

@@ -1,7 +1,7 @@
 #include "lib/collect/checkpoint_run.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cstring>
 
 #include "lib/base/error.h"
 
@@ -28,18 +28,6 @@ class Hash {
     std::uint64_t value_ = 0xcbf29ce484222325U;
 };
 
-// expert_ids of some rows, in their order
-std::vector<std::int32_t> ids_of(const std::vector<std::int32_t>& rows,
-                                 const std::vector<std::int32_t>& expert_ids,
-                                 std::ptrdiff_t top_k) {
-    std::vector<std::int32_t> ids;
-    ids.reserve(rows.size() * static_cast<std::size_t>(top_k));
-    for (const std::int32_t row : rows)
-        ids.insert(ids.end(), expert_ids.begin() + row * top_k,
-                   expert_ids.begin() + (row + 1) * top_k);
-    return ids;
-}
-
 }  // namespace
 
 CheckpointRun::CheckpointRun(const DecoderConfig& config,
@@ -51,8 +39,11 @@ CheckpointRun::CheckpointRun(const DecoderConfig& config,
       reader_(reader),
       schedule_(schedule),
       options_(options),
-      decoder_(config, options.limits, backend),
-      counter_(config.moe, options.ep_size, options.config) {
+      decoder_(config, options.limits, backend, options.communicator),
+      counter_(config.moe, options.ep_size, options.config),
+      backend_(backend),
+      hidden_(backend),
+      position_of_row_(schedule.token_ids.size()) {
     shape_.num_experts = counter_.num_slots();
     shape_.top_k = config.moe.router.top_k;
     shape_.ep_size = options.ep_size;
@@ -69,6 +60,51 @@ CheckpointRun::CheckpointRun(const DecoderConfig& config,
     shape_.allocate();
     state_.counts.swap(shape_.counts);
     state_.fingerprint = make_fingerprint();
+    deal_out_sequences();
+}
+
+int CheckpointRun::num_devices() const {
+    return options_.communicator == nullptr ? 1 : options_.communicator->size();
+}
+
+int CheckpointRun::this_device() const {
+    return options_.communicator == nullptr ? 0 : options_.communicator->rank();
+}
+
+// Each to the device that has the fewest tokens so far.
+void CheckpointRun::deal_out_sequences() {
+    std::vector<std::int64_t> num_tokens(static_cast<std::size_t>(num_devices()));
+    for (std::size_t s = 0; s + 1 < schedule_.sequence_begin.size(); ++s) {
+        const auto device = std::min_element(num_tokens.begin(), num_tokens.end());
+        *device += schedule_.sequence_begin[s + 1] - schedule_.sequence_begin[s];
+        device_of_sequence_.push_back(static_cast<int>(device - num_tokens.begin()));
+    }
+}
+
+// Tokens [begin[s], end[s]) of each sequence s.
+CheckpointRun::Batch CheckpointRun::make_batch(const std::vector<std::int32_t>& begin,
+                                               const std::vector<std::int32_t>& end) {
+    Batch batch;
+    std::int32_t position = 0;  // devices one after another
+    for (int device = 0; device < num_devices(); ++device) {
+        const std::int32_t first = position;
+        for (std::size_t s = 0; s < begin.size(); ++s) {
+            if (device_of_sequence_[s] != device || begin[s] == end[s])
+                continue;
+            const std::int32_t row = schedule_.sequence_begin[s];
+            for (std::int32_t p = begin[s]; p < end[s]; ++p)
+                position_of_row_[static_cast<std::size_t>(row + p)] = position++;
+            if (device != this_device())
+                continue;
+            batch.pieces.push_back({static_cast<std::int32_t>(s), begin[s], end[s] - begin[s],
+                                    static_cast<std::int32_t>(batch.token_ids.size())});
+            batch.token_ids.insert(batch.token_ids.end(),
+                                   schedule_.token_ids.begin() + row + begin[s],
+                                   schedule_.token_ids.begin() + row + end[s]);
+        }
+        batch.num_rows.push_back(position - first);
+    }
+    return batch;
 }
 
 bool CheckpointRun::is_recorded(std::size_t iteration) const {
@@ -131,6 +167,8 @@ void CheckpointRun::resume(RunState state) {
             }))
             throw Error("the state of the run is damaged; run without --resume to begin anew");
     state_ = std::move(state);
+    hidden_.upload(state_.hidden);
+    state_.hidden = {};
     saved_layer_ = state_.next_layer;
     num_routed_ = static_cast<std::int64_t>(num_done) * schedule_.num_rows();
 }
@@ -151,30 +189,83 @@ bool CheckpointRun::run() {
 
 void CheckpointRun::run_layer(int layer,
                               const LayerWeights& weights,
-                              std::span<const SequencePiece> pieces,
+                              const Batch& batch,
                               KeyValueCache& cache,
-                              std::vector<float>& hidden,
+                              float* hidden,
                               std::vector<std::int32_t>& expert_ids) {
-    const auto num_rows =
-        static_cast<int>(hidden.size() / static_cast<std::size_t>(config_.moe.hidden_size));
-    decoder_.attend(weights.attention, layer, pieces, cache, options_.iteration_major,
-                    hidden.data());
+    const auto num_rows = static_cast<int>(batch.token_ids.size());
+    const std::size_t num_values =
+        batch.token_ids.size() * static_cast<std::size_t>(config_.moe.hidden_size);
+    decoder_.attend(weights.attention, layer, batch.pieces, cache, options_.iteration_major,
+                    hidden);
     if (!config_.is_moe_layer(layer)) {
-        decoder_.dense(weights, num_rows, hidden.data());
+        decoder_.dense(weights, num_rows, hidden);
         expert_ids.clear();
     } else {
-        expert_ids.resize(static_cast<std::size_t>(num_rows) *
+        expert_ids.resize(batch.token_ids.size() *
                           static_cast<std::size_t>(config_.moe.router.top_k));
-        state_.num_near_ties +=
-            decoder_.experts(weights, num_rows, hidden.data(), expert_ids.data());
+        state_.num_near_ties += decoder_.experts(
+            weights, num_rows, *std::max_element(batch.num_rows.begin(), batch.num_rows.end()),
+            hidden, expert_ids.data());
         num_routed_ += num_rows;
     }
-    if (!std::all_of(hidden.begin(), hidden.end(), [](float h) { return std::isfinite(h); }))
+    if (!backend_.all_finite(hidden, static_cast<std::int64_t>(num_values)))
         throw Error(reader_.checkpoint().name() + ": the hidden states after layer " +
                     std::to_string(layer) +
                     " are no finite numbers; its weights are damaged, download them again");
-    if (observer_)
-        observer_({layer, hidden, expert_ids});
+    if (observer_) {
+        const HostView<float> view(backend_, hidden, num_values);
+        observer_({layer, view.values(), expert_ids});
+    }
+    if (layer_done_)
+        layer_done_(layer);
+    if (config_.is_moe_layer(layer))
+        gather_ids(batch, expert_ids);
+}
+
+// This device's ids become those of all devices, in their order.
+void CheckpointRun::gather_ids(const Batch& batch, std::vector<std::int32_t>& expert_ids) const {
+    if (options_.group == nullptr)
+        return;
+    const std::vector<std::string> parts =
+        options_.group->all_gather({reinterpret_cast<const char*>(expert_ids.data()),
+                                    expert_ids.size() * sizeof(expert_ids[0])});
+    std::size_t num_rows = 0;
+    for (const int rows : batch.num_rows)
+        num_rows += static_cast<std::size_t>(rows);
+    expert_ids.resize(num_rows * static_cast<std::size_t>(config_.moe.router.top_k));
+    auto* to = reinterpret_cast<char*>(expert_ids.data());
+    for (const std::string& part : parts)
+        to = std::copy(part.begin(), part.end(), to);
+}
+
+// Of some of the schedule's rows, in their order; expert_ids as gather_ids() leaves them.
+std::vector<std::int32_t> CheckpointRun::ids_of(const std::vector<std::int32_t>& rows,
+                                                const std::vector<std::int32_t>& expert_ids) const {
+    const std::ptrdiff_t top_k = config_.moe.router.top_k;
+    std::vector<std::int32_t> ids;
+    ids.reserve(rows.size() * static_cast<std::size_t>(top_k));
+    for (const std::int32_t row : rows) {
+        const auto first =
+            expert_ids.begin() + position_of_row_[static_cast<std::size_t>(row)] * top_k;
+        ids.insert(ids.end(), first, first + top_k);
+    }
+    return ids;
+}
+
+// What was counted by device.
+void CheckpointRun::add_up_devices() {
+    if (options_.group == nullptr)
+        return;
+    const std::int64_t here[] = {num_routed_, state_.num_near_ties};
+    num_routed_ = state_.num_near_ties = 0;
+    for (const std::string& part :
+         options_.group->all_gather({reinterpret_cast<const char*>(here), sizeof(here)})) {
+        std::int64_t numbers[2];
+        std::memcpy(numbers, part.data(), sizeof(numbers));
+        num_routed_ += numbers[0];
+        state_.num_near_ties += numbers[1];
+    }
 }
 
 // ids: of the iteration's tokens, rank after rank
@@ -204,7 +295,10 @@ void CheckpointRun::count(int moe_layer, std::size_t iteration, std::vector<std:
 // what cannot be saved now may be at the next layer; the run itself is whole
 void CheckpointRun::save_state() {
     try {
-        state_file_->save(state_);
+        const HostView<float> hidden(backend_, hidden_.data(),
+                                     static_cast<std::size_t>(schedule_.num_rows()) *
+                                         static_cast<std::size_t>(config_.moe.hidden_size));
+        state_file_->save(state_, hidden.values());
         saved_layer_ = state_.next_layer;
     } catch (const Error& error) {
         if (!state_failed_)
@@ -215,56 +309,64 @@ void CheckpointRun::save_state() {
 
 bool CheckpointRun::run_layers() {
     const int num_layers = config_.num_needed_layers();
-    const auto top_k = static_cast<std::ptrdiff_t>(config_.moe.router.top_k);
+    std::vector<std::int32_t> lengths;
+    for (std::size_t s = 0; s + 1 < schedule_.sequence_begin.size(); ++s)
+        lengths.push_back(schedule_.sequence_begin[s + 1] - schedule_.sequence_begin[s]);
+    const Batch batch = make_batch(std::vector<std::int32_t>(lengths.size()), lengths);
     if (state_.next_layer == 0) {
-        decoder_.embed(reader_.embedding(), schedule_.token_ids, state_.hidden);
+        hidden_.grow(batch.token_ids.size() * static_cast<std::size_t>(config_.moe.hidden_size));
+        backend_.hold_weights(reader_.embedding_parts());
+        decoder_.embed(reader_.embedding(), batch.token_ids, hidden_.data());
+        backend_.drop_weights(reader_.embedding_parts());
         reader_.drop_embedding();
     }
-    std::vector<SequencePiece> pieces;
-    for (std::int32_t s = 0; s < schedule_.num_sequences(); ++s) {
-        const std::int32_t begin = schedule_.sequence_begin[static_cast<std::size_t>(s)];
-        const std::int32_t end = schedule_.sequence_begin[static_cast<std::size_t>(s) + 1];
-        pieces.push_back({s, 0, end - begin, begin});
-    }
-    KeyValueCache cache;
-    cache.sequences.resize(static_cast<std::size_t>(schedule_.num_sequences()));
+    KeyValueCache cache(schedule_.num_sequences(), backend_);
     std::vector<std::int32_t> expert_ids;
-    if (state_.next_layer < num_layers)
+    if (state_.next_layer < num_layers) {
         reader_.start_reading(state_.next_layer, stop_);
+        backend_.hold_weights(reader_.parts(state_.next_layer));
+    }
     while (state_.next_layer < num_layers) {
         const int layer = state_.next_layer;
         {
             const LayerWeights weights = reader_.load(layer);
-            if (layer + 1 < num_layers)
+            const LayerReader::Parts vectors = vector_parts(weights);
+            backend_.hold_weights(vectors);
+            if (layer + 1 < num_layers) {
                 reader_.start_reading(layer + 1, stop_);
-            run_layer(layer, weights, pieces, cache, state_.hidden, expert_ids);
+                backend_.hold_weights(reader_.parts(layer + 1));
+            }
+            run_layer(layer, weights, batch, cache, hidden_.data(), expert_ids);
+            backend_.drop_weights(vectors);
+            backend_.drop_weights(reader_.parts(layer));
         }
         reader_.drop(layer);
         if (config_.is_moe_layer(layer)) {
             const auto moe_layer = static_cast<int>(
                 std::lower_bound(shape_.layers.begin(), shape_.layers.end(), layer) -
                 shape_.layers.begin());
-            for (std::size_t i = 0; i < schedule_.iterations.size(); ++i) {
-                count(moe_layer, i, ids_of(schedule_.iterations[i].rows, expert_ids, top_k));
-            }
+            for (std::size_t i = 0; i < schedule_.iterations.size(); ++i)
+                count(moe_layer, i, ids_of(schedule_.iterations[i].rows, expert_ids));
         }
         ++state_.next_layer;
         if (state_file_ != nullptr && state_.next_layer < num_layers)
             save_state();
     }
     num_recorded_ = shape_.num_iterations;
+    add_up_devices();
     return true;
 }
 
 bool CheckpointRun::run_iterations() {
     const int num_layers = config_.num_needed_layers();
-    const auto top_k = static_cast<std::ptrdiff_t>(config_.moe.router.top_k);
     std::vector<LayerWeights> layers;
-    std::vector<KeyValueCache> caches(static_cast<std::size_t>(num_layers));
+    std::vector<KeyValueCache> caches;
+    backend_.hold_weights(reader_.embedding_parts());
     for (int layer = 0; layer < num_layers; ++layer) {
+        backend_.hold_weights(reader_.parts(layer));
         layers.push_back(reader_.load(layer));
-        caches[static_cast<std::size_t>(layer)].sequences.resize(
-            static_cast<std::size_t>(schedule_.num_sequences()));
+        backend_.hold_weights(vector_parts(layers.back()));
+        caches.emplace_back(schedule_.num_sequences(), backend_);
     }
     // how far each sequence has come, and which sequence a row belongs to
     std::vector<std::int32_t> num_done(static_cast<std::size_t>(schedule_.num_sequences()));
@@ -273,48 +375,31 @@ bool CheckpointRun::run_iterations() {
         std::fill(sequence_of.begin() + schedule_.sequence_begin[s],
                   sequence_of.begin() + schedule_.sequence_begin[s + 1],
                   static_cast<std::int32_t>(s));
-    std::vector<std::int32_t> local_row(schedule_.token_ids.size());  // in the iteration
 
+    std::vector<std::int32_t> expert_ids;
     for (std::size_t i = 0; i < schedule_.iterations.size(); ++i) {
+        // tokens of this iteration, and those before them that no iteration counts
         const std::vector<std::int32_t>& rows = schedule_.iterations[i].rows;
         std::vector<std::int32_t> needed = num_done;
         for (const std::int32_t row : rows) {
             const auto s = static_cast<std::size_t>(sequence_of[static_cast<std::size_t>(row)]);
             needed[s] = std::max(needed[s], row + 1 - schedule_.sequence_begin[s]);
         }
-        // tokens of this iteration, and those before them that no iteration counts
-        std::vector<SequencePiece> pieces;
-        std::vector<std::int32_t> token_ids;
-        for (std::size_t s = 0; s < needed.size(); ++s) {
-            if (needed[s] == num_done[s])
-                continue;
-            pieces.push_back({static_cast<std::int32_t>(s), num_done[s], needed[s] - num_done[s],
-                              static_cast<std::int32_t>(token_ids.size())});
-            for (std::int32_t p = num_done[s]; p < needed[s]; ++p) {
-                const auto row = static_cast<std::size_t>(schedule_.sequence_begin[s] + p);
-                local_row[row] = static_cast<std::int32_t>(token_ids.size());
-                token_ids.push_back(schedule_.token_ids[row]);
-            }
-        }
+        const Batch batch = make_batch(num_done, needed);
         num_done = needed;
-        std::vector<std::int32_t> local_rows;
-        for (const std::int32_t row : rows)
-            local_rows.push_back(local_row[static_cast<std::size_t>(row)]);
-
-        std::vector<float> hidden;
-        std::vector<std::int32_t> expert_ids;
-        decoder_.embed(reader_.embedding(), token_ids, hidden);
+        hidden_.grow(batch.token_ids.size() * static_cast<std::size_t>(config_.moe.hidden_size));
+        decoder_.embed(reader_.embedding(), batch.token_ids, hidden_.data());
         int moe_layer = 0;
         for (int layer = 0; layer < num_layers; ++layer) {
             const auto at = static_cast<std::size_t>(layer);
-            run_layer(layer, layers[at], pieces, caches[at], hidden, expert_ids);
-            if (!config_.is_moe_layer(layer))
-                continue;
-            count(moe_layer++, i, ids_of(local_rows, expert_ids, top_k));
+            run_layer(layer, layers[at], batch, caches[at], hidden_.data(), expert_ids);
+            if (config_.is_moe_layer(layer))
+                count(moe_layer++, i, ids_of(rows, expert_ids));
         }
         if (is_recorded(i))
             ++num_recorded_;
     }
+    add_up_devices();
     return true;
 }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "lib/base/parallel.h"
+#include "lib/cluster/process_group.h"
 #include "lib/collect/decoder.h"
 #include "lib/collect/run_state.h"
 #include "lib/collect/schedule.h"
@@ -26,6 +26,9 @@ namespace eplb {
 // iterations go through them one after another, as in an engine. The statistics are the same: a
 // token's results depend on the tokens before it in its sequence alone, and a layer's placement on
 // that layer's past.
+//
+// On several devices each has sequences of its own, and all compute each other's tokens' experts.
+// Every device counts all ranks.
 class CheckpointRun {
   public:
     struct Options {
@@ -35,6 +38,9 @@ class CheckpointRun {
         bool iteration_major = false;
         bool keep_ids = false;
         Decoder::Limits limits;
+        // both or neither: other devices
+        Communicator* communicator = nullptr;
+        ProcessGroup* group = nullptr;
     };
 
     // Layer by layer, what an observer sees. In iteration-major runs once per iteration.
@@ -42,6 +48,7 @@ class CheckpointRun {
         int layer = 0;                             // model layer id
         std::span<const float> hidden;             // after the layer, [rows][hidden_size]
         std::span<const std::int32_t> expert_ids;  // [rows][top_k], empty for a layer without
+        // rows: of this device, its sequences one after another
     };
     using LayerObserver = std::function<void(const LayerTrace&)>;
 
@@ -64,6 +71,7 @@ class CheckpointRun {
         state_failed_ = std::move(failed);
     }
     void set_observer(LayerObserver observer) { observer_ = std::move(observer); }
+    void set_progress(std::function<void(int layer)> done) { layer_done_ = std::move(done); }
     // Asked now and then; where it says yes, run() returns false as soon as possible.
     void set_stop(const std::function<bool()>& stop) {
         stop_ = stop;
@@ -78,7 +86,8 @@ class CheckpointRun {
     int saved_layer() const { return saved_layer_; }  // where --resume goes on; 0: nowhere
     int num_recorded_iterations() const { return num_recorded_; }
     int num_slots() const { return counter_.num_slots(); }
-    std::int64_t num_routed() const { return num_routed_; }  // tokens x MoE layers
+    // of all devices, once the run is over: routed tokens x MoE layers
+    std::int64_t num_routed() const { return num_routed_; }
     std::int64_t num_near_ties() const { return state_.num_near_ties; }
     std::int64_t num_moved_slots() const { return state_.num_moved_slots; }
 
@@ -90,14 +99,29 @@ class CheckpointRun {
     RoutedIds take_routed_ids();
 
   private:
+    // Tokens that go through a layer together.
+    struct Batch {
+        std::vector<SequencePiece> pieces;    // of this device, rows from 0 on
+        std::vector<std::int32_t> token_ids;  // of these rows
+        std::vector<int> num_rows;            // [num_devices]
+    };
+
     bool run_layers();
     bool run_iterations();
+    int num_devices() const;
+    int this_device() const;
+    void deal_out_sequences();
+    Batch make_batch(const std::vector<std::int32_t>& begin, const std::vector<std::int32_t>& end);
     void run_layer(int layer,
                    const LayerWeights& weights,
-                   std::span<const SequencePiece> pieces,
+                   const Batch& batch,
                    KeyValueCache& cache,
-                   std::vector<float>& hidden,
+                   float* hidden,
                    std::vector<std::int32_t>& expert_ids);
+    void gather_ids(const Batch& batch, std::vector<std::int32_t>& expert_ids) const;
+    std::vector<std::int32_t> ids_of(const std::vector<std::int32_t>& rows,
+                                     const std::vector<std::int32_t>& expert_ids) const;
+    void add_up_devices();
     std::string make_fingerprint() const;
     void save_state();
     void count(int moe_layer, std::size_t iteration, std::vector<std::int32_t> ids);
@@ -111,10 +135,15 @@ class CheckpointRun {
     Decoder decoder_;
     SlotCounter counter_;
     LayerObserver observer_;
+    std::function<void(int)> layer_done_;
+    Backend& backend_;
     std::function<bool()> stop_;
     const RunStateFile* state_file_ = nullptr;
     std::function<void(const std::string&)> state_failed_;
     RunState state_;
+    DeviceBuffer<float> hidden_;                 // [rows of this device][hidden_size]
+    std::vector<int> device_of_sequence_;        // [num_sequences]
+    std::vector<std::int32_t> position_of_row_;  // of the schedule's, in the ids of the last batch
     int saved_layer_ = 0;
     ExpertStatistics shape_;
     int num_recorded_ = 0;

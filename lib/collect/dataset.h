@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/collect/expert_parallel.h"
+#include "lib/model/synthetic.h"
 
 namespace eplb {
 

@@ -1,7 +1,9 @@
 #include "lib/collect/decoder.h"
 
 #include <algorithm>
-#include <numeric>
+
+#include "lib/collect/expert_parallel.h"
+#include "lib/collect/stages.h"
 
 namespace eplb {
 namespace {
@@ -17,16 +19,61 @@ std::size_t product(std::int64_t a, std::int64_t b) {
     return static_cast<std::size_t>(a * b);
 }
 
-template <typename T>
-void grow(std::vector<T>& values, std::size_t size) {
-    if (values.size() < size)
-        values.resize(size);
+// [num_devices + 1], the experts of each device
+std::vector<int> experts_of_devices(int num_experts, int num_devices) {
+    std::vector<int> begin;
+    for (std::int64_t device = 0; device <= num_devices; ++device)
+        begin.push_back(static_cast<int>(num_experts * device / num_devices));
+    return begin;
+}
+
+int num_devices(const Communicator* communicator) {
+    return communicator == nullptr ? 1 : communicator->size();
 }
 
 }  // namespace
 
-Decoder::Decoder(const DecoderConfig& config, const Limits& limits, Backend& backend)
-    : config_(config), limits_(limits), backend_(backend) {}
+Decoder::Decoder(const DecoderConfig& config,
+                 const Limits& limits,
+                 Backend& backend,
+                 Communicator* communicator)
+    : config_(config),
+      limits_(limits),
+      backend_(backend),
+      communicator_(communicator),
+      exchange_(experts_of_devices(config.moe.router.num_experts, num_devices(communicator)),
+                config.moe.hidden_size,
+                config.moe.router.top_k,
+                backend,
+                communicator),
+      normalized_(backend),
+      queries_(backend),
+      keys_(backend),
+      values_(backend),
+      latent_(backend),
+      attended_(backend),
+      expert_ids_(backend),
+      expert_weights_(backend),
+      margins_(backend),
+      dense_output_(backend),
+      shared_gate_(backend) {
+    const std::span<const std::byte> frequencies =
+        std::as_bytes(std::span(config.attention.rotary.frequencies));
+    backend_.hold_weights({&frequencies, 1});
+}
+
+Decoder::~Decoder() {
+    const std::span<const std::byte> frequencies =
+        std::as_bytes(std::span(config_.attention.rotary.frequencies));
+    backend_.drop_weights({&frequencies, 1});
+}
+
+ExpertRange Decoder::experts_here(const DecoderConfig& config, const Communicator* communicator) {
+    const std::vector<int> begin =
+        experts_of_devices(config.moe.router.num_experts, num_devices(communicator));
+    const auto here = static_cast<std::size_t>(communicator == nullptr ? 0 : communicator->rank());
+    return {begin[here], begin[here + 1]};
+}
 
 void Decoder::check_stop() const {
     if (stop_ && stop_())
@@ -35,9 +82,9 @@ void Decoder::check_stop() const {
 
 void Decoder::embed(const WeightMatrix& table,
                     std::span<const std::int32_t> token_ids,
-                    std::vector<float>& hidden) {
-    hidden.resize(token_ids.size() * static_cast<std::size_t>(config_.moe.hidden_size));
-    backend_.embed(table, token_ids, hidden.data());
+                    float* hidden) {
+    backend_.begin_stage(Stage::embed);
+    backend_.embed(table, token_ids, hidden);
 }
 
 void Decoder::normalize(const std::vector<float>& weight,
@@ -71,8 +118,8 @@ void Decoder::rotate(
 void Decoder::project_grouped_query(const AttentionWeights& weights, int num_rows) {
     const AttentionConfig& attention = config_.attention;
     const auto project = [&](const WeightMatrix& weight, const std::vector<float>& bias,
-                             std::vector<float>& output) {
-        grow(output, product(num_rows, weight.num_rows));
+                             DeviceBuffer<float>& output) {
+        output.grow(product(num_rows, weight.num_rows));
         backend_.linear(weight, data_or_null(bias), num_rows, normalized_.data(), output.data(),
                         false);
     };
@@ -85,7 +132,7 @@ void Decoder::project_grouped_query(const AttentionWeights& weights, int num_row
     if (attention.qk_norm != QkNorm::none) {
         // per head a head is a row of its own
         const auto normalize_heads = [&](const std::vector<float>& norm, int width,
-                                         std::vector<float>& heads) {
+                                         const DeviceBuffer<float>& heads) {
             const int rows_per_token = width / static_cast<int>(norm.size());
             normalize(norm, num_rows * rows_per_token, heads.data(), heads.data());
         };
@@ -110,12 +157,12 @@ void Decoder::project_latent(const AttentionWeights& weights, int num_rows) {
     const int rotary_size = attention.rotary.size;
     const int own_size = attention.key_size - rotary_size;
     const int query_width = num_heads * attention.key_size;
-    grow(queries_, product(num_rows, query_width));
+    queries_.grow(product(num_rows, query_width));
     if (attention.q_lora_rank == 0) {
         backend_.linear(weights.query, nullptr, num_rows, normalized_.data(), queries_.data(),
                         false);
     } else {
-        grow(latent_, product(num_rows, attention.q_lora_rank));
+        latent_.grow(product(num_rows, attention.q_lora_rank));
         backend_.linear(weights.query_down, data_or_null(weights.query_down_bias), num_rows,
                         normalized_.data(), latent_.data(), false);
         backend_.rms_norm({.weight = weights.query_down_norm.data(),
@@ -132,7 +179,7 @@ void Decoder::project_latent(const AttentionWeights& weights, int num_rows) {
     const int latent_width = attention.kv_lora_rank + rotary_size;
     const int expanded_head = own_size + attention.value_size;
     const int expanded_width = num_heads * expanded_head;
-    grow(latent_, product(num_rows, latent_width + attention.kv_lora_rank));
+    latent_.grow(product(num_rows, latent_width + attention.kv_lora_rank));
     float* const latent = latent_.data() + product(num_rows, attention.kv_lora_rank);
     backend_.linear(weights.latent_down, data_or_null(weights.latent_down_bias), num_rows,
                     normalized_.data(), latent, false);
@@ -143,23 +190,45 @@ void Decoder::project_latent(const AttentionWeights& weights, int num_rows) {
                        .input_stride = latent_width,
                        .output_stride = attention.kv_lora_rank},
                       num_rows, latent, latent_.data());
-    grow(attended_, product(num_rows, expanded_width));
+    attended_.grow(product(num_rows, expanded_width));
     backend_.linear(weights.latent_up, nullptr, num_rows, latent_.data(), attended_.data(), false);
 
-    grow(keys_, product(num_rows, query_width));
-    grow(values_, product(num_rows, num_heads * attention.value_size));
-    for (std::int64_t row = 0; row < num_rows; ++row)
-        for (int head = 0; head < num_heads; ++head) {
-            const float* const expanded =
-                attended_.data() + row * expanded_width + std::int64_t{head} * expanded_head;
-            float* const key =
-                keys_.data() + row * query_width + std::int64_t{head} * attention.key_size;
-            std::copy_n(expanded, own_size, key);
-            std::copy_n(latent + row * latent_width + attention.kv_lora_rank, rotary_size,
-                        key + own_size);
-            std::copy_n(expanded + own_size, attention.value_size,
-                        values_.data() + (row * num_heads + head) * attention.value_size);
-        }
+    keys_.grow(product(num_rows, query_width));
+    values_.grow(product(num_rows, num_heads * attention.value_size));
+    // heads, one row each
+    const std::int64_t num_head_rows = std::int64_t{num_rows} * num_heads;
+    backend_.copy_rows({.num_rows = num_head_rows,
+                        .size = own_size,
+                        .from_stride = expanded_head,
+                        .to_stride = attention.key_size},
+                       attended_.data(), keys_.data());
+    backend_.copy_rows({.num_rows = num_head_rows,
+                        .size = attention.value_size,
+                        .from_stride = expanded_head,
+                        .to_stride = attention.value_size},
+                       attended_.data() + own_size, values_.data());
+    backend_.copy_rows({.num_rows = num_rows,
+                        .size = rotary_size,
+                        .from_stride = latent_width,
+                        .to_stride = query_width,
+                        .num_copies = num_heads,
+                        .copy_stride = attention.key_size},
+                       latent + attention.kv_lora_rank, keys_.data() + own_size);
+}
+
+// Some rows become the keys or values of the piece's positions.
+void Decoder::append(const DeviceBuffer<float>& rows,
+                     std::int64_t first_row,
+                     int width,
+                     const SequencePiece& piece,
+                     DeviceBuffer<float>& to) {
+    const std::size_t num_kept = product(piece.first_position, width);
+    const std::size_t needed = num_kept + product(piece.num_tokens, width);
+    if (needed > to.capacity())
+        to.extend(std::max(needed, 2 * to.capacity()), num_kept);
+    backend_.copy_rows(
+        {.num_rows = piece.num_tokens, .size = width, .from_stride = width, .to_stride = width},
+        rows.data() + first_row * width, to.data() + num_kept);
 }
 
 void Decoder::attend_some(const AttentionWeights& weights,
@@ -169,6 +238,7 @@ void Decoder::attend_some(const AttentionWeights& weights,
                           float* hidden) {
     const AttentionConfig& attention = config_.attention;
     const int hidden_size = config_.moe.hidden_size;
+    backend_.begin_stage(Stage::attention);
     positions_.clear();
     for (const SequencePiece& piece : pieces)
         for (std::int32_t i = 0; i < piece.num_tokens; ++i)
@@ -176,7 +246,7 @@ void Decoder::attend_some(const AttentionWeights& weights,
     const int num_rows = static_cast<int>(positions_.size());
     float* const first_row = hidden + product(pieces.front().first_row, hidden_size);
 
-    grow(normalized_, product(num_rows, hidden_size));
+    normalized_.grow(product(num_rows, hidden_size));
     normalize(weights.norm, num_rows, first_row, normalized_.data());
     if (config_.family->attention == AttentionKind::latent)
         project_latent(weights, num_rows);
@@ -187,22 +257,17 @@ void Decoder::attend_some(const AttentionWeights& weights,
     const int value_width = attention.num_kv_heads * attention.value_size;
     const int query_width = attention.num_heads * attention.key_size;
     const int output_width = attention.num_heads * attention.value_size;
-    grow(attended_, product(num_rows, output_width));
+    attended_.grow(product(num_rows, output_width));
     std::vector<Backend::AttentionPiece> attention_pieces;
     std::int64_t row = 0;
     for (const SequencePiece& piece : pieces) {
         KeyValueCache::Sequence& sequence =
             cache.sequences[static_cast<std::size_t>(piece.sequence)];
-        const auto append = [&](const std::vector<float>& rows, int width, std::vector<float>& to) {
-            const auto begin = rows.begin() + static_cast<std::ptrdiff_t>(row * width);
-            to.insert(to.end(), begin,
-                      begin + static_cast<std::ptrdiff_t>(product(piece.num_tokens, width)));
-        };
-        append(keys_, key_width, sequence.keys);
-        append(values_, value_width, sequence.values);
+        append(keys_, row, key_width, piece, sequence.keys);
+        append(values_, row, value_width, piece, sequence.values);
         row += piece.num_tokens;
     }
-    // only now: a sequence may have several pieces here, and its vectors grow
+    // only now: a sequence may have several pieces here, and its buffers grow
     row = 0;
     for (const SequencePiece& piece : pieces) {
         const KeyValueCache::Sequence& sequence =
@@ -243,7 +308,8 @@ void Decoder::attend(const AttentionWeights& weights,
         wave.clear();
         num_tokens = 0;
         for (; !keep_cache && num_dropped < num_done; ++num_dropped)
-            cache.sequences[static_cast<std::size_t>(pieces[num_dropped].sequence)] = {};
+            cache.sequences[static_cast<std::size_t>(pieces[num_dropped].sequence)] =
+                KeyValueCache::Sequence(backend_);
     };
     for (std::size_t i = 0; i < pieces.size(); ++i) {
         SequencePiece rest = pieces[i];
@@ -252,9 +318,9 @@ void Decoder::attend(const AttentionWeights& weights,
             KeyValueCache::Sequence& sequence =
                 cache.sequences[static_cast<std::size_t>(rest.sequence)];
             const AttentionConfig& attention = config_.attention;
-            sequence.keys.reserve(
+            sequence.keys.grow(
                 product(rest.num_tokens, attention.num_kv_heads * attention.key_size));
-            sequence.values.reserve(
+            sequence.values.grow(
                 product(rest.num_tokens, attention.num_kv_heads * attention.value_size));
         }
         while (rest.num_tokens > 0) {
@@ -273,10 +339,11 @@ void Decoder::attend(const AttentionWeights& weights,
         run(pieces.size());
 }
 
-// body(first row, number of rows), as many rows at once as the limit allows
+// body(first row, number of rows), as many rows at once as the limit allows, and as often on every
+// device
 template <typename Body>
-void Decoder::for_chunks(int num_rows, const Body& body) {
-    const int chunks = num_chunks(num_rows, limits_.expert_tokens);
+void Decoder::for_chunks(int num_rows, int most_rows, const Body& body) {
+    const int chunks = num_chunks(most_rows, limits_.expert_tokens);
     for (int chunk = 0; chunk < chunks; ++chunk) {
         check_stop();
         const TokenRange range = chunk_of(num_rows, chunks, chunk);
@@ -287,24 +354,18 @@ void Decoder::for_chunks(int num_rows, const Body& body) {
 // dense_output_ = MLP of normalized_
 void Decoder::run_dense(const MlpWeights& mlp, int num_rows) {
     const std::int32_t begin[] = {0, num_rows};
-    grow(dense_output_, product(num_rows, config_.moe.hidden_size));
+    dense_output_.grow(product(num_rows, config_.moe.hidden_size));
     backend_.grouped_mlp({&mlp, 1}, begin, nullptr, normalized_.data(), dense_output_.data());
-}
-
-// tokens_ = 0, 1, …
-void Decoder::count_tokens(int num_rows) {
-    tokens_.resize(static_cast<std::size_t>(num_rows));
-    std::iota(tokens_.begin(), tokens_.end(), 0);
 }
 
 void Decoder::dense(const LayerWeights& weights, int num_rows, float* hidden) {
     const int hidden_size = config_.moe.hidden_size;
-    for_chunks(num_rows, [&](int first, int count) {
+    for_chunks(num_rows, num_rows, [&](int first, int count) {
+        backend_.begin_stage(Stage::experts);
         float* const rows = hidden + product(first, hidden_size);
-        grow(normalized_, product(count, hidden_size));
+        normalized_.grow(product(count, hidden_size));
         normalize(weights.router.norm, count, rows, normalized_.data());
         run_dense(weights.dense, count);
-        count_tokens(count);
         backend_.combine(count, nullptr,
                          {.top_k = 0,
                           .hidden_size = hidden_size,
@@ -319,6 +380,7 @@ void Decoder::dense(const LayerWeights& weights, int num_rows, float* hidden) {
 
 std::int64_t Decoder::experts(const LayerWeights& weights,
                               int num_rows,
+                              int most_rows,
                               float* hidden,
                               std::int32_t* expert_ids) {
     const RouterSpec& spec = config_.moe.router;
@@ -331,44 +393,48 @@ std::int64_t Decoder::experts(const LayerWeights& weights,
                                              .logit_bias = data_or_null(weights.logit_bias),
                                              .bias = data_or_null(weights.router.bias)};
     std::int64_t num_near_ties = 0;
-    for_chunks(num_rows, [&](int first, int count) {
+    for_chunks(num_rows, most_rows, [&](int first, int count) {
+        backend_.begin_stage(Stage::route);
         float* const rows = hidden + product(first, hidden_size);
-        std::int32_t* const ids = expert_ids + product(first, spec.top_k);
-        grow(normalized_, product(count, hidden_size));
-        grow(expert_weights_, product(count, spec.top_k));
-        grow(margins_, static_cast<std::size_t>(count));
+        const std::size_t num_ids = product(count, spec.top_k);
+        normalized_.grow(product(count, hidden_size));
+        expert_ids_.grow(num_ids);
+        expert_weights_.grow(num_ids);
+        margins_.grow(static_cast<std::size_t>(count));
         backend_.route(router, count, rows,
                        {.normalized = normalized_.data(),
-                        .expert_ids = ids,
+                        .expert_ids = expert_ids_.data(),
                         .weights = expert_weights_.data(),
                         .margins = margins_.data()});
-        num_near_ties += std::count_if(margins_.begin(), margins_.begin() + count,
-                                       [](float margin) { return margin <= kNearTie; });
-        if (weights.experts.empty())
-            return;
-
-        count_tokens(count);
-        plan_.build(tokens_, {ids, product(count, spec.top_k)}, spec.top_k, spec.num_experts);
-        grow(expert_output_, product(std::int64_t{count} * spec.top_k, hidden_size));
-        backend_.grouped_mlp(weights.experts, plan_.slot_begin, plan_.source_rows.data(),
-                             normalized_.data(), expert_output_.data());
-        const bool has_gate = weights.shared_gate.data != nullptr;
-        if (weights.has_dense)
-            run_dense(weights.dense, count);
-        if (has_gate) {
-            grow(shared_gate_, static_cast<std::size_t>(count));
-            backend_.linear(weights.shared_gate, nullptr, count, normalized_.data(),
-                            shared_gate_.data(), false);
+        if (!weights.routes_only) {
+            const ExpertExchange::Outputs outputs = exchange_.run(
+                count, nullptr, expert_ids_.data(), normalized_.data(), weights.experts);
+            backend_.begin_stage(Stage::experts);
+            const bool has_gate = weights.shared_gate.data != nullptr;
+            if (weights.has_dense)
+                run_dense(weights.dense, count);
+            if (has_gate) {
+                shared_gate_.grow(static_cast<std::size_t>(count));
+                backend_.linear(weights.shared_gate, nullptr, count, normalized_.data(),
+                                shared_gate_.data(), false);
+            }
+            backend_.begin_stage(Stage::combine);
+            backend_.combine(count, nullptr,
+                             {.top_k = spec.top_k,
+                              .hidden_size = hidden_size,
+                              .rows = outputs.rows,
+                              .weights = expert_weights_.data(),
+                              .expert_output = outputs.values,
+                              .shared_output = weights.has_dense ? dense_output_.data() : nullptr,
+                              .shared_gate = has_gate ? shared_gate_.data() : nullptr},
+                             rows);
         }
-        backend_.combine(count, nullptr,
-                         {.top_k = spec.top_k,
-                          .hidden_size = hidden_size,
-                          .rows = plan_.rows.data(),
-                          .weights = expert_weights_.data(),
-                          .expert_output = expert_output_.data(),
-                          .shared_output = weights.has_dense ? dense_output_.data() : nullptr,
-                          .shared_gate = has_gate ? shared_gate_.data() : nullptr},
-                         rows);
+        // what the host needs, once the device has its work
+        backend_.download(expert_ids_.data(), num_ids * sizeof(std::int32_t),
+                          expert_ids + product(first, spec.top_k));
+        const HostView<float> margins(backend_, margins_.data(), static_cast<std::size_t>(count));
+        num_near_ties += std::count_if(margins.values().begin(), margins.values().end(),
+                                       [](float margin) { return margin <= kNearTie; });
     });
     return num_near_ties;
 }

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "lib/collect/expert_parallel.h"
+#include "kernels/communicator.h"
+#include "kernels/device_buffer.h"
+#include "lib/collect/expert_exchange.h"
 #include "lib/model/layer_weights.h"
 
 namespace eplb {
@@ -20,18 +22,28 @@ struct SequencePiece {
     std::int32_t first_row = 0;
 };
 
-// Keys and values of one layer, from the start of each sequence that is under way.
+// Keys and values of one layer, from the start of each sequence that is under way; device memory.
 struct KeyValueCache {
     struct Sequence {
-        std::vector<float> keys;    // [positions][num_kv_heads * key_size]
-        std::vector<float> values;  // [positions][num_kv_heads * value_size]
+        explicit Sequence(Backend& backend) : keys(backend), values(backend) {}
+        std::int32_t num_positions = 0;
+        DeviceBuffer<float> keys;    // [positions][num_kv_heads * key_size]
+        DeviceBuffer<float> values;  // [positions][num_kv_heads * value_size]
     };
+    KeyValueCache(int num_sequences, Backend& backend) {
+        for (int s = 0; s < num_sequences; ++s)
+            sequences.emplace_back(backend);
+    }
     std::vector<Sequence> sequences;  // [num_sequences]
 };
 
 // The forward pass of decoder layers, one at a time. Sources of the formulas: the families'
 // reference code and transformers' modeling files, which tests compare with. Hidden states are
-// [rows][hidden_size] and are changed in place.
+// [rows][hidden_size], in device memory, and are changed in place. Weights in host memory must be
+// held by the backend.
+//
+// With a communicator each device has tokens of its own, and a part of every layer's experts:
+// device d of D those in [num_experts * d / D, num_experts * (d + 1) / D).
 class Decoder {
   public:
     struct Limits {
@@ -39,11 +51,18 @@ class Decoder {
         int expert_tokens = 8192;     // the buffers and change no result
     };
 
-    Decoder(const DecoderConfig& config, const Limits& limits, Backend& backend);
+    Decoder(const DecoderConfig& config,
+            const Limits& limits,
+            Backend& backend,
+            Communicator* communicator = nullptr);
+    ~Decoder();
+    Decoder(const Decoder&) = delete;
+    Decoder& operator=(const Decoder&) = delete;
 
-    void embed(const WeightMatrix& table,
-               std::span<const std::int32_t> token_ids,
-               std::vector<float>& hidden);
+    // The experts that this device computes.
+    static ExpertRange experts_here(const DecoderConfig& config, const Communicator* communicator);
+
+    void embed(const WeightMatrix& table, std::span<const std::int32_t> token_ids, float* hidden);
 
     // hidden += attention(norm(hidden)). Pieces of a sequence come in order. Where the cache is
     // not kept, a sequence's part of it is let go of after its last piece here.
@@ -57,10 +76,12 @@ class Decoder {
     // hidden += MLP(norm(hidden)), for a layer without experts.
     void dense(const LayerWeights& weights, int num_rows, float* hidden);
 
-    // hidden += experts(norm(hidden)); weights without experts only route. expert_ids
-    // [num_rows][top_k]; returns how many rows are near-ties.
+    // hidden += experts(norm(hidden)), unless the weights are only for routing. All devices call
+    // this at once; most_rows: the largest num_rows among them. expert_ids [num_rows][top_k], host
+    // memory; returns how many rows are near-ties.
     std::int64_t experts(const LayerWeights& weights,
                          int num_rows,
+                         int most_rows,
                          float* hidden,
                          std::int32_t* expert_ids);
 
@@ -86,31 +107,35 @@ class Decoder {
                    const float* input,
                    float* output);
     template <typename Body>
-    void for_chunks(int num_rows, const Body& body);
+    void for_chunks(int num_rows, int most_rows, const Body& body);
     void run_dense(const MlpWeights& mlp, int num_rows);
-    void count_tokens(int num_rows);
+    void append(const DeviceBuffer<float>& rows,
+                std::int64_t first_row,
+                int width,
+                const SequencePiece& piece,
+                DeviceBuffer<float>& to);
     void check_stop() const;
 
     const DecoderConfig& config_;
     Limits limits_;
     Backend& backend_;
+    Communicator* communicator_;
+    ExpertExchange exchange_;
     std::function<bool()> stop_;
 
     // of the rows under way
     std::vector<std::int32_t> positions_;
-    std::vector<float> normalized_;
-    std::vector<float> queries_;
-    std::vector<float> keys_;
-    std::vector<float> values_;
-    std::vector<float> latent_;
-    std::vector<float> attended_;  // of latent attention first its expanded vectors
-    std::vector<float> expert_weights_;
-    std::vector<float> margins_;
-    std::vector<std::int32_t> tokens_;
-    DispatchPlan plan_;
-    std::vector<float> expert_output_;
-    std::vector<float> dense_output_;
-    std::vector<float> shared_gate_;
+    DeviceBuffer<float> normalized_;
+    DeviceBuffer<float> queries_;
+    DeviceBuffer<float> keys_;
+    DeviceBuffer<float> values_;
+    DeviceBuffer<float> latent_;
+    DeviceBuffer<float> attended_;  // of latent attention first its expanded vectors
+    DeviceBuffer<std::int32_t> expert_ids_;
+    DeviceBuffer<float> expert_weights_;
+    DeviceBuffer<float> margins_;
+    DeviceBuffer<float> dense_output_;
+    DeviceBuffer<float> shared_gate_;
 };
 
 }  // namespace eplb

@@ -1,51 +1,33 @@
 #include "lib/collect/harness.h"
 
 #include <algorithm>
-#include <numeric>
 #include <string>
 
+#include "lib/base/error.h"
 #include "lib/collect/initial_placement.h"
 #include "lib/report/load_summary.h"
 
 namespace eplb {
 namespace {
 
-using TimePoint = std::chrono::steady_clock::time_point;
-
-double seconds_since(TimePoint start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+int num_devices(const Harness::Options& options) {
+    return options.communicator == nullptr ? 1 : options.communicator->size();
 }
 
-void count(std::span<const std::int32_t> slot_ids, std::span<std::int64_t> counts) {
-    for (const std::int32_t slot : slot_ids)
-        ++counts[static_cast<std::size_t>(slot)];
+// [num_devices + 1], the slots of each device
+std::vector<int> slots_of_devices(int num_slots, int num_devices) {
+    std::vector<int> begin;
+    for (int device = 0; device <= num_devices; ++device)
+        begin.push_back(num_slots / num_devices * device);
+    return begin;
 }
-
-class StageTimer {
-  public:
-    StageTimer(StageTimes& times, StageTimes::Stage stage)
-        : seconds_(times.seconds[stage]), start_(std::chrono::steady_clock::now()) {}
-    ~StageTimer() { seconds_ += seconds_since(start_); }
-    StageTimer(const StageTimer&) = delete;
-    StageTimer& operator=(const StageTimer&) = delete;
-
-  private:
-    double& seconds_;
-    TimePoint start_;
-};
 
 template <typename T>
-void resize_at_least(std::vector<T>& values, std::size_t size) {
-    if (values.size() < size)
-        values.resize(size);
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+    return std::as_bytes(std::span(values));
 }
 
 }  // namespace
-
-std::span<std::int64_t> IterationCounts::row(int layer, int rank) {
-    const auto size = static_cast<std::size_t>(num_slots);
-    return std::span(counts).subspan(static_cast<std::size_t>(layer * ep_size + rank) * size, size);
-}
 
 std::vector<double> IterationCounts::rank_imbalance() const {
     std::vector<double> imbalance;
@@ -65,192 +47,251 @@ Harness::Harness(const SyntheticModel& model,
       options_(options),
       backend_(backend),
       threads_(threads),
-      num_slots_(options.config ? options.config->num_slots : model.config().router.num_experts) {
+      num_slots_(options.config ? options.config->num_slots : model.config().router.num_experts),
+      exchange_(slots_of_devices(num_slots_, num_devices(options)),
+                model.config().hidden_size,
+                model.config().router.top_k,
+                backend,
+                options.communicator),
+      device_rank_begin_(backend),
+      device_counts_(backend),
+      hidden_(backend),
+      normalized_(backend),
+      expert_ids_(backend),
+      slot_ids_(backend),
+      weights_(backend),
+      chunk_tokens_(backend),
+      shared_output_(backend) {
     const MoeModelConfig& config = model.config();
     check_deployment(config, options.ep_size, options.config);
-    std::vector<std::optional<LayerSlots>> made(config.layers.size());
-    threads.for_each(config.num_layers(), [&](std::int64_t index) {
-        const int layer = static_cast<int>(index);
-        const Placement placement =
-            initial_placement(config, layer, options.ep_size, options.config);
-        made[static_cast<std::size_t>(index)].emplace(model, layer, placement);
-    });
-    for (std::optional<LayerSlots>& layer : made)
-        slots_.push_back(std::move(*layer));
-    if (config.shared_intermediate_size > 0) {
-        shared_experts_.resize(config.layers.size());
-        for (int layer = 0; layer < config.num_layers(); ++layer) {
-            std::vector<float>& weights = shared_experts_[static_cast<std::size_t>(layer)];
-            weights.resize(model.shared_shape().num_weights());
+    if (options.ep_size % num_devices(options) != 0)
+        throw Error("--ep_size " + std::to_string(options.ep_size) + " cannot be dealt out to " +
+                    std::to_string(num_devices(options)) + " devices; start as many as divide it");
+    for (int layer = 0; layer < config.num_layers(); ++layer) {
+        slots_.emplace_back(model, layer,
+                            initial_placement(config, layer, options.ep_size, options.config),
+                            backend, options.communicator, threads);
+        if (config.shared_intermediate_size > 0) {
+            std::vector<float> weights(model.shared_shape().num_weights());
             model.make_shared_expert(layer, weights);
+            shared_experts_.emplace_back(backend).upload(weights);
         }
     }
+    hold_weights();
     if (options.config && options.config->layer_updates_per_iter > 0)
         balancer_.emplace(config.num_layers(), config.router.num_experts, options.ep_size,
                           num_slots_ / options.ep_size, options.config->layer_updates_per_iter);
     counts_.num_layers = config.num_layers();
     counts_.ep_size = options.ep_size;
     counts_.num_slots = num_slots_;
+    counts_.num_ranks = options.ep_size / num_devices(options);
+    counts_.first_rank =
+        options.communicator == nullptr ? 0 : options.communicator->rank() * counts_.num_ranks;
+}
+
+void Harness::hold_weights() {
+    std::vector<std::span<const std::byte>> parts;
+    for (int layer = 0; layer < model_.config().num_layers(); ++layer) {
+        const RouterWeights& router = model_.router(layer);
+        parts.push_back(bytes_of(router.norm));
+        parts.push_back(bytes_of(router.weight));
+        if (!router.bias.empty())
+            parts.push_back(bytes_of(router.bias));
+    }
+    backend_.hold_weights(parts);
 }
 
 std::size_t Harness::expert_bytes() const {
     return model_.expert_shape().num_weights() * sizeof(float);
 }
 
+std::span<std::int64_t> Harness::slot_totals(int layer) {
+    const auto size = static_cast<std::size_t>(num_slots_);
+    return std::span(counts_.slot_totals).subspan(static_cast<std::size_t>(layer) * size, size);
+}
+
+void Harness::start_iteration(const IterationTokens& tokens) {
+    const MoeModelConfig& config = model_.config();
+    const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
+    backend_.begin_stage(Stage::embed);
+    const auto first = static_cast<std::size_t>(counts_.first_rank);
+    const auto num_ranks = static_cast<std::size_t>(counts_.num_ranks);
+    const auto begin = static_cast<std::size_t>(tokens.rank_begin[first]);
+    rank_begin_.clear();
+    for (std::size_t rank = 0; rank <= num_ranks; ++rank)
+        rank_begin_.push_back(tokens.rank_begin[first + rank] - static_cast<std::int32_t>(begin));
+    embedded_.resize(static_cast<std::size_t>(rank_begin_.back()) * hidden_size);
+    threads_.for_each(counts_.num_ranks, [&](std::int64_t rank) {
+        const auto from = static_cast<std::size_t>(rank_begin_[static_cast<std::size_t>(rank)]);
+        const auto to = static_cast<std::size_t>(rank_begin_[static_cast<std::size_t>(rank) + 1]);
+        model_.embed(std::span(tokens.token_ids).subspan(begin + from, to - from),
+                     std::span(embedded_).subspan(from * hidden_size, (to - from) * hidden_size));
+    });
+
+    const auto num_tokens = static_cast<std::size_t>(rank_begin_.back());
+    const std::size_t num_ids = num_tokens * static_cast<std::size_t>(config.router.top_k);
+    const std::size_t num_counts =
+        config.layers.size() * num_ranks * static_cast<std::size_t>(num_slots_);
+    bool has_moved = rank_begin_.back() != num_tokens_;
+    num_tokens_ = rank_begin_.back();
+    has_moved |= hidden_.grow(num_tokens * hidden_size);
+    has_moved |= normalized_.grow(num_tokens * hidden_size);
+    has_moved |= expert_ids_.grow(num_ids);
+    has_moved |= options_.config && slot_ids_.grow(num_ids);
+    has_moved |= weights_.grow(num_ids);
+    has_moved |= device_rank_begin_.grow(num_ranks + 1);
+    has_moved |= device_counts_.grow(num_counts);
+    if (has_moved)
+        backend_.forget_replays();
+    hidden_.upload(embedded_);
+    device_rank_begin_.upload(rank_begin_);
+    backend_.fill_zero(device_counts_.data(), num_counts * sizeof(std::int32_t));
+    counts_.slot_totals.assign(config.layers.size() * static_cast<std::size_t>(num_slots_), 0);
+    counts_.slot_ids.clear();
+    num_moved_slots_ = 0;
+}
+
 const IterationCounts& Harness::run(std::int64_t iteration,
                                     const IterationTokens& tokens,
                                     const LayerObserver& observer) {
     const MoeModelConfig& config = model_.config();
-    const auto num_tokens = static_cast<std::size_t>(tokens.num_tokens());
-    const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
-    const auto top_k = static_cast<std::size_t>(config.router.top_k);
-    hidden_.resize(num_tokens * hidden_size);
-    normalized_.resize(num_tokens * hidden_size);
-    expert_ids_.resize(num_tokens * top_k);
-    slot_ids_.resize(num_tokens * top_k);
-    weights_.resize(num_tokens * top_k);
-    counts_.slot_ids.clear();
-    num_moved_slots_ = 0;
-    {
-        const StageTimer timer(times_, StageTimes::count);
-        const std::size_t num_cells = config.layers.size() * static_cast<std::size_t>(num_slots_);
-        counts_.slot_totals.assign(num_cells, 0);
-        if (options_.count)
-            counts_.counts.assign(num_cells * static_cast<std::size_t>(options_.ep_size), 0);
-    }
-    {
-        const StageTimer timer(times_, StageTimes::embed);
-        threads_.for_each(options_.ep_size, [&](std::int64_t rank) {
-            const auto begin = static_cast<std::size_t>(tokens.rank_begin[rank]);
-            const auto size = static_cast<std::size_t>(tokens.rank_begin[rank + 1]) - begin;
-            model_.embed(std::span(tokens.token_ids).subspan(begin, size),
-                         std::span(hidden_).subspan(begin * hidden_size, size * hidden_size));
-        });
-    }
-
+    start_iteration(tokens);
+    const int chunks = num_chunks(tokens.num_tokens(), options_.max_num_tokens);
+    const auto num_values =
+        static_cast<std::size_t>(num_tokens_) * static_cast<std::size_t>(config.hidden_size);
+    const auto num_ids =
+        static_cast<std::size_t>(num_tokens_) * static_cast<std::size_t>(config.router.top_k);
     std::vector<float> input;
+    std::vector<std::int32_t> chunk_tokens;
     for (int layer = 0; layer < config.num_layers(); ++layer) {
-        if (observer)
-            input = hidden_;
-        route_layer(layer, tokens);
-        const int chunks = num_chunks(tokens.num_tokens(), options_.max_num_tokens);
-        for (int chunk = 0; chunk < chunks; ++chunk) {
-            chunk_tokens_.clear();
-            for (std::size_t rank = 0; rank + 1 < tokens.rank_begin.size(); ++rank) {
-                const std::int32_t begin = tokens.rank_begin[rank];
-                const TokenRange range =
-                    chunk_of(tokens.rank_begin[rank + 1] - begin, chunks, chunk);
-                for (std::int32_t token = range.begin; token < range.end; ++token)
-                    chunk_tokens_.push_back(begin + token);
-            }
-            compute_chunk(layer);
+        if (observer) {
+            const HostView<float> hidden(backend_, hidden_.data(), num_values);
+            input.assign(hidden.values().begin(), hidden.values().end());
         }
-        if (observer)
-            observer({layer, input, hidden_, expert_ids_});
+        route_layer(layer);
+        for (int chunk = 0; chunk < chunks; ++chunk) {
+            chunk_tokens.clear();
+            for (std::size_t rank = 0; chunks > 1 && rank + 1 < rank_begin_.size(); ++rank) {
+                const std::int32_t begin = rank_begin_[rank];
+                const TokenRange range = chunk_of(rank_begin_[rank + 1] - begin, chunks, chunk);
+                for (std::int32_t token = range.begin; token < range.end; ++token)
+                    chunk_tokens.push_back(begin + token);
+            }
+            compute_chunk(layer, chunks > 1 ? &chunk_tokens : nullptr);
+        }
+        if (observer) {
+            const HostView<float> hidden(backend_, hidden_.data(), num_values);
+            const HostView<std::int32_t> ids(backend_, expert_ids_.data(), num_ids);
+            observer({layer, input, hidden.values(), ids.values()});
+        }
         if (balancer_)
             balance_layer(iteration, layer);
     }
+    read_counts();
     return counts_;
 }
 
-void Harness::route_layer(int layer, const IterationTokens& tokens) {
-    const StageTimer timer(times_, StageTimes::route);
+// Nothing here waits for the device, and counting is part of what it does anyway.
+void Harness::route_layer(int layer) {
+    backend_.begin_stage(Stage::route);
     const RouterWeights& router = model_.router(layer);
     const RouterSpec& spec = model_.config().router;
-    backend_.route({.spec = &spec,
-                    .hidden_size = model_.config().hidden_size,
-                    .norm = router.norm.data(),
-                    .epsilon = SyntheticModel::kNormEpsilon,
-                    .weight = router.weight.data(),
-                    .logit_bias = nullptr,
-                    .bias = router.bias.empty() ? nullptr : router.bias.data()},
-                   tokens.num_tokens(), hidden_.data(),
-                   {.normalized = normalized_.data(),
-                    .expert_ids = expert_ids_.data(),
-                    .weights = weights_.data()});
-    const SlotRouter& slot_router = slots_[static_cast<std::size_t>(layer)].router();
-    std::vector<double> count_seconds(static_cast<std::size_t>(options_.ep_size));
-    threads_.for_each(options_.ep_size, [&](std::int64_t index) {
-        const auto rank = static_cast<std::size_t>(index);
-        const auto top_k = static_cast<std::size_t>(spec.top_k);
-        const auto begin = static_cast<std::size_t>(tokens.rank_begin[rank]) * top_k;
-        const auto size = static_cast<std::size_t>(tokens.rank_begin[rank + 1]) * top_k - begin;
-        const std::span<std::int32_t> slot_ids = std::span(slot_ids_).subspan(begin, size);
-        slot_router.route(std::span(expert_ids_).subspan(begin, size), static_cast<int>(rank),
-                          slot_ids);
-        if (!options_.count)
-            return;
-        // on the spot, while the ids are in the cache
-        const auto start = std::chrono::steady_clock::now();
-        count(slot_ids, counts_.row(layer, static_cast<int>(rank)));
-        count_seconds[rank] = seconds_since(start);
+    std::int32_t* const counts =
+        options_.count
+            ? device_counts_.data() + std::ptrdiff_t{layer} * counts_.num_ranks * num_slots_
+            : nullptr;
+    const Backend::RankArguments ranks = {.num_ranks = counts_.num_ranks,
+                                          .rank_begin = device_rank_begin_.data()};
+    backend_.replay(layer, [&] {
+        backend_.route({.spec = &spec,
+                        .hidden_size = model_.config().hidden_size,
+                        .norm = router.norm.data(),
+                        .epsilon = SyntheticModel::kNormEpsilon,
+                        .weight = router.weight.data(),
+                        .logit_bias = nullptr,
+                        .bias = router.bias.empty() ? nullptr : router.bias.data()},
+                       num_tokens_, hidden_.data(),
+                       {.normalized = normalized_.data(),
+                        .expert_ids = expert_ids_.data(),
+                        .weights = weights_.data(),
+                        .counts = options_.config ? nullptr : counts,
+                        .ranks = ranks});
+        if (options_.config)
+            backend_.assign_slots(slots_[static_cast<std::size_t>(layer)].tables(), ranks,
+                                  counts_.first_rank, num_tokens_, spec.top_k, expert_ids_.data(),
+                                  slot_ids_.data(), counts);
     });
-    const double seconds =
-        std::accumulate(count_seconds.begin(), count_seconds.end(), 0.0) / threads_.num_threads();
-    times_.seconds[StageTimes::count] += seconds;
-    times_.seconds[StageTimes::route] -= seconds;
-    if (options_.keep_ids)
-        counts_.slot_ids.insert(counts_.slot_ids.end(), slot_ids_.begin(), slot_ids_.end());
+    if (options_.keep_ids) {
+        const HostView<std::int32_t> ids(
+            backend_, options_.config ? slot_ids_.data() : expert_ids_.data(),
+            static_cast<std::size_t>(num_tokens_) * static_cast<std::size_t>(spec.top_k));
+        counts_.slot_ids.insert(counts_.slot_ids.end(), ids.values().begin(), ids.values().end());
+    }
 }
 
-void Harness::compute_chunk(int layer) {
+// tokens: positions of the chunk's; null: all of them
+void Harness::compute_chunk(int layer, const std::vector<std::int32_t>* tokens) {
     const MoeModelConfig& config = model_.config();
-    const int top_k = config.router.top_k;
-    const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
-    const int num_tokens = static_cast<int>(chunk_tokens_.size());
-    {
-        const StageTimer timer(times_, StageTimes::dispatch);
-        plan_.build(chunk_tokens_, slot_ids_, top_k, num_slots_);
-        resize_at_least(expert_output_, plan_.rows.size() * hidden_size);
-        std::int64_t* const totals =
-            counts_.slot_totals.data() + static_cast<std::ptrdiff_t>(layer) * num_slots_;
-        for (std::size_t slot = 0; slot < static_cast<std::size_t>(num_slots_); ++slot)
-            totals[slot] += plan_.slot_begin[slot + 1] - plan_.slot_begin[slot];
-    }
+    const int num_tokens = tokens == nullptr ? num_tokens_ : static_cast<int>(tokens->size());
+    if (tokens != nullptr)
+        chunk_tokens_.upload(*tokens);
+    const std::int32_t* const device_tokens = tokens == nullptr ? nullptr : chunk_tokens_.data();
+    const ExpertExchange::Outputs outputs = exchange_.run(
+        num_tokens, device_tokens, options_.config ? slot_ids_.data() : expert_ids_.data(),
+        normalized_.data(), slots_[static_cast<std::size_t>(layer)].slot_weights());
+    const std::span<std::int64_t> totals = slot_totals(layer);
+    for (std::size_t slot = 0; slot < totals.size(); ++slot)
+        totals[slot] += exchange_.slot_counts()[slot];
+
     const bool has_shared = !shared_experts_.empty();
-    {
-        const StageTimer timer(times_, StageTimes::experts);
-        backend_.grouped_mlp(slots_[static_cast<std::size_t>(layer)].slot_weights(),
-                             plan_.slot_begin, plan_.source_rows.data(), normalized_.data(),
-                             expert_output_.data());
-        if (has_shared) {
-            resize_at_least(shared_output_, chunk_tokens_.size() * hidden_size);
-            const MlpWeights weights =
-                model_.shared_shape().view(shared_experts_[static_cast<std::size_t>(layer)].data());
-            const std::int32_t begin[] = {0, num_tokens};
-            backend_.grouped_mlp({&weights, 1}, begin, chunk_tokens_.data(), normalized_.data(),
-                                 shared_output_.data());
-        }
+    if (has_shared) {
+        backend_.begin_stage(Stage::experts);
+        shared_output_.grow(static_cast<std::size_t>(num_tokens) *
+                            static_cast<std::size_t>(config.hidden_size));
+        const MlpWeights weights =
+            model_.shared_shape().view(shared_experts_[static_cast<std::size_t>(layer)].data());
+        const std::int32_t begin[] = {0, num_tokens};
+        backend_.grouped_mlp({&weights, 1}, begin, device_tokens, normalized_.data(),
+                             shared_output_.data());
     }
     peak_expert_buffer_bytes_ =
         std::max(peak_expert_buffer_bytes_,
-                 (expert_output_.size() + shared_output_.size()) * sizeof(float) +
-                     (plan_.rows.size() + plan_.source_rows.size()) * sizeof(std::int32_t));
-    const StageTimer timer(times_, StageTimes::combine);
-    backend_.combine(num_tokens, chunk_tokens_.data(),
-                     {.top_k = top_k,
+                 exchange_.buffer_bytes() + shared_output_.capacity() * sizeof(float));
+    backend_.begin_stage(Stage::combine);
+    backend_.combine(num_tokens, device_tokens,
+                     {.top_k = config.router.top_k,
                       .hidden_size = config.hidden_size,
-                      .rows = plan_.rows.data(),
+                      .rows = outputs.rows,
                       .weights = weights_.data(),
-                      .expert_output = expert_output_.data(),
+                      .expert_output = outputs.values,
                       .shared_output = has_shared ? shared_output_.data() : nullptr,
                       .shared_gate = nullptr},
                      hidden_.data());
 }
 
 void Harness::balance_layer(std::int64_t iteration, int layer) {
-    const StageTimer timer(times_, StageTimes::move_weights);
     LayerSlots& slots = slots_[static_cast<std::size_t>(layer)];
     std::vector<std::int64_t> expert_counts(
         static_cast<std::size_t>(model_.config().router.num_experts));
-    for (int slot = 0; slot < num_slots_; ++slot)
-        expert_counts[static_cast<std::size_t>(
-            slots.placement().expert_ids[static_cast<std::size_t>(slot)])] +=
-            counts_.slot_totals[static_cast<std::size_t>(layer) *
-                                    static_cast<std::size_t>(num_slots_) +
-                                static_cast<std::size_t>(slot)];
-    if (const std::optional<Placement> next = balancer_->update(iteration, layer, expert_counts))
+    const std::span<const std::int64_t> totals = slot_totals(layer);
+    for (std::size_t slot = 0; slot < totals.size(); ++slot)
+        expert_counts[static_cast<std::size_t>(slots.placement().expert_ids[slot])] += totals[slot];
+    if (const std::optional<Placement> next = balancer_->update(iteration, layer, expert_counts)) {
+        backend_.begin_stage(Stage::move_weights);
         num_moved_slots_ += slots.move_to(*next);
+    }
+}
+
+void Harness::read_counts() {
+    if (!options_.count)
+        return;
+    const std::size_t num_counts =
+        counts_.slot_totals.size() * static_cast<std::size_t>(counts_.num_ranks);
+    const int ticket =
+        backend_.start_download(device_counts_.data(), num_counts * sizeof(std::int32_t));
+    const std::span<const std::byte> bytes = backend_.finish_download(ticket);
+    const auto* const counts = reinterpret_cast<const std::int32_t*>(bytes.data());
+    counts_.counts.assign(counts, counts + num_counts);
 }
 
 }  // namespace eplb

@@ -10,13 +10,8 @@ namespace eplb {
 namespace {
 
 template <typename T>
-std::span<const std::byte> as_bytes(const std::vector<T>& values) {
-    return std::as_bytes(std::span(values));
-}
-
-template <typename T>
-TensorToWrite to_write(const std::string& name, const char* dtype, const std::vector<T>& values) {
-    return {name, dtype, {static_cast<std::int64_t>(values.size())}, as_bytes(values)};
+TensorToWrite to_write(const std::string& name, const char* dtype, std::span<const T> values) {
+    return {name, dtype, {static_cast<std::int64_t>(values.size())}, std::as_bytes(values)};
 }
 
 template <typename T>
@@ -54,16 +49,18 @@ void RunStateFile::check_place() const {
     const OutputFile writable(path_.string());
 }
 
-void RunStateFile::save(const RunState& state) const {
+void RunStateFile::save(const RunState& state, std::span<const float> hidden) const {
     const std::vector<char> fingerprint(state.fingerprint.begin(), state.fingerprint.end());
     const std::vector<std::int64_t> numbers = {state.next_layer, state.num_near_ties,
                                                state.num_moved_slots,
                                                static_cast<std::int64_t>(state.slot_ids.size())};
-    std::vector<TensorToWrite> tensors = {
-        to_write("fingerprint", "U8", fingerprint), to_write("numbers", "I64", numbers),
-        to_write("hidden", "F32", state.hidden), to_write("counts", "I64", state.counts)};
+    std::vector<TensorToWrite> tensors = {to_write<char>("fingerprint", "U8", fingerprint),
+                                          to_write<std::int64_t>("numbers", "I64", numbers),
+                                          to_write<float>("hidden", "F32", hidden),
+                                          to_write<std::int64_t>("counts", "I64", state.counts)};
     for (std::size_t i = 0; i < state.slot_ids.size(); ++i)
-        tensors.push_back(to_write("slot_ids." + std::to_string(i), "I32", state.slot_ids[i]));
+        tensors.push_back(
+            to_write<std::int32_t>("slot_ids." + std::to_string(i), "I32", state.slot_ids[i]));
     OutputFile output(path_.string());
     write_safetensors(output, std::move(tensors));
     output.commit();

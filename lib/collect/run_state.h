@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@ struct RunState {
     int next_layer = 0;       // a model layer id
     std::int64_t num_near_ties = 0;
     std::int64_t num_moved_slots = 0;
-    std::vector<float> hidden;                        // [rows][hidden_size]
+    std::vector<float> hidden;                        // [rows][hidden_size], of a loaded state
     std::vector<std::int64_t> counts;                 // of the statistics, those of later layers 0
     std::vector<std::vector<std::int32_t>> slot_ids;  // [MoE layers done], where they are kept
 };
@@ -30,7 +31,8 @@ class RunStateFile {
     bool exists() const;
     // Error where something stands there that is no state, or where nothing can be written.
     void check_place() const;
-    void save(const RunState& state) const;
+    // hidden: the state's, wherever it is
+    void save(const RunState& state, std::span<const float> hidden) const;
     // Error where the file is damaged, or holds the state of another run.
     RunState load(const std::string& fingerprint) const;
     void remove() const;  // if it is there

@@ -450,7 +450,8 @@ class TrtllmStatisticsFolder::NewFolders {
     std::vector<fs::path> created_;  // the deepest first
 };
 
-TrtllmStatisticsFolder::TrtllmStatisticsFolder(fs::path folder) : folder_(std::move(folder)) {
+TrtllmStatisticsFolder::TrtllmStatisticsFolder(fs::path folder, ProcessGroup* group)
+    : folder_(std::move(folder)), group_(group) {
     if (is_there(folder_) && !is_folder(folder_))
         throw Error(folder_.string() + ": is no folder; name a folder to write");
     new_folders_ = std::make_unique<NewFolders>(folder_);
@@ -461,37 +462,54 @@ TrtllmStatisticsFolder::TrtllmStatisticsFolder(fs::path folder) : folder_(std::m
 
 TrtllmStatisticsFolder::~TrtllmStatisticsFolder() = default;
 
+void TrtllmStatisticsFolder::wait_for_all() const {
+    if (group_ != nullptr)
+        group_->barrier();
+}
+
 void TrtllmStatisticsFolder::write(const ExpertStatistics& statistics,
-                                   const RoutedIds* routed_ids) {
-    if (statistics.num_sources != statistics.ep_size)
+                                   const RoutedIds* routed_ids,
+                                   int first_rank) {
+    if (group_ == nullptr && statistics.num_sources != statistics.ep_size)
         throw std::logic_error("a statistics folder holds the counts of each source rank");
     std::vector<OutputFile> files;
-    files.reserve(2 * static_cast<std::size_t>(statistics.ep_size));  // they must not move
+    files.reserve(2 * static_cast<std::size_t>(statistics.num_sources));  // they must not move
     const auto make_ready = [&](std::string_view prefix, int source,
                                 std::vector<TensorToWrite> tensors) {
-        files.emplace_back(rank_path(folder_, prefix, source).string());
+        files.emplace_back(rank_path(folder_, prefix, first_rank + source).string());
         write_safetensors(files.back(), std::move(tensors));
         files.back().sync();
     };
-    for (int source = 0; source < statistics.ep_size; ++source) {
+    for (int source = 0; source < statistics.num_sources; ++source) {
         make_ready(kCountsPrefix, source, counts_to_write(statistics, source));
         if (routed_ids != nullptr)
             make_ready(kRoutedIdsPrefix, source, ids_to_write(*routed_ids, source));
     }
-    OutputFile meta((folder_ / kMetaName).string());
-    meta.write(format_meta(statistics));
-    meta.sync();
+    std::optional<OutputFile> meta;
+    if (is_first()) {
+        meta.emplace((folder_ / kMetaName).string());
+        meta->write(format_meta(statistics));
+        meta->sync();
+    }
 
     // from here on the folder has no meta file, so that a reader never takes a half swapped folder
     // for a whole one
+    wait_for_all();
     std::error_code ignored;
-    remove_file(fs::weakly_canonical(folder_ / kMetaName, ignored));  // a link stays
+    if (is_first())
+        remove_file(fs::weakly_canonical(folder_ / kMetaName, ignored));  // a link stays
+    wait_for_all();
     for (OutputFile& file : files)
         file.commit();
-    remove_rank_files(folder_, kCountsPrefix, statistics.ep_size);
-    remove_rank_files(folder_, kRoutedIdsPrefix, routed_ids == nullptr ? 0 : statistics.ep_size);
-    meta.commit();
     new_folders_->keep();
+    wait_for_all();
+    if (is_first()) {
+        remove_rank_files(folder_, kCountsPrefix, statistics.ep_size);
+        remove_rank_files(folder_, kRoutedIdsPrefix,
+                          routed_ids == nullptr ? 0 : statistics.ep_size);
+        meta->commit();
+    }
+    wait_for_all();  // nobody is done before the folder is
 }
 
 }  // namespace eplb

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lib/base/parallel.h"
+#include "lib/cluster/process_group.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/selection.h"
 
@@ -43,19 +44,30 @@ std::optional<RoutedIds> read_trtllm_routed_ids(const std::filesystem::path& fol
 // fails early; write() makes every file ready and synced under a temporary name, then swaps them
 // in, meta_info.json last, and removes rank files that a larger earlier run left. Until then the
 // folder's old statistics stay valid.
+//
+// Several processes that see one folder write it together, each the files of its own source ranks;
+// rank 0 of the group writes meta_info.json once all others' files are in place. Where one of them
+// fails before all are ready, nothing changes; where it dies in the middle of swapping, the folder
+// has no meta_info.json and is read by nobody.
 class TrtllmStatisticsFolder {
   public:
-    explicit TrtllmStatisticsFolder(std::filesystem::path folder);
+    // group: the processes that open it, all at once; null: this one alone.
+    explicit TrtllmStatisticsFolder(std::filesystem::path folder, ProcessGroup* group = nullptr);
     ~TrtllmStatisticsFolder();
     TrtllmStatisticsFolder(const TrtllmStatisticsFolder&) = delete;
     TrtllmStatisticsFolder& operator=(const TrtllmStatisticsFolder&) = delete;
 
-    // statistics.num_sources must be its ep_size. routed_ids may be null.
-    void write(const ExpertStatistics& statistics, const RoutedIds* routed_ids);
+    // Source i of statistics and routed_ids (which may be null) is rank first_rank + i; without a
+    // group they hold all ranks.
+    void write(const ExpertStatistics& statistics, const RoutedIds* routed_ids, int first_rank = 0);
 
   private:
     class NewFolders;
+    bool is_first() const { return group_ == nullptr || group_->rank() == 0; }
+    void wait_for_all() const;
+
     std::filesystem::path folder_;
+    ProcessGroup* group_;
     std::unique_ptr<NewFolders> new_folders_;  // go away again if nothing is written
 };
 

@@ -36,10 +36,11 @@ double causal_pairs(double length, double window) {
 }  // namespace
 
 CheckpointSize checkpoint_size(const DecoderConfig& config) {
+    const ExpertRange all = {0, config.moe.router.num_experts};
     PlannedTensors tensors(config);
     load_embedding(config, tensors);
     for (int layer = 0; layer < config.num_layers; ++layer)
-        load_layer(config, layer, true, tensors);
+        load_layer(config, layer, all, tensors);
     return {tensors.num_weights(), tensors.num_bytes()};
 }
 
@@ -60,7 +61,10 @@ Cost plan_cost(const DecoderConfig& config, std::span<const std::int64_t> sequen
         const bool is_moe = config.is_moe_layer(layer);
         const bool with_experts = layer != moe.layers.back();
         PlannedTensors tensors(config);
-        load_layer(config, layer, with_experts, tensors);
+        if (with_experts)
+            load_layer(config, layer, ExpertRange{0, moe.router.num_experts}, tensors);
+        else
+            load_layer(config, layer, std::nullopt, tensors);
         cost.read_bytes += tensors.num_bytes();
         cost.largest_layers_bytes =
             std::max(cost.largest_layers_bytes, before + tensors.num_bytes());

@@ -8,13 +8,15 @@ namespace eplb {
 LayerReader::LayerReader(const DecoderConfig& config,
                          const Checkpoint& checkpoint,
                          int num_layers,
-                         const std::function<bool(int layer)>& needs_experts)
+                         bool last_routes_only,
+                         const ExpertRange& experts)
     : config_(config), checkpoint_(checkpoint) {
     for (int layer = 0; layer < num_layers; ++layer) {
         CheckpointTensors tensors(checkpoint);
         tensors.set_reads_values(false);
-        has_experts_.push_back(needs_experts(layer));
-        load_layer(config, layer, has_experts_.back(), tensors);
+        const bool routes_only = last_routes_only && layer == num_layers - 1;
+        experts_.push_back(routes_only ? std::nullopt : std::optional(experts));
+        load_layer(config, layer, experts_.back(), tensors);
         parts_.push_back(tensors.parts());
     }
     CheckpointTensors tensors(checkpoint);
@@ -35,7 +37,7 @@ void LayerReader::stop_reading() {
 LayerWeights LayerReader::load(int layer) {
     finish_reading();
     CheckpointTensors tensors(checkpoint_);
-    return load_layer(config_, layer, has_experts_[static_cast<std::size_t>(layer)], tensors);
+    return load_layer(config_, layer, experts_[static_cast<std::size_t>(layer)], tensors);
 }
 
 void LayerReader::start_reading(int layer, std::function<bool()> is_stopped) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -16,12 +17,14 @@ namespace eplb {
 // views of mapped files, so that the system may take their memory back where it runs short.
 class LayerReader {
   public:
-    // Checks that layers [0, num_layers) are complete and of the right shapes; only those of
-    // needs_experts have experts. Errors name file and tensor.
+    // Checks that layers [0, num_layers) are complete and of the right shapes; the last one only
+    // routes where last_routes_only, the others have the experts of the range. Errors name file and
+    // tensor.
     LayerReader(const DecoderConfig& config,
                 const Checkpoint& checkpoint,
                 int num_layers,
-                const std::function<bool(int layer)>& needs_experts);
+                bool last_routes_only,
+                const ExpertRange& experts);
     ~LayerReader();
     LayerReader(const LayerReader&) = delete;
     LayerReader& operator=(const LayerReader&) = delete;
@@ -43,15 +46,18 @@ class LayerReader {
 
     double layer_bytes(int layer) const;
 
-  private:
+    // What the matrices of a layer, and the embedding, point into.
     using Parts = std::vector<std::span<const std::byte>>;
+    const Parts& parts(int layer) const { return parts_[static_cast<std::size_t>(layer)]; }
+    const Parts& embedding_parts() const { return embedding_parts_; }
 
+  private:
     void finish_reading();
 
     const DecoderConfig& config_;
     const Checkpoint& checkpoint_;
-    std::vector<bool> has_experts_;  // [num_layers]
-    std::vector<Parts> parts_;       // [num_layers]
+    std::vector<std::optional<ExpertRange>> experts_;  // [num_layers]
+    std::vector<Parts> parts_;                         // [num_layers]
     WeightMatrix embedding_;
     Parts embedding_parts_;
     std::thread thread_;

@@ -94,6 +94,7 @@ MlpWeights load_mlp(const ModelFamily& family,
 // gpt-oss: rows of gate and up in turn, biases [num_experts][…]
 void load_fused_experts(const DecoderConfig& config,
                         const std::string& block,
+                        const ExpertRange& experts,
                         const LayerTensors& tensors,
                         LayerWeights& weights) {
     const MoeModelConfig& moe = config.moe;
@@ -103,19 +104,20 @@ void load_fused_experts(const DecoderConfig& config,
     const std::string gate_up_name = tensors.name(block + ".experts.gate_up_proj");
     const std::string down_name = tensors.name(block + ".experts.down_proj");
     const std::vector<WeightMatrix> gate_up =
-        source.mxfp4_experts(gate_up_name, num_experts, 2 * width, moe.hidden_size);
+        source.mxfp4_experts(gate_up_name, num_experts, experts, 2 * width, moe.hidden_size);
     const std::vector<WeightMatrix> down =
-        source.mxfp4_experts(down_name, num_experts, moe.hidden_size, width);
+        source.mxfp4_experts(down_name, num_experts, experts, moe.hidden_size, width);
     const std::vector<float> gate_up_bias =
         source.values(gate_up_name + "_bias", {num_experts, 2 * width});
     const std::vector<float> down_bias =
         source.values(down_name + "_bias", {num_experts, moe.hidden_size});
-    for (std::size_t e = 0; e < gate_up.size(); ++e) {
+    for (std::size_t i = 0; i < gate_up.size(); ++i) {
+        const std::size_t e = static_cast<std::size_t>(experts.first) + i;
         MlpWeights mlp;
         mlp.activation = config.family->activation;
         mlp.limit = config.swiglu_limit;
-        mlp.down = down[e];
-        mlp.gate = mlp.up = gate_up[e];
+        mlp.down = down[i];
+        mlp.gate = mlp.up = gate_up[i];
         mlp.gate.num_rows = mlp.up.num_rows = width;
         mlp.gate.row_step = mlp.up.row_step = 2;
         mlp.up.first_row = 1;
@@ -123,8 +125,8 @@ void load_fused_experts(const DecoderConfig& config,
             std::vector<float> biases;
             const auto size = static_cast<std::size_t>(width);
             for (std::size_t half = 0; half < 2; ++half)
-                for (std::size_t i = 0; i < size; ++i)
-                    biases.push_back(gate_up_bias[(e * size + i) * 2 + half]);
+                for (std::size_t output = 0; output < size; ++output)
+                    biases.push_back(gate_up_bias[(e * size + output) * 2 + half]);
             const auto hidden = static_cast<std::ptrdiff_t>(moe.hidden_size);
             const auto first = down_bias.begin() + static_cast<std::ptrdiff_t>(e) * hidden;
             biases.insert(biases.end(), first, first + hidden);
@@ -137,14 +139,17 @@ void load_fused_experts(const DecoderConfig& config,
     }
 }
 
-void load_experts(const DecoderConfig& config, const LayerTensors& tensors, LayerWeights& weights) {
+void load_experts(const DecoderConfig& config,
+                  const ExpertRange& experts,
+                  const LayerTensors& tensors,
+                  LayerWeights& weights) {
     const ModelFamily& family = *config.family;
     const MoeModelConfig& moe = config.moe;
     const std::string block = family.block;
     if (family.storage == ExpertStorage::fused_mxfp4) {
-        load_fused_experts(config, block, tensors, weights);
+        load_fused_experts(config, block, experts, tensors, weights);
     } else {
-        for (int e = 0; e < moe.router.num_experts; ++e)
+        for (int e = experts.first; e < experts.last; ++e)
             weights.experts.push_back(load_mlp(family, block + ".experts." + std::to_string(e),
                                                moe.hidden_size, moe.intermediate_size, tensors));
     }
@@ -162,7 +167,7 @@ void load_experts(const DecoderConfig& config, const LayerTensors& tensors, Laye
 
 LayerWeights load_layer(const DecoderConfig& config,
                         int layer,
-                        bool with_experts,
+                        const std::optional<ExpertRange>& experts,
                         TensorSource& source) {
     const ModelFamily& family = *config.family;
     const AttentionConfig& attention = config.attention;
@@ -197,9 +202,29 @@ LayerWeights load_layer(const DecoderConfig& config,
     if (family.selection_bias != nullptr)
         weights.router.bias =
             tensors.vector(block + "." + family.selection_bias, moe.router.num_experts);
-    if (with_experts)
-        load_experts(config, tensors, weights);
+    weights.routes_only = !experts;
+    if (experts)
+        load_experts(config, *experts, tensors, weights);
     return weights;
+}
+
+std::vector<std::span<const std::byte>> vector_parts(const LayerWeights& weights) {
+    const AttentionWeights& attention = weights.attention;
+    std::vector<std::span<const std::byte>> parts;
+    const auto add = [&](const std::vector<float>& values) {
+        if (!values.empty())
+            parts.push_back(std::as_bytes(std::span(values)));
+    };
+    for (const std::vector<float>* const values :
+         {&attention.norm, &attention.output_bias, &attention.query_bias, &attention.key_bias,
+          &attention.value_bias, &attention.query_norm, &attention.key_norm, &attention.sinks,
+          &attention.query_down_bias, &attention.latent_down_bias, &attention.query_down_norm,
+          &attention.latent_norm, &weights.router.norm, &weights.router.weight,
+          &weights.router.bias, &weights.logit_bias})
+        add(*values);
+    for (const std::vector<float>& biases : weights.expert_biases)
+        add(biases);
+    return parts;
 }
 
 WeightMatrix load_embedding(const DecoderConfig& config, TensorSource& source) {

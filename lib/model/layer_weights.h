@@ -1,6 +1,9 @@
 #ifndef EPLB_MODEL_LAYER_WEIGHTS_H
 #define EPLB_MODEL_LAYER_WEIGHTS_H
 
+#include <cstddef>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -43,11 +46,20 @@ struct LayerWeights {
     AttentionWeights attention;
     RouterWeights router;             // of a layer without experts only the norm
     std::vector<float> logit_bias;    // [num_experts]
-    std::vector<MlpWeights> experts;  // [num_experts], empty if not wanted
+    bool routes_only = false;         // neither experts nor shared ones were asked for
+    std::vector<MlpWeights> experts;  // of the range that was asked for
     bool has_dense = false;           // an MLP for every token: a dense layer's, or shared experts
     MlpWeights dense;
     WeightMatrix shared_gate;                       // [1][hidden_size]; data null without
     std::vector<std::vector<float>> expert_biases;  // what the experts' bias pointers point into
+};
+
+// Experts [first, last).
+struct ExpertRange {
+    int first = 0;
+    int last = 0;
+
+    int size() const { return last - first; }
 };
 
 // Where the tensors of a layer come from. Names are whole: "model.layers.3.mlp.gate.weight".
@@ -58,9 +70,10 @@ class TensorSource {
     virtual std::vector<float> values(const std::string& name, std::vector<int> shape) = 0;
     // of a linear layer: NAME, and where it is quantised its scales
     virtual WeightMatrix linear(const std::string& name, int num_rows, int num_columns) = 0;
-    // of all experts, NAME_blocks and NAME_scales; one matrix each
+    // of experts, slices of NAME_blocks and NAME_scales; one matrix each
     virtual std::vector<WeightMatrix> mxfp4_experts(const std::string& name,
                                                     int num_experts,
+                                                    const ExpertRange& experts,
                                                     int num_rows,
                                                     int num_columns) = 0;
     // the table of token embeddings
@@ -68,11 +81,16 @@ class TensorSource {
 };
 
 // One description of what a layer consists of, for loading, checking and counting alike.
-// with_experts: a layer that only routes needs neither its experts nor the shared ones.
+// experts: which of the routed ones; without, the layer only routes and needs no shared ones
+// either.
 LayerWeights load_layer(const DecoderConfig& config,
                         int layer,
-                        bool with_experts,
+                        const std::optional<ExpertRange>& experts,
                         TensorSource& source);
+
+// The memory that a layer's decoded vectors are in: what its matrices do not point into.
+std::vector<std::span<const std::byte>> vector_parts(const LayerWeights& weights);
+
 WeightMatrix load_embedding(const DecoderConfig& config, TensorSource& source);
 
 }  // namespace eplb

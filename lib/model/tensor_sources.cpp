@@ -41,17 +41,23 @@ void require_dtype(const Checkpoint::TensorView& view, const std::string& dtype)
 }  // namespace
 
 Checkpoint::TensorView CheckpointTensors::find(const std::string& name,
-                                               const std::vector<std::int64_t>& shape) {
+                                               const std::vector<std::int64_t>& shape) const {
     Checkpoint::TensorView view = checkpoint_.find(name);
     if (view.tensor->shape != shape)
         throw Error(view.where + "has shape " + in_words(view.tensor->shape) +
                     " where config.json says " + in_words(shape));
+    return view;
+}
+
+Checkpoint::TensorView CheckpointTensors::use(const std::string& name,
+                                              const std::vector<std::int64_t>& shape) {
+    Checkpoint::TensorView view = find(name, shape);
     parts_.push_back(view.bytes);
     return view;
 }
 
 std::vector<float> CheckpointTensors::values(const std::string& name, std::vector<int> shape) {
-    const Checkpoint::TensorView view = find(name, {shape.begin(), shape.end()});
+    const Checkpoint::TensorView view = use(name, {shape.begin(), shape.end()});
     const WeightType type = plain_type(view, "");
     if (!reads_values_)
         return {};
@@ -71,7 +77,7 @@ std::vector<float> CheckpointTensors::values(const std::string& name, std::vecto
 }
 
 WeightMatrix CheckpointTensors::linear(const std::string& name, int num_rows, int num_columns) {
-    const Checkpoint::TensorView view = find(name, {num_rows, num_columns});
+    const Checkpoint::TensorView view = use(name, {num_rows, num_columns});
     WeightMatrix matrix = {
         .num_rows = num_rows, .num_columns = num_columns, .data = view.bytes.data()};
     if (view.tensor->dtype != "F8_E4M3") {
@@ -79,7 +85,7 @@ WeightMatrix CheckpointTensors::linear(const std::string& name, int num_rows, in
         return matrix;
     }
     const Checkpoint::TensorView scales =
-        find(name + "_scale_inv", {num_blocks(num_rows), num_blocks(num_columns)});
+        use(name + "_scale_inv", {num_blocks(num_rows), num_blocks(num_columns)});
     if (scales.tensor->dtype != "BF16")
         require_dtype(scales, "F32");
     else
@@ -91,6 +97,7 @@ WeightMatrix CheckpointTensors::linear(const std::string& name, int num_rows, in
 
 std::vector<WeightMatrix> CheckpointTensors::mxfp4_experts(const std::string& name,
                                                            int num_experts,
+                                                           const ExpertRange& experts,
                                                            int num_rows,
                                                            int num_columns) {
     const Checkpoint::TensorView blocks =
@@ -101,18 +108,26 @@ std::vector<WeightMatrix> CheckpointTensors::mxfp4_experts(const std::string& na
     require_dtype(scales, "U8");
     const std::size_t size =
         static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(num_columns);
+    const auto slice = [&](const Checkpoint::TensorView& view, std::size_t expert_size) {
+        return view.bytes.subspan(static_cast<std::size_t>(experts.first) * expert_size,
+                                  static_cast<std::size_t>(experts.size()) * expert_size);
+    };
+    parts_.push_back(slice(blocks, size / 2));
+    parts_.push_back(slice(scales, size / kMxBlock));
     std::vector<WeightMatrix> matrices;
-    for (std::size_t e = 0; e < static_cast<std::size_t>(num_experts); ++e)
+    for (int expert = experts.first; expert < experts.last; ++expert) {
+        const auto e = static_cast<std::size_t>(expert);
         matrices.push_back({.type = WeightType::mxfp4,
                             .num_rows = num_rows,
                             .num_columns = num_columns,
                             .data = blocks.bytes.data() + e * (size / 2),
                             .scales = scales.bytes.data() + e * (size / kMxBlock)});
+    }
     return matrices;
 }
 
 WeightMatrix CheckpointTensors::embedding(const std::string& name, int num_rows, int num_columns) {
-    const Checkpoint::TensorView view = find(name, {num_rows, num_columns});
+    const Checkpoint::TensorView view = use(name, {num_rows, num_columns});
     return {.type = plain_type(view, ""),
             .num_rows = num_rows,
             .num_columns = num_columns,
@@ -142,11 +157,9 @@ WeightMatrix PlannedTensors::linear(const std::string&, int num_rows, int num_co
     return {.num_rows = num_rows, .num_columns = num_columns};
 }
 
-std::vector<WeightMatrix> PlannedTensors::mxfp4_experts(const std::string&,
-                                                        int num_experts,
-                                                        int num_rows,
-                                                        int num_columns) {
-    add(static_cast<double>(num_experts) * num_rows * num_columns, WeightType::mxfp4);
+std::vector<WeightMatrix> PlannedTensors::mxfp4_experts(
+    const std::string&, int, const ExpertRange& experts, int num_rows, int num_columns) {
+    add(static_cast<double>(experts.size()) * num_rows * num_columns, WeightType::mxfp4);
     return {};
 }
 

@@ -21,6 +21,7 @@ class CheckpointTensors : public TensorSource {
     WeightMatrix linear(const std::string& name, int num_rows, int num_columns) override;
     std::vector<WeightMatrix> mxfp4_experts(const std::string& name,
                                             int num_experts,
+                                            const ExpertRange& experts,
                                             int num_rows,
                                             int num_columns) override;
     WeightMatrix embedding(const std::string& name, int num_rows, int num_columns) override;
@@ -32,7 +33,10 @@ class CheckpointTensors : public TensorSource {
     const std::vector<std::span<const std::byte>>& parts() const { return parts_; }
 
   private:
-    Checkpoint::TensorView find(const std::string& name, const std::vector<std::int64_t>& shape);
+    Checkpoint::TensorView find(const std::string& name,
+                                const std::vector<std::int64_t>& shape) const;
+    // the same, and its bytes become one of parts()
+    Checkpoint::TensorView use(const std::string& name, const std::vector<std::int64_t>& shape);
 
     const Checkpoint& checkpoint_;
     bool reads_values_ = true;
@@ -48,6 +52,7 @@ class PlannedTensors : public TensorSource {
     WeightMatrix linear(const std::string& name, int num_rows, int num_columns) override;
     std::vector<WeightMatrix> mxfp4_experts(const std::string& name,
                                             int num_experts,
+                                            const ExpertRange& experts,
                                             int num_rows,
                                             int num_columns) override;
     WeightMatrix embedding(const std::string& name, int num_rows, int num_columns) override;

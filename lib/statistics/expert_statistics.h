@@ -28,7 +28,8 @@ struct ExpertStatistics {
     std::int64_t iter_start = 0;  // id of the first iteration
     int num_iterations = 0;
 
-    // ep_size, or 1 where the counts were summed over the source ranks
+    // ep_size; or 1 where the counts were summed over the source ranks, or fewer where one of
+    // several processes holds those of its own
     int num_sources = 0;
 
     IdKind ids = IdKind::unstated;

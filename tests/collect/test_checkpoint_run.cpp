@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "lib/collect/checkpoint_run.h"
+#include "tests/collect/device_threads.h"
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
 
@@ -55,7 +56,8 @@ Run run_model(const std::string& name,
               int num_threads = 2) {
     const DecoderConfig config = read_decoder_config(test::model_folder(name));
     const Checkpoint checkpoint(test::model_folder(name));
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       Decoder::experts_here(config, options.communicator));
     ThreadPool threads(num_threads);
     CpuBackend backend(threads);
     CheckpointRun run(config, reader, schedule, options, backend);
@@ -64,12 +66,33 @@ Run run_model(const std::string& name,
         result.hidden.emplace_back(trace.hidden.begin(), trace.hidden.end());
         result.expert_ids.emplace_back(trace.expert_ids.begin(), trace.expert_ids.end());
     });
-    REQUIRE(run.run());
+    if (!run.run())  // no assertion: this may be one of several threads
+        throw std::logic_error("the run was stopped");
     result.num_near_ties = run.num_near_ties();
     result.statistics = run.take_statistics();
     if (options.keep_ids)
         result.routed_ids = run.take_routed_ids();
     return result;
+}
+
+// The same on several devices; hidden states and ids are those of the first.
+Run run_model_on_devices(const std::string& name,
+                         const TokenSchedule& schedule,
+                         const CheckpointRun::Options& options,
+                         int num_devices) {
+    std::vector<Run> runs(static_cast<std::size_t>(num_devices));
+    test::on_devices(num_devices, [&](int device, ProcessGroup& group, Communicator& communicator) {
+        CheckpointRun::Options own = options;
+        own.group = &group;
+        own.communicator = &communicator;
+        runs[static_cast<std::size_t>(device)] = run_model(name, schedule, own, 1);
+    });
+    for (const Run& run : runs) {
+        REQUIRE(run.statistics == runs.front().statistics);
+        REQUIRE(run.routed_ids == runs.front().routed_ids);
+        REQUIRE(run.num_near_ties == runs.front().num_near_ties);
+    }
+    return runs.front();
 }
 
 // prompts of different lengths; every third token or so of the vocabulary
@@ -170,7 +193,8 @@ TEST_CASE("near-ties are counted by the margin of the choice") {
     });
     const DecoderConfig config = read_decoder_config(folder.path());
     const Checkpoint checkpoint(folder.path());
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(1);
     CpuBackend backend(threads);
     const TokenSchedule schedule = Expected("qwen3_moe").schedule();
@@ -228,7 +252,8 @@ TEST_CASE("tensors that stand at odd addresses are read all the same") {
     test::write_text(folder / "model.safetensors", file);
     const DecoderConfig config = read_decoder_config(folder.path());
     const Checkpoint checkpoint(folder.path());
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(2);
     CpuBackend backend(threads);
     const TokenSchedule schedule = Expected("olmoe").schedule();
@@ -249,7 +274,8 @@ TEST_CASE("weights that are no numbers end the run") {
     });
     const DecoderConfig config = read_decoder_config(folder.path());
     const Checkpoint checkpoint(folder.path());
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(1);
     CpuBackend backend(threads);
     const TokenSchedule schedule = Expected("mixtral").schedule();
@@ -313,13 +339,39 @@ TEST_CASE("counts are those of the routed ids, rank by rank") {
     }
 }
 
+TEST_CASE("the number of devices changes no count and no id") {
+    for (const char* const name : {"deepseek_v3", "gpt_oss", "qwen2_moe", "mixtral"}) {
+        const DecoderConfig config = read_decoder_config(test::model_folder(name));
+        const TokenSchedule schedule = make_schedule(requests_for(9, config.moe.vocab_size),
+                                                     {.ep_size = 4, .tokens_per_rank = 6});
+        CheckpointRun::Options options;
+        options.ep_size = 4;
+        options.config = config_with(config.moe.router.num_experts + 4, 1);
+        options.keep_ids = true;
+        const Run one = run_model(name, schedule, options);
+        for (const bool iteration_major : {false, true})
+            for (const int num_devices :
+                 {1, 2, 3, 11}) {  // the last have experts, or tokens, or none
+                INFO(name << ", devices " << num_devices << ", iteration_major "
+                          << iteration_major);
+                options.iteration_major = iteration_major;
+                options.limits.expert_tokens = 7;
+                options.limits.attention_tokens = 5;
+                const Run other = run_model_on_devices(name, schedule, options, num_devices);
+                REQUIRE(other.statistics == one.statistics);
+                REQUIRE(other.routed_ids == one.routed_ids);
+                REQUIRE(other.num_near_ties == one.num_near_ties);
+            }
+    }
+}
+
 TEST_CASE("a run that is broken off goes on from its last layer") {
     const test::TemporaryFolder folder;
     const std::string name = "deepseek_v3";
     const DecoderConfig config = read_decoder_config(test::model_folder(name));
     const Checkpoint checkpoint(test::model_folder(name));
-    const auto all = [](int) { return true; };
-    LayerReader reader(config, checkpoint, config.num_needed_layers(), all);
+    LayerReader reader(config, checkpoint, config.num_needed_layers(), false,
+                       {0, config.moe.router.num_experts});
     ThreadPool threads(2);
     CpuBackend backend(threads);
     const TokenSchedule schedule =

@@ -2,7 +2,9 @@
 #include <random>
 #include <vector>
 
+#include "kernels/cpu/cpu_backend.h"
 #include "lib/collect/expert_parallel.h"
+#include "lib/collect/layer_slots.h"
 #include "tests/test_support.h"
 
 using namespace eplb;
@@ -32,36 +34,6 @@ TEST_CASE("tokens are cut into chunks as TensorRT-LLM cuts them") {
         }
 }
 
-TEST_CASE("a dispatch plan orders rows by slot, then token, and finds each pair its row") {
-    std::mt19937 generator(1);
-    constexpr int kTopK = 3;
-    constexpr int kNumSlots = 7;
-    std::vector<std::int32_t> slot_ids;
-    for (int i = 0; i < 40 * kTopK; ++i)
-        slot_ids.push_back(static_cast<std::int32_t>(generator() % kNumSlots));
-    const std::vector<std::int32_t> tokens = {0, 1, 5, 6, 7, 20, 39};
-    DispatchPlan plan;
-    plan.build(tokens, slot_ids, kTopK, kNumSlots);
-    REQUIRE(plan.slot_begin.front() == 0);
-    REQUIRE(plan.slot_begin.back() == static_cast<int>(tokens.size()) * kTopK);
-    std::vector<int> seen(tokens.size() * kTopK);
-    for (std::size_t i = 0; i < tokens.size(); ++i)
-        for (std::size_t j = 0; j < kTopK; ++j) {
-            const std::int32_t row = plan.rows[i * kTopK + j];
-            const auto slot =
-                static_cast<std::size_t>(slot_ids[static_cast<std::size_t>(tokens[i]) * kTopK + j]);
-            CHECK(row >= plan.slot_begin[slot]);
-            CHECK(row < plan.slot_begin[slot + 1]);
-            CHECK(plan.source_rows[static_cast<std::size_t>(row)] == tokens[i]);
-            ++seen[static_cast<std::size_t>(row)];
-        }
-    CHECK(seen == std::vector<int>(seen.size(), 1));
-    for (std::size_t slot = 0; slot < kNumSlots; ++slot)
-        for (std::int32_t row = plan.slot_begin[slot] + 1; row < plan.slot_begin[slot + 1]; ++row)
-            CHECK(plan.source_rows[static_cast<std::size_t>(row - 1)] <=
-                  plan.source_rows[static_cast<std::size_t>(row)]);
-}
-
 TEST_CASE("weights follow the placement however often it changes") {
     ThreadPool threads(1);
     Preset preset = find_preset("mixtral-8x7b");
@@ -69,7 +41,8 @@ TEST_CASE("weights follow the placement however often it changes") {
     const SyntheticModel model(preset, 1, threads);
     std::mt19937 generator(2);
     Placement placement = default_placement(8, 4, 3);
-    LayerSlots slots(model, 0, placement);
+    CpuBackend backend(threads);
+    LayerSlots slots(model, 0, placement, backend, nullptr, threads);
     std::vector<float> expected(model.expert_shape().num_weights());
     for (int round = 0; round < 20; ++round) {
         for (std::size_t slot = 0; slot < placement.expert_ids.size(); ++slot) {

@@ -8,6 +8,7 @@
 #include "lib/collect/dataset.h"
 #include "lib/collect/direct_check.h"
 #include "lib/collect/harness.h"
+#include "tests/collect/device_threads.h"
 #include "tests/test_support.h"
 
 using namespace eplb;
@@ -74,10 +75,11 @@ Run run(const SyntheticModel& model,
         result.slot_counts.insert(result.slot_counts.end(), counts.counts.begin(),
                                   counts.counts.end());
         const auto num_slots = static_cast<std::size_t>(counts.num_slots);
+        const auto num_ranks = static_cast<std::size_t>(counts.num_ranks);
         for (std::size_t row = 0; row < counts.counts.size() / num_slots; ++row) {
             std::vector<std::int64_t> experts(num_experts);
             for (std::size_t slot = 0; slot < num_slots; ++slot)
-                experts[static_cast<std::size_t>(experts_of[row / kEpSize][slot])] +=
+                experts[static_cast<std::size_t>(experts_of[row / num_ranks][slot])] +=
                     counts.counts[row * num_slots + slot];
             result.expert_counts.insert(result.expert_counts.end(), experts.begin(), experts.end());
         }
@@ -121,6 +123,74 @@ TEST_CASE("EPLB, chunks and threads change neither a bit of the outputs nor an e
                 }
         }
     }
+}
+
+TEST_CASE("the number of devices changes neither a bit of the outputs nor a count") {
+    for (const char* const name : {"deepseek-r1", "mixtral-8x7b", "deepseek-v2-lite"}) {
+        ThreadPool threads(2);
+        const SyntheticModel model(small_preset(name), 1, threads);
+        const int num_experts = model.config().router.num_experts;
+        EplbConfig online_default;
+        online_default.num_slots = num_experts + 8;
+        online_default.layer_updates_per_iter = 4;
+        for (const std::optional<EplbConfig>& config :
+             {std::optional<EplbConfig>(),
+              {random_config(model.config(), num_experts + 24, 0)},
+              {random_config(model.config(), num_experts + 24, 3)},
+              {online_default}}) {
+            for (const int max_num_tokens : {0, 50}) {
+                const Harness::Options options = {
+                    .ep_size = kEpSize, .max_num_tokens = max_num_tokens, .config = config};
+                const Run one = run(model, options, 1, 5);
+                for (const int num_devices : {1, 2, 8}) {
+                    INFO(name << " max_num_tokens " << max_num_tokens << " devices "
+                              << num_devices);
+                    std::vector<Run> parts(static_cast<std::size_t>(num_devices));
+                    test::on_devices(
+                        num_devices, [&](int device, ProcessGroup&, Communicator& communicator) {
+                            Harness::Options own = options;
+                            own.communicator = &communicator;
+                            parts[static_cast<std::size_t>(device)] = run(model, own, 1, 5);
+                        });
+                    // a device has the rows of its ranks
+                    const auto rows_of = [&](std::size_t row) {
+                        const std::size_t ranks = kEpSize / parts.size();
+                        const std::size_t rank = row % kEpSize;
+                        return std::pair(&parts[rank / ranks],
+                                         row / kEpSize * ranks + rank % ranks);
+                    };
+                    const auto num_slots =
+                        static_cast<std::size_t>(config ? config->num_slots : num_experts);
+                    const std::size_t num_rows = one.slot_counts.size() / num_slots;
+                    REQUIRE(num_rows == 5 * 4 * kEpSize);
+                    for (std::size_t row = 0; row < num_rows; ++row) {
+                        const auto [part, part_row] = rows_of(row);
+                        REQUIRE(std::equal(
+                            one.slot_counts.begin() + static_cast<long>(row * num_slots),
+                            one.slot_counts.begin() + static_cast<long>((row + 1) * num_slots),
+                            part->slot_counts.begin() + static_cast<long>(part_row * num_slots)));
+                    }
+                    std::vector<float> hidden;
+                    for (const Run& part : parts) {
+                        hidden.insert(hidden.end(), part.hidden.begin(), part.hidden.end());
+                        REQUIRE(part.imbalance == one.imbalance);
+                    }
+                    REQUIRE(hidden == one.hidden);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("ranks that cannot be dealt out to the devices are refused") {
+    ThreadPool threads(1);
+    const SyntheticModel model(small_preset(), 1, threads);
+    const std::string error = test::error_of([&] {
+        test::on_devices(3, [&](int, ProcessGroup&, Communicator& communicator) {
+            run(model, {.ep_size = kEpSize, .config = {}, .communicator = &communicator}, 1, 1);
+        });
+    });
+    CHECK(error == "--ep_size 8 cannot be dealt out to 3 devices; start as many as divide it");
 }
 
 TEST_CASE("every rank's tokens are counted top_k times in every layer") {

@@ -17,7 +17,8 @@ std::string error_of_changed(const std::string& model,
     return test::error_of([&] {
         const DecoderConfig config = read_decoder_config(folder.path());
         const Checkpoint checkpoint(folder.path());
-        const LayerReader reader(config, checkpoint, config.num_layers, [](int) { return true; });
+        const LayerReader reader(config, checkpoint, config.num_layers, false,
+                                 {0, config.moe.router.num_experts});
     });
 }
 
@@ -121,11 +122,12 @@ TEST_CASE("what a plan counts by the config is what the checkpoint holds") {
         INFO(name);
         const DecoderConfig config = read_decoder_config(test::model_folder(name));
         const Checkpoint checkpoint(test::model_folder(name));
+        const ExpertRange all = {0, config.moe.router.num_experts};
         for (int layer = 0; layer < config.num_layers; ++layer) {
             PlannedTensors planned(config);
-            load_layer(config, layer, true, planned);
+            load_layer(config, layer, all, planned);
             CheckpointTensors real(checkpoint);
-            load_layer(config, layer, true, real);
+            load_layer(config, layer, all, real);
             double bytes = 0;
             for (const std::span<const std::byte> part : real.parts())
                 bytes += static_cast<double>(part.size());
@@ -175,7 +177,8 @@ TEST_CASE("a value of a vector that is no finite number is refused") {
     });
     const DecoderConfig config = read_decoder_config(folder.path());
     const Checkpoint checkpoint(folder.path());
-    LayerReader reader(config, checkpoint, config.num_layers, [](int) { return true; });
+    LayerReader reader(config, checkpoint, config.num_layers, false,
+                       {0, config.moe.router.num_experts});
     CHECK(test::error_of([&] { reader.load(1); }).find("post_attention_layernorm.weight") !=
           std::string::npos);
     CHECK(test::error_of([&] { reader.load(0); }).empty());

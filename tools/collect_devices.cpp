@@ -1,0 +1,254 @@
+#include "tools/collect_devices.h"
+
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "kernels/backends.h"
+#include "kernels/cpu/socket_communicator.h"
+#include "kernels/cpu/thread_communicator.h"
+#include "lib/base/error.h"
+#include "lib/base/file.h"
+#include "lib/cluster/launch.h"
+#include "lib/cluster/tcp_group.h"
+#include "lib/cluster/thread_group.h"
+#include "tools/collect_recording.h"
+#include "tools/version.h"
+
+namespace eplb::cli {
+namespace {
+
+Launch find_launch(const CollectOptions& options) {
+    LaunchFlags flags;
+    flags.rank = options.rank;
+    flags.world_size = options.world_size;
+    flags.local_rank = options.local_rank;
+    if (!options.master.empty())
+        flags.master = options.master;
+    try {
+        return eplb::find_launch(flags, [](const char* name) { return std::getenv(name); });
+    } catch (const Error& error) {
+        throw UsageError(error.what());
+    }
+}
+
+BackendKind find_backend(const CollectOptions& options) {
+    if (options.backend == BackendChoice::cpu)
+        return BackendKind::cpu;
+    if (options.backend == BackendChoice::cuda && !has_cuda_build())
+        throw GateError(
+            "--backend cuda: this build has no CUDA; run with --backend cpu, or build "
+            "with -Dcuda=enabled");
+    const int num_gpus = num_cuda_devices();
+    if (options.backend == BackendChoice::cuda && num_gpus == 0)
+        throw Error("--backend cuda: no GPU can be used here; run with --backend cpu");
+    return num_gpus > 0 ? BackendKind::cuda : BackendKind::cpu;
+}
+
+// A hash of what a file holds: FNV-1a.
+std::string content_of(const std::string& path) {
+    std::uint64_t hash = 0xcbf29ce484222325U;
+    for (const char byte : read_file(path))
+        hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3U;
+    return std::to_string(hash);
+}
+
+// What all processes of a run must have in common: the options given, but for those in which they
+// differ by nature, and the inputs.
+std::string configuration_of(const CLI::App& app,
+                             const CollectOptions& options,
+                             const Recording& recording,
+                             BackendKind kind) {
+    std::string text = std::string(EPLB_VERSION) + ", " +
+                       (kind == BackendKind::cuda ? "cuda" : "cpu") + ", records " +
+                       (recording.path.empty() ? "nothing" : recording.path);
+    if (recording.range)
+        text += " " + std::to_string(recording.range->start) + "-" +
+                std::to_string(recording.range->stop);
+    for (const CLI::Option* const option : app.get_options()) {
+        const std::string name = option->get_lnames().empty() ? "" : option->get_lnames().front();
+        if (option->count() == 0 || name == "rank" || name == "local_rank" || name == "threads" ||
+            name == "master")
+            continue;
+        text += ", --" + name;
+        for (const std::string& value : option->results())
+            text += " " + value;
+    }
+    for (const std::string& path :
+         {options.dataset, options.load_balancer, options.extra_llm_api_options})
+        if (!path.empty())
+            text += ", " + path + " holds " + content_of(path);
+    return text;
+}
+
+// All of one process' part of a run.
+class Part {
+  public:
+    Part(const CollectOptions& options, int num_threads, BackendKind kind, int device)
+        : threads_(num_threads),
+          backend_(make_backend(kind, device, threads_, {.precision = options.precision})),
+          is_gpu_(kind == BackendKind::cuda) {}
+
+    Device alone() { return {threads_, *backend_, is_gpu_}; }
+
+    Device in(ProcessGroup& group, std::unique_ptr<Communicator> communicator) {
+        communicator_ = std::move(communicator);
+        return {threads_, *backend_, is_gpu_, &group, communicator_.get()};
+    }
+
+    Backend& backend() { return *backend_; }
+
+  private:
+    ThreadPool threads_;
+    std::unique_ptr<Backend> backend_;
+    std::unique_ptr<Communicator> communicator_;
+    bool is_gpu_;
+};
+
+// Runs `body` as a member of a group: the others are told where it fails.
+template <typename Body>
+int run_member(ProcessGroup& group, const std::string& name, const Body& body) {
+    std::string what;
+    try {
+        return body();
+    } catch (const std::exception& error) {
+        what = error.what();
+        // what became of another member needs no name of ours
+        try {
+            group.check();
+        } catch (const Error&) {
+            throw;
+        }
+        group.fail(what);
+        if (dynamic_cast<const UsageError*>(&error) != nullptr)
+            throw UsageError(name + ": " + what);
+        if (dynamic_cast<const GateError*>(&error) != nullptr)
+            throw GateError(name + ": " + what);
+    }
+    throw Error(name + ": " + what);
+}
+
+int run_process(const CLI::App& app,
+                const CollectOptions& options,
+                const Launch& launch,
+                BackendKind kind,
+                const std::string& configuration,
+                const std::function<int(const Device&)>& body) {
+    if (launch.rank != 0)
+        keep_quiet();
+    note(app, "rank " + std::to_string(launch.rank) + " of " + std::to_string(launch.world_size) +
+                  ", by " + launch.source);
+    TcpProcessGroup group(launch, {.configuration = configuration,
+                                   .meeting_limit = std::chrono::seconds(options.meeting_limit),
+                                   .silence_limit = std::chrono::seconds(options.silence_limit)});
+    const std::string name = "rank " + std::to_string(launch.rank) + " (host " +
+                             group.hosts()[static_cast<std::size_t>(launch.rank)] + ")";
+    return run_member(group, name, [&] {
+        const int local_rank = launch.local_rank >= 0 ? launch.local_rank : group.local_rank();
+        const int num_gpus = num_cuda_devices();
+        Part part(options, options.num_threads, kind,
+                  kind == BackendKind::cuda ? local_rank % num_gpus : 0);
+        std::unique_ptr<Communicator> communicator;
+        if (kind == BackendKind::cuda)
+            communicator = make_gpu_communicator(part.backend(), group);
+        else
+            communicator = std::make_unique<SocketCommunicator>(group, group.local_address());
+        const int code = body(part.in(group, std::move(communicator)));
+        group.barrier();  // nobody is done before all are
+        return code;
+    });
+}
+
+int run_threads(const CollectOptions& options,
+                BackendKind kind,
+                const std::function<int(const Device&)>& body) {
+    const int num_devices = options.num_devices;
+    if (kind == BackendKind::cuda && num_devices > num_cuda_devices())
+        throw Error("--devices " + std::to_string(num_devices) + ": there are " +
+                    std::to_string(num_cuda_devices()) + " GPUs here");
+    ThreadGroup threads(num_devices);
+    std::mutex mutex;
+    std::exception_ptr first_error;
+    std::vector<int> codes(static_cast<std::size_t>(num_devices), kDone);
+    const auto run = [&](int rank) {
+        try {
+            if (rank != 0)
+                keep_quiet();
+            const std::unique_ptr<ProcessGroup> group = threads.member(rank);
+            codes[static_cast<std::size_t>(rank)] =
+                run_member(*group, "device " + std::to_string(rank), [&] {
+                    // the processors are shared
+                    int num_threads = options.num_threads;
+                    if (num_threads == 0)
+                        num_threads = ThreadPool().num_threads();
+                    Part part(options, std::max(1, num_threads / num_devices), kind, rank);
+                    std::unique_ptr<Communicator> communicator;
+                    if (kind == BackendKind::cuda)
+                        communicator = make_gpu_communicator(part.backend(), *group);
+                    else
+                        communicator = std::make_unique<ThreadCommunicator>(*group);
+                    const int code = body(part.in(*group, std::move(communicator)));
+                    group->barrier();
+                    return code;
+                });
+        } catch (...) {
+            const std::lock_guard lock(mutex);
+            if (!first_error)
+                first_error = std::current_exception();
+        }
+    };
+    std::vector<std::thread> others;
+    for (int rank = 1; rank < num_devices; ++rank)
+        others.emplace_back(run, rank);
+    run(0);
+    for (std::thread& other : others)
+        other.join();
+    if (first_error)
+        std::rethrow_exception(first_error);
+    return codes.front();
+}
+
+}  // namespace
+
+RankShare Device::share(int ep_size) const {
+    if (group == nullptr)
+        return {.group = nullptr, .first_rank = 0, .num_ranks = ep_size};
+    const int num_ranks = ep_size / group->size();
+    return {.group = group, .first_rank = group->rank() * num_ranks, .num_ranks = num_ranks};
+}
+
+bool Device::any_interrupted() const {
+    if (group == nullptr)
+        return is_interrupted();
+    bool any = false;
+    for (const std::string& answer : group->all_gather(is_interrupted() ? "1" : "0"))
+        any = any || answer == "1";
+    return any;
+}
+
+int run_on_devices(const CLI::App& app,
+                   const CollectOptions& options,
+                   const Recording& recording,
+                   const std::function<int(const Device&)>& body) {
+    const Launch launch = find_launch(options);
+    const BackendKind kind = find_backend(options);
+    if (launch.world_size > 1 && options.num_devices > 1)
+        throw UsageError("--devices is for one process; here are " +
+                         std::to_string(launch.world_size) + ", by " + launch.source);
+    if (launch.world_size > 1)
+        return run_process(app, options, launch, kind,
+                           configuration_of(app, options, recording, kind), body);
+    if (options.num_devices > 1)
+        return run_threads(options, kind, body);
+    Part part(options, options.num_threads, kind,
+              kind == BackendKind::cuda && launch.local_rank > 0
+                  ? launch.local_rank % num_cuda_devices()
+                  : 0);
+    return body(part.alone());
+}
+
+}  // namespace eplb::cli
