@@ -91,7 +91,7 @@ __device__ void store_run(const float* values, int count, Output* to) {
         store(values[i], run + i);
     if (count == kRun && reinterpret_cast<std::uintptr_t>(to) % sizeof(uint4) == 0) {
 #pragma unroll
-        for (int i = 0; i < static_cast<int>(sizeof(run) / sizeof(uint4)); ++i)
+        for (int i = 0; i < static_cast<int>(kRun * sizeof(Output) / sizeof(uint4)); ++i)
             reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(run)[i];
     } else {
 #pragma unroll
