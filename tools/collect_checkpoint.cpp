@@ -374,7 +374,7 @@ int run_checkpoint(const CLI::App& app,
     const bool is_complete = run.run();
     progress.clear();
     if (!is_complete && device.group != nullptr)
-        throw Error("interrupted; nothing was recorded");
+        throw Interrupted();
     if (!is_complete && !options.iteration_major) {
         warn(app,
              "interrupted in layer " + std::to_string(run.next_layer()) +

@@ -1,5 +1,6 @@
 #include "tools/collect_devices.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -85,6 +86,16 @@ std::string configuration_of(const CLI::App& app,
     return text;
 }
 
+// The threads of one of several devices that share a machine: their part of the processors, unless
+// a launcher gave each its own.
+int threads_of_device(const CollectOptions& options, int num_devices_here) {
+    if (options.num_threads > 0)
+        return options.num_threads;
+    const int usable = ThreadPool().num_threads();
+    const bool is_bound = usable < static_cast<int>(std::thread::hardware_concurrency());
+    return is_bound ? usable : std::max(1, usable / num_devices_here);
+}
+
 // All of one process' part of a run.
 class Part {
   public:
@@ -110,26 +121,41 @@ class Part {
 };
 
 // Runs `body` as a member of a group: the others are told where it fails.
-template <typename Body>
-int run_member(ProcessGroup& group, const std::string& name, const Body& body) {
-    std::string what;
-    try {
-        return body();
-    } catch (const std::exception& error) {
-        what = error.what();
-        // what became of another member needs no name of ours
+int run_member(const CLI::App& app,
+               ProcessGroup& group,
+               const std::string& name,
+               const std::function<int()>& body) {
+    const auto has_another_failed = [&] {
         try {
             group.check();
+            return false;
         } catch (const Error&) {
-            throw;
+            return true;
         }
-        group.fail(what);
+    };
+    try {
+        const int code = body();
+        group.barrier();  // nobody is done before all are
+        return code;
+    } catch (const Interrupted&) {
+        group.fail("it was interrupted");
+        warn(app, "interrupted: nothing was recorded");
+        return kInterrupted;
+    } catch (const std::exception& error) {
+        if (has_another_failed()) {
+            if (!is_interrupted())
+                throw;
+            warn(app, std::string("interrupted: nothing was recorded; ") + error.what());
+            return kInterrupted;
+        }
+        group.fail(error.what());
+        const std::string what = name + ": " + error.what();
         if (dynamic_cast<const UsageError*>(&error) != nullptr)
-            throw UsageError(name + ": " + what);
+            throw UsageError(what);
         if (dynamic_cast<const GateError*>(&error) != nullptr)
-            throw GateError(name + ": " + what);
+            throw GateError(what);
+        throw Error(what);
     }
-    throw Error(name + ": " + what);
 }
 
 int run_process(const CLI::App& app,
@@ -147,23 +173,24 @@ int run_process(const CLI::App& app,
                                    .silence_limit = std::chrono::seconds(options.silence_limit)});
     const std::string name = "rank " + std::to_string(launch.rank) + " (host " +
                              group.hosts()[static_cast<std::size_t>(launch.rank)] + ")";
-    return run_member(group, name, [&] {
+    return run_member(app, group, name, [&] {
         const int local_rank = launch.local_rank >= 0 ? launch.local_rank : group.local_rank();
         const int num_gpus = num_cuda_devices();
-        Part part(options, options.num_threads, kind,
+        const auto num_here = std::count(group.hosts().begin(), group.hosts().end(),
+                                         group.hosts()[static_cast<std::size_t>(launch.rank)]);
+        Part part(options, threads_of_device(options, static_cast<int>(num_here)), kind,
                   kind == BackendKind::cuda ? local_rank % num_gpus : 0);
         std::unique_ptr<Communicator> communicator;
         if (kind == BackendKind::cuda)
             communicator = make_gpu_communicator(part.backend(), group);
         else
             communicator = std::make_unique<SocketCommunicator>(group, group.local_address());
-        const int code = body(part.in(group, std::move(communicator)));
-        group.barrier();  // nobody is done before all are
-        return code;
+        return body(part.in(group, std::move(communicator)));
     });
 }
 
-int run_threads(const CollectOptions& options,
+int run_threads(const CLI::App& app,
+                const CollectOptions& options,
                 BackendKind kind,
                 const std::function<int(const Device&)>& body) {
     const int num_devices = options.num_devices;
@@ -180,20 +207,16 @@ int run_threads(const CollectOptions& options,
                 keep_quiet();
             const std::unique_ptr<ProcessGroup> group = threads.member(rank);
             codes[static_cast<std::size_t>(rank)] =
-                run_member(*group, "device " + std::to_string(rank), [&] {
-                    // the processors are shared
-                    int num_threads = options.num_threads;
-                    if (num_threads == 0)
-                        num_threads = ThreadPool().num_threads();
+                run_member(app, *group, "device " + std::to_string(rank), [&] {
+                    const int num_threads =
+                        options.num_threads > 0 ? options.num_threads : ThreadPool().num_threads();
                     Part part(options, std::max(1, num_threads / num_devices), kind, rank);
                     std::unique_ptr<Communicator> communicator;
                     if (kind == BackendKind::cuda)
                         communicator = make_gpu_communicator(part.backend(), *group);
                     else
                         communicator = std::make_unique<ThreadCommunicator>(*group);
-                    const int code = body(part.in(*group, std::move(communicator)));
-                    group->barrier();
-                    return code;
+                    return body(part.in(*group, std::move(communicator)));
                 });
         } catch (...) {
             const std::lock_guard lock(mutex);
@@ -243,7 +266,7 @@ int run_on_devices(const CLI::App& app,
         return run_process(app, options, launch, kind,
                            configuration_of(app, options, recording, kind), body);
     if (options.num_devices > 1)
-        return run_threads(options, kind, body);
+        return run_threads(app, options, kind, body);
     Part part(options, options.num_threads, kind,
               kind == BackendKind::cuda && launch.local_rank > 0
                   ? launch.local_rank % num_cuda_devices()

@@ -13,6 +13,10 @@
 
 namespace eplb::cli {
 
+// Ends a run on several devices that was interrupted where the others cannot know it: they are
+// told.
+struct Interrupted {};
+
 // What a run, or one of several processes or threads of it, computes on.
 struct Device {
     ThreadPool& threads;

@@ -211,7 +211,8 @@ void add_options(CLI::App& app, CollectOptions& options) {
         "  eplb-collect --preset mixtral-8x7b --max_num_tokens 256 --check\n"
         "  eplb-collect --model DeepSeek-R1 --dataset dataset.json --ep_size 32 --plan\n"
         "  eplb-collect --model OLMoE --dataset dataset.json --ep_size 8 "
-        "--expert_statistic_path stats");
+        "--expert_statistic_path stats\n"
+        "  torchrun --no-python --nproc-per-node 8 eplb-collect --expert_statistic_path stats");
 }
 
 void check_kind(const CLI::App& app, const CollectOptions& options) {
