@@ -90,9 +90,10 @@ __device__ void store_run(const float* values, int count, Output* to) {
     for (int i = 0; i < kRun; ++i)
         store(values[i], run + i);
     if (count == kRun && reinterpret_cast<std::uintptr_t>(to) % sizeof(uint4) == 0) {
+        constexpr int kStored = static_cast<int>(sizeof(uint4) / sizeof(Output));  // at once
 #pragma unroll
-        for (int i = 0; i < static_cast<int>(kRun * sizeof(Output) / sizeof(uint4)); ++i)
-            reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(run)[i];
+        for (int i = 0; i < kRun; i += kStored)
+            *reinterpret_cast<uint4*>(to + i) = *reinterpret_cast<const uint4*>(run + i);
     } else {
 #pragma unroll
         for (int i = 0; i < kRun; ++i)
