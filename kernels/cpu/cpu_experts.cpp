@@ -2,7 +2,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/matrix_product.h"
-#include "lib/model/select_experts.h"
+#include "lib/model/activation.h"
 
 namespace eplb {
 namespace {
@@ -15,16 +15,13 @@ void add_bias(const float* bias, int size, float* __restrict values) {
 
 void swiglu(const float* gate, const float* up, int size, float* __restrict output) {
     for (int i = 0; i < size; ++i)
-        output[i] = gate[i] * sigmoid_f32(gate[i]) * up[i];
+        output[i] = swiglu_f32(gate[i], up[i]);
 }
 
 void clamped_swiglu(
     const float* gate, const float* up, float limit, int size, float* __restrict output) {
-    for (int i = 0; i < size; ++i) {
-        const float g = std::min(gate[i], limit);
-        const float u = std::min(std::max(up[i], -limit), limit);
-        output[i] = (u + 1.0F) * (g * sigmoid_f32(1.702F * g));
-    }
+    for (int i = 0; i < size; ++i)
+        output[i] = clamped_swiglu_f32(gate[i], up[i], limit);
 }
 
 // output = activation(gate, up) of values [first, first + size) of the activation; biases are added

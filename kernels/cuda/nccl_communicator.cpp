@@ -76,14 +76,20 @@ void NcclCommunicator::exchange(const void* send,
         return static_cast<std::size_t>(begin[peer + 1] - begin[peer]);
     };
     require(ncclGroupStart(), "ncclGroupStart");
-    // empty messages too: all members must agree on what is sent
-    for (std::size_t peer = 0; peer + 1 < send_begin.size(); ++peer) {
-        require(ncclSend(from + send_begin[peer], message_size(send_begin, peer), ncclUint8,
-                         static_cast<int>(peer), comm_, stream),
-                "ncclSend");
-        require(ncclRecv(to + receive_begin[peer], message_size(receive_begin, peer), ncclUint8,
-                         static_cast<int>(peer), comm_, stream),
-                "ncclRecv");
+    try {
+        // empty messages too: all members must agree on what is sent
+        for (std::size_t peer = 0; peer + 1 < send_begin.size(); ++peer) {
+            require(ncclSend(from + send_begin[peer], message_size(send_begin, peer), ncclUint8,
+                             static_cast<int>(peer), comm_, stream),
+                    "ncclSend");
+            require(ncclRecv(to + receive_begin[peer], message_size(receive_begin, peer), ncclUint8,
+                             static_cast<int>(peer), comm_, stream),
+                    "ncclRecv");
+        }
+    } catch (...) {
+        static_cast<void>(ncclGroupEnd());
+        abort();
+        throw;
     }
     finish(ncclGroupEnd(), "ncclGroupEnd");
 }

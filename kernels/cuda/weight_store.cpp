@@ -36,6 +36,10 @@ WeightStore::~WeightStore() {
     }
     changed_.notify_all();
     thread_.join();
+    try {
+        wait_for_uses();
+    } catch (const Error&) {  // the GPU has failed, and computes nothing any more
+    }
     for (const auto& [address, part] : parts_)
         static_cast<void>(cudaFreeAsync(part->memory, copies_.get()));
 }
@@ -79,9 +83,7 @@ void WeightStore::hold(Backend::WeightParts parts) {
 
 void WeightStore::drop(Backend::WeightParts parts) {
     device_.refuse_capture();
-    // what is freed comes after all that may use it
-    device_.check(cudaEventRecord(used_.get(), device_.stream()), "cudaEventRecord");
-    device_.check(cudaStreamWaitEvent(copies_.get(), used_.get(), 0), "cudaStreamWaitEvent");
+    wait_for_uses();
     for (const std::span<const std::byte> host : parts) {
         const auto found = parts_.find(key_of(host.data()));
         if (found == parts_.end() || --found->second->num_holders > 0)
@@ -100,6 +102,12 @@ void WeightStore::drop(Backend::WeightParts parts) {
         device_.check(cudaFreeAsync(part->memory, copies_.get()), "cudaFreeAsync");
     }
     device_.memory_moved();
+}
+
+// What is freed now comes after all that may use it.
+void WeightStore::wait_for_uses() {
+    device_.check(cudaEventRecord(used_.get(), device_.stream()), "cudaEventRecord");
+    device_.check(cudaStreamWaitEvent(copies_.get(), used_.get(), 0), "cudaStreamWaitEvent");
 }
 
 const std::byte* WeightStore::find(const std::byte* address) {

@@ -58,6 +58,7 @@ class WeightStore {
 
     void copy_parts();
     void copy(const Part& part);
+    void wait_for_uses();
     void wait_until_issued(std::unique_lock<std::mutex>& lock, long number);
     void wait_for_copy(long number);
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "lib/base/host_device.h"
 #include "lib/model/weight_matrix.h"
 
 // Weights to fp32, exactly, by integer operations that vectorize: no table, no branch per value.
@@ -19,7 +20,7 @@ namespace detail {
 // The magnitude of a binary number without its infinities and NaNs: the significand, an integer,
 // times a power of two. No choice between results, which compilers do not vectorize.
 template <int kExponentBits, int kMantissaBits>
-float binary_magnitude(std::uint32_t bits) {
+EPLB_HOST_DEVICE float binary_magnitude(std::uint32_t bits) {
     constexpr std::uint32_t kBias = (1U << (kExponentBits - 1)) - 1;
     const std::uint32_t exponent = bits >> kMantissaBits;
     // 0 stands for subnormal numbers, of exponent 1 and without the leading bit
@@ -30,13 +31,13 @@ float binary_magnitude(std::uint32_t bits) {
            std::bit_cast<float>(power << 23);
 }
 
-inline float add_bits(float value, std::uint32_t bits) {
+EPLB_HOST_DEVICE float add_bits(float value, std::uint32_t bits) {
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) + bits);
 }
 
 }  // namespace detail
 
-inline float decode_f16(std::uint16_t bits) {
+EPLB_HOST_DEVICE float decode_f16(std::uint16_t bits) {
     const std::uint32_t magnitude = bits & 0x7fffU;
     const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000U) << 16;
     // infinities and NaNs, from the exponent of 2^16 to the largest
@@ -44,12 +45,12 @@ inline float decode_f16(std::uint16_t bits) {
     return detail::add_bits(detail::binary_magnitude<5, 10>(magnitude), sign + special);
 }
 
-inline float decode_bf16(std::uint16_t bits) {
+EPLB_HOST_DEVICE float decode_bf16(std::uint16_t bits) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
 // E4M3: no infinity, one NaN per sign.
-inline float decode_f8_e4m3(std::uint8_t bits) {
+EPLB_HOST_DEVICE float decode_f8_e4m3(std::uint8_t bits) {
     const std::uint32_t magnitude = bits & 0x7fU;
     const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x80U) << 24;
     // from what would be 480 to a NaN
@@ -58,12 +59,12 @@ inline float decode_f8_e4m3(std::uint8_t bits) {
 }
 
 // E2M1, of the low four bits: 0, .5, 1, 1.5, 2, 3, 4, 6, and these negative.
-inline float decode_f4_e2m1(std::uint32_t bits) {
+EPLB_HOST_DEVICE float decode_f4_e2m1(std::uint32_t bits) {
     return detail::add_bits(detail::binary_magnitude<2, 1>(bits & 7U), (bits & 8U) << 28);
 }
 
 // E8M0: 2^(bits - 127), 255 is NaN.
-inline float decode_e8m0(std::uint8_t bits) {
+EPLB_HOST_DEVICE float decode_e8m0(std::uint8_t bits) {
     const std::uint32_t value = bits == 0     ? 0x00400000U  // 2^-127 is subnormal
                                 : bits == 255 ? 0x7fc00000U
                                               : static_cast<std::uint32_t>(bits) << 23;
@@ -73,10 +74,17 @@ inline float decode_e8m0(std::uint8_t bits) {
 namespace detail {
 
 template <typename T>
-T load(const std::byte* from) {
+EPLB_HOST_DEVICE T load(const std::byte* from) {
     T value;
     std::memcpy(&value, from, sizeof(T));
     return value;
+}
+
+// The factor of a block of an f8_e4m3 matrix.
+EPLB_HOST_DEVICE float f8_scale(const WeightMatrix& matrix, std::size_t block) {
+    return matrix.scale_type == WeightType::f32
+               ? load<float>(matrix.scales + block * 4)
+               : decode_bf16(load<std::uint16_t>(matrix.scales + block * 2));
 }
 
 }  // namespace detail
@@ -112,16 +120,10 @@ inline void decode_row(
             const std::byte* const from = matrix.data + stored_row * num_columns + first;
             const std::size_t first_block =
                 stored_row / kBlock * ((num_columns + kBlock - 1) / kBlock);
-            const auto scale_of = [&](std::size_t block) {
-                return matrix.scale_type == WeightType::f32
-                           ? load<float>(matrix.scales + (first_block + block) * 4)
-                           : decode_bf16(
-                                 load<std::uint16_t>(matrix.scales + (first_block + block) * 2));
-            };
             for (std::size_t i = 0; i < size;) {
                 const std::size_t block = (first + i) / kBlock;
                 const std::size_t end = std::min(size, (block + 1) * kBlock - first);
-                const float scale = scale_of(block);
+                const float scale = detail::f8_scale(matrix, first_block + block);
                 for (; i < end; ++i)
                     values[i] = decode_f8_e4m3(load<std::uint8_t>(from + i)) * scale;
             }

@@ -2,46 +2,15 @@
 #define EPLB_MODEL_SELECT_EXPERTS_H
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
 
 #include "lib/model/router.h"
+#include "lib/model/router_math.h"
 
-// The arithmetic of a router, one token at a time, in plain fp32 operations whose bits depend on
-// neither compiler nor vector width: no fused multiply-add, no library function but sqrt (and, for
-// sqrtsoftplus, log1p).
+// Selects experts, one token at a time.
 namespace eplb {
-
-// e^x, within 2 ulp for x in [-87, 88]; x is clamped to that range. Branch-free, so that loops over
-// experts vectorize.
-inline float exp_f32(float x) {
-    constexpr float kLog2E = 1.44269504F;
-    constexpr float kLn2High = 0.693359375F;  // few bits: n * kLn2High is exact
-    constexpr float kLn2Low = -2.12194440e-4F;
-    constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-    x = std::min(std::max(x, -87.0F), 88.0F);
-    const float shifted = x * kLog2E + kRound;
-    const float n = shifted - kRound;
-    const float r = (x - n * kLn2High) - n * kLn2Low;
-    // e^r = 1 + r + r^2 * p(r), minimax over |r| <= ln(2) / 2 (Cephes' expf)
-    float p = 1.9875691500e-4F;
-    p = p * r + 1.3981999507e-3F;
-    p = p * r + 8.3334519073e-3F;
-    p = p * r + 4.1665795894e-2F;
-    p = p * r + 1.6666665459e-1F;
-    p = p * r + 5.0000001201e-1F;
-    const float exp_r = (p * (r * r) + r) + 1.0F;
-    const std::int32_t exponent =
-        std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound);
-    return exp_r * std::bit_cast<float>((exponent + 127) << 23);
-}
-
-inline float sigmoid_f32(float x) {
-    return 1.0F / (1.0F + exp_f32(-x));
-}
 
 // Space for select_experts(), one per thread.
 struct SelectionScratch {
@@ -68,9 +37,7 @@ namespace detail {
 // An integer that orders experts as their scores do, lower ids first on a tie. Integer maxima
 // vectorize, and a key names its expert.
 inline std::int64_t selection_key(float score, int expert) {
-    const auto bits = std::bit_cast<std::int32_t>(score + 0.0F);  // -0 becomes +0
-    const std::int32_t ordered = bits ^ ((bits >> 31) & 0x7fffffff);
-    return (static_cast<std::int64_t>(ordered) << 32) | (0x7fffffff - expert);
+    return (static_cast<std::int64_t>(selection_order(score)) << 32) | (0x7fffffff - expert);
 }
 
 inline std::int64_t best_of_block(const std::int64_t* keys) {
@@ -99,8 +66,7 @@ inline void take_top_k(SelectionScratch& scratch, int k, std::int32_t* expert_id
 
 }  // namespace detail
 
-// score_function over one token's logits, [num_experts] each. softmax is left as the logits: they
-// order the experts as it would, and weights need it only at the chosen ids.
+// selection_score() of one token's logits, [num_experts] each.
 inline void selection_scores(const RouterSpec& spec,
                              const float* __restrict logits,
                              float* __restrict scores) {
@@ -112,8 +78,7 @@ inline void selection_scores(const RouterSpec& spec,
             break;
         case ScoreFunction::sqrtsoftplus:
             for (int e = 0; e < num_experts; ++e)
-                scores[e] = std::sqrt(std::max(logits[e], 0.0F) +
-                                      std::log1p(exp_f32(-std::fabs(logits[e]))));
+                scores[e] = sqrtsoftplus_f32(logits[e]);
             break;
         case ScoreFunction::softmax:
         case ScoreFunction::none:
@@ -124,26 +89,25 @@ inline void selection_scores(const RouterSpec& spec,
 
 namespace detail {
 
-inline float group_score(const RouterSpec& spec, const float* choice, int group_size) {
+inline float score_of_group(const RouterSpec& spec, const float* choice, int group_size) {
     float first = -std::numeric_limits<float>::infinity();
     float second = first;
     for (int i = 0; i < group_size; ++i) {
         second = std::max(second, std::min(first, choice[i]));
         first = std::max(first, choice[i]);
     }
-    return spec.group_score == GroupScore::maximum || group_size == 1 ? first : first + second;
+    return group_score(spec, first, second);
 }
 
 // whether fewer than `top` values come before values[i]: larger, or equal and earlier
 inline bool is_among_best(const float* values, int n, int i, int top) {
     int ahead = 0;
     for (int j = 0; j < n; ++j)
-        ahead += values[j] > values[i] || (values[j] == values[i] && j < i) ? 1 : 0;
+        ahead += comes_before(values[j], j, values[i], i) ? 1 : 0;
     return ahead < top;
 }
 
-// softmax at the chosen ids: over all experts, or over the chosen ones where they are normalized,
-// which is the same once divided by their sum
+// softmax at the chosen ids
 inline void softmax_weights(const RouterSpec& spec,
                             const float* logits,
                             const std::int32_t* expert_ids,
@@ -158,7 +122,7 @@ inline void softmax_weights(const RouterSpec& spec,
             sum += exp_f32(logits[e] - maximum);
     }
     for (int j = 0; j < spec.top_k; ++j)
-        weights[j] = exp_f32(logits[expert_ids[j]] - maximum) / sum * spec.scale;
+        weights[j] = softmax_weight(spec, logits[expert_ids[j]], maximum, sum);
 }
 
 // By how much a selection was decided, once take_top_k() has taken the chosen experts out: the last
@@ -216,7 +180,7 @@ inline void select_experts(const RouterSpec& spec,
         const int group_size = num_experts / spec.num_groups;
         float* const group_scores = scratch.group_scores.data();
         for (int g = 0; g < spec.num_groups; ++g)
-            group_scores[g] = detail::group_score(spec, choice + g * group_size, group_size);
+            group_scores[g] = detail::score_of_group(spec, choice + g * group_size, group_size);
         for (int g = 0; g < spec.num_groups; ++g)
             if (!detail::is_among_best(group_scores, spec.num_groups, g, spec.top_groups))
                 std::fill_n(keys + g * group_size, group_size, SelectionScratch::kNone);
@@ -229,10 +193,10 @@ inline void select_experts(const RouterSpec& spec,
         detail::softmax_weights(spec, logits, expert_ids, weights);
         return;
     }
-    float sum = 1e-20F;  // as DeepSeek-V3's gate
+    float sum = kNoScore;
     for (int j = 0; j < spec.top_k; ++j)
         sum += weights[j] = scores[expert_ids[j]];
-    const float factor = spec.normalize ? spec.scale / sum : spec.scale;
+    const float factor = weight_factor(spec, sum);
     for (int j = 0; j < spec.top_k; ++j)
         weights[j] *= factor;
 }

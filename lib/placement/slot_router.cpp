@@ -41,10 +41,10 @@ void route_to_slots(const SlotReplicas& replicas,
     // position in replicas.slot_ids of each expert's next slot
     std::vector<std::int32_t> next(num_experts);
     for (std::size_t first = 0; first < expert_ids.size(); first += kRoutingBlock) {
-        const auto shift = static_cast<std::int64_t>(first / kRoutingBlock) + source_rank;
+        const auto block = static_cast<std::int64_t>(first / kRoutingBlock);
         for (std::size_t expert = 0; expert < num_experts; ++expert) {
             const std::int32_t count = start[expert + 1] - start[expert];
-            next[expert] = start[expert] + static_cast<std::int32_t>(shift % count);
+            next[expert] = start[expert] + replica_of(0, block, source_rank, count);
         }
         const std::size_t stop = std::min(first + kRoutingBlock, expert_ids.size());
         for (std::size_t i = first; i < stop; ++i) {

@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "lib/base/host_device.h"
+
 namespace eplb {
 
 // Which slots hold each expert. A view.
@@ -15,10 +17,18 @@ struct SlotReplicas {
 
 constexpr int kRoutingBlock = 1024;
 
+// The replica that the n-th appearance (from 0) of an expert in block `block` goes to.
+EPLB_HOST_DEVICE std::int32_t replica_of(std::int64_t n,
+                                         std::int64_t block,
+                                         int source_rank,
+                                         std::int32_t num_replicas) {
+    return static_cast<std::int32_t>((n + block + source_rank) % num_replicas);
+}
+
 // Expert ids to slot ids, by TensorRT-LLM's routing kernel (moeLoadBalanceKernels.cu): ids are
-// flattened [token][top_k] and cut into blocks of kRoutingBlock; the n-th appearance (from 0) of an
-// expert in block b goes to replica (n + b + source_rank) mod replicas, replicas in ascending slot
-// order. Round robin: it looks at neither load nor locality.
+// flattened [token][top_k] and cut into blocks of kRoutingBlock; an expert's appearances in a block
+// go to replica_of(), replicas in ascending slot order. Round robin: it looks at neither load nor
+// locality.
 //
 // expert_ids and slot_ids: [num_tokens * top_k], may be the same memory. The first id is the first
 // of a block (a chunk starts its blocks anew). Ids outside [0, num_experts) become num_slots, as

@@ -27,14 +27,12 @@ struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
-struct alignas(8) uint2 {
+// Kernels read and write memory of other types through them.
+struct alignas(8) [[gnu::may_alias]] uint2 {
     unsigned x, y;
 };
-struct alignas(16) uint4 {
+struct alignas(16) [[gnu::may_alias]] uint4 {
     unsigned x, y, z, w;
-};
-struct alignas(16) float4 {
-    float x, y, z, w;
 };
 
 // of the thread that runs
