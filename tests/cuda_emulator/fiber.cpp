@@ -102,7 +102,6 @@ void Fiber::reset(void (*function)()) {
     // expects its stack 8 bytes past a multiple of 16
     auto* top = reinterpret_cast<std::uintptr_t*>(stack_ + kStackSize);
     *--top = 0;
-    *--top = 0;
     *--top = reinterpret_cast<std::uintptr_t>(&Fiber::run);
     for (int i = 0; i < 6; ++i)
         *--top = 0;
