@@ -145,8 +145,8 @@ void Socket::end_sending() const {
 }
 
 Socket listen_at(int port, const std::string& address) {
-    const std::string what =
-        (address.empty() ? "" : address + " ") + "port " + std::to_string(port);
+    std::string what = address.empty() ? "port " : address + " port ";
+    what += std::to_string(port);
     Socket socket;
     // all addresses: those of IPv6 are those of IPv4 as well, where the host has IPv6
     for (const std::string& one : address.empty() ? std::vector<std::string>{"::", "0.0.0.0"}
