@@ -145,9 +145,10 @@ void Socket::end_sending() const {
 }
 
 Socket listen_at(int port, const std::string& address) {
-    const std::string what =
-        (address.empty() ? "" : address + " ") + "port " + std::to_string(port);
+    std::string what = address.empty() ? "port " : address + " port ";
+    what += std::to_string(port);
     Socket socket;
+    int error = 0;
     // all addresses: those of IPv6 are those of IPv4 as well, where the host has IPv6
     for (const std::string& one : address.empty() ? std::vector<std::string>{"::", "0.0.0.0"}
                                                   : std::vector<std::string>{address}) {
@@ -156,12 +157,13 @@ Socket listen_at(int port, const std::string& address) {
         if (found == nullptr)
             throw Error(what + ": cannot listen: " + why);
         socket = listen_at_address(found->ai_addr, found->ai_addrlen);
-        if (socket.is_open() || errno == EADDRINUSE)
+        error = errno;
+        if (socket.is_open() || error == EADDRINUSE)
             break;
     }
     if (!socket.is_open())
-        throw Error(what + ": cannot listen: " + std::strerror(errno) +
-                    (errno == EADDRINUSE ? "; another run may use it, give another port" : ""));
+        throw Error(what + ": cannot listen: " + std::strerror(error) +
+                    (error == EADDRINUSE ? "; another run may use it, give another port" : ""));
     return socket;
 }
 

@@ -157,7 +157,8 @@ TEST_CASE("what was said before a planned end arrives, however late the other re
         std::this_thread::sleep_for(200ms);
         group.gather(much);
     });
-    std::this_thread::sleep_for(3s);
+    // longer than a process that ends after a failure waits
+    std::this_thread::sleep_for(5s);
     processes.send_signal(0, SIGCONT);
     CHECK(processes.wait(0).text == "done");
     CHECK(processes.wait(1).text == "done");
