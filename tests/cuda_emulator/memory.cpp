@@ -78,8 +78,10 @@ cudaError_t release(void* pointer, MemoryKind kind) {
     const auto found = memory().allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
     if (found == memory().allocations.end() || found->second.kind != kind)
         return failed(cudaErrorInvalidValue);
-    if (kind == MemoryKind::device)
+    if (kind == MemoryKind::device) {
         memory().used[found->second.device] -= found->second.num_bytes;
+        std::memset(pointer, 0xff, found->second.num_bytes);  // whoever still reads it sees NaNs
+    }
     memory().allocations.erase(found);
     if (kind != MemoryKind::registered)
         std::free(pointer);
