@@ -298,6 +298,10 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int of_device) {
                                                         : cudaSuccess;
 }
 
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t /*pool*/, std::size_t /*num_bytes*/) {
+    return cudaSuccess;  // nothing is kept
+}
+
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/,
                                     cudaMemPoolAttr /*attribute*/,
                                     void* /*value*/) {
