@@ -107,13 +107,13 @@ __device__ RoutingBlock find_routing_block(const Backend::RankArguments& ranks,
     return {-1, 0};
 }
 
-__global__ void __launch_bounds__(kThreads) assign_slots_kernel(Backend::SlotTables tables,
-                                                                Backend::RankArguments ranks,
-                                                                int first_rank,
-                                                                int top_k,
-                                                                const std::int32_t* expert_ids,
-                                                                std::int32_t* slot_ids,
-                                                                std::int32_t* counts) {
+__global__ void __launch_bounds__(kThreads, 4) assign_slots_kernel(Backend::SlotTables tables,
+                                                                   Backend::RankArguments ranks,
+                                                                   int first_rank,
+                                                                   int top_k,
+                                                                   const std::int32_t* expert_ids,
+                                                                   std::int32_t* slot_ids,
+                                                                   std::int32_t* counts) {
     const RoutingBlock block =
         find_routing_block(ranks, top_k, static_cast<std::int64_t>(blockIdx.x));
     if (block.rank < 0)

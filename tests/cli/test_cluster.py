@@ -25,7 +25,7 @@ ENDLESS = ["--preset", "mixtral-8x7b", "--num_layers", "3", "--ep_size", "6", "-
            "six.yaml", "--iterations", "100000"]
 # how long a survivor may take on a busy machine, with the limits below
 BOUND = 60
-LIMITS = ["--silence_limit", "5", "--meeting_limit", "20", "--threads", "1"]
+LIMITS = ["--silence_limit", "5", "--meeting_limit", "10", "--threads", "1"]
 
 
 def free_port():
