@@ -119,7 +119,6 @@ class Decoder {
     const DecoderConfig& config_;
     Limits limits_;
     Backend& backend_;
-    Communicator* communicator_;
     ExpertExchange exchange_;
     std::function<bool()> stop_;
 
