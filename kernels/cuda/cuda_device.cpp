@@ -25,10 +25,9 @@ CudaDevice::CudaDevice(int number) : number_(number) {
         throw Error(gpu_name(number_) +
                     ": its driver has no memory pools; run with --backend cpu or on another GPU");
     // what is released is used again, and not given back at the next wait
-    cudaMemPool_t pool = nullptr;
-    check(cudaDeviceGetDefaultMemPool(&pool, number_), "cudaDeviceGetDefaultMemPool");
+    check(cudaDeviceGetDefaultMemPool(&pool_, number_), "cudaDeviceGetDefaultMemPool");
     auto keep = std::numeric_limits<std::uint64_t>::max();
-    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep),
+    check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep),
           "cudaMemPoolSetAttribute");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
 }
@@ -61,18 +60,33 @@ void CudaDevice::check(cublasStatus_t status, const char* call) const {
 }
 
 void* CudaDevice::allocate(std::size_t num_bytes) {
+    void* const memory = try_allocate(num_bytes, stream_);
+    if (memory != nullptr)
+        return memory;
+    std::size_t free = 0;
+    std::size_t total = 0;
+    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    throw Error(gpu_name(number_) + ": cannot allocate " + std::to_string(num_bytes) + " bytes, " +
+                std::to_string(free) + " of " + std::to_string(total) +
+                " are free; lower --max_num_tokens or use more GPUs");
+}
+
+void* CudaDevice::try_allocate(std::size_t num_bytes, cudaStream_t stream) {
     refuse_capture();
-    void* memory = nullptr;
     make_current();
-    const cudaError_t status = cudaMallocAsync(&memory, num_bytes == 0 ? 1 : num_bytes, stream_);
+    void* memory = nullptr;
+    const std::size_t size = num_bytes == 0 ? 1 : num_bytes;
+    cudaError_t status = cudaMallocAsync(&memory, size, stream);
+    if (status == cudaErrorMemoryAllocation) {
+        // what was released may be kept in pieces too small
+        static_cast<void>(cudaGetLastError());
+        wait();
+        check(cudaMemPoolTrimTo(pool_, 0), "cudaMemPoolTrimTo");
+        status = cudaMallocAsync(&memory, size, stream);
+    }
     if (status == cudaErrorMemoryAllocation) {
         static_cast<void>(cudaGetLastError());
-        std::size_t free = 0;
-        std::size_t total = 0;
-        check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-        throw Error(gpu_name(number_) + ": cannot allocate " + std::to_string(num_bytes) +
-                    " bytes, " + std::to_string(free) + " of " + std::to_string(total) +
-                    " are free; lower --max_num_tokens or use more GPUs");
+        return nullptr;
     }
     check(status, "cudaMallocAsync");
     return memory;

@@ -30,6 +30,8 @@ class CudaDevice {
 
     // In the order of the stream; aligned to 256 bytes.
     void* allocate(std::size_t num_bytes);
+    // In the order of any stream. Null where there is no memory.
+    void* try_allocate(std::size_t num_bytes, cudaStream_t stream);
     void release(void* memory) noexcept;
 
     // Waits for what the stream holds, or for an event. Meanwhile wait_check is called now and
@@ -63,6 +65,7 @@ class CudaDevice {
 
     int number_;
     cudaStream_t stream_ = nullptr;
+    cudaMemPool_t pool_ = nullptr;  // the GPU's own
     std::function<void()> wait_check_;
     long num_moves_ = 0;
     bool is_capturing_ = false;

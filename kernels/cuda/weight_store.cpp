@@ -46,7 +46,6 @@ WeightStore::~WeightStore() {
 
 void WeightStore::hold(Backend::WeightParts parts) {
     device_.refuse_capture();
-    device_.make_current();
     for (const std::span<const std::byte> host : parts) {
         if (host.empty())
             continue;
@@ -63,15 +62,11 @@ void WeightStore::hold(Backend::WeightParts parts) {
         part->num_holders = 1;
         part->number = last_part_ + 1;
         // in the order of the copies: what was freed before is free when they begin
-        void* memory = nullptr;
-        const cudaError_t status = cudaMallocAsync(&memory, host.size(), copies_.get());
-        if (status == cudaErrorMemoryAllocation) {
-            static_cast<void>(cudaGetLastError());
+        void* const memory = device_.try_allocate(host.size(), copies_.get());
+        if (memory == nullptr)
             throw Error("GPU " + std::to_string(device_.number()) + ": no room for " +
                         std::to_string(host.size()) +
                         " bytes of weights; hold fewer layers at once, or use more GPUs");
-        }
-        device_.check(status, "cudaMallocAsync");
         part->memory = static_cast<std::byte*>(memory);
         parts_.emplace(key_of(host.data()), part);
         last_part_ = part->number;

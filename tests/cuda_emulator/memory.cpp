@@ -78,8 +78,10 @@ cudaError_t release(void* pointer, MemoryKind kind) {
     const auto found = memory().allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
     if (found == memory().allocations.end() || found->second.kind != kind)
         return failed(cudaErrorInvalidValue);
-    if (kind == MemoryKind::device)
+    if (kind == MemoryKind::device) {
         memory().used[found->second.device] -= found->second.num_bytes;
+        std::memset(pointer, 0xff, found->second.num_bytes);  // whoever still reads it sees NaNs
+    }
     memory().allocations.erase(found);
     if (kind != MemoryKind::registered)
         std::free(pointer);
@@ -294,6 +296,10 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int of_device) {
     *pool = nullptr;
     return of_device < 0 || of_device >= device_count() ? failed(cudaErrorInvalidDevice)
                                                         : cudaSuccess;
+}
+
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t /*pool*/, std::size_t /*num_bytes*/) {
+    return cudaSuccess;  // nothing is kept
 }
 
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/,
