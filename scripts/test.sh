@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what is missing, builds and runs the tests. With --all also what CI checks: warnings are
-# errors for g++ and clang, the tests under the address and undefined-behaviour sanitizers, and the
-# CPU kernels built for the compiler's default processor. Closes with "N passed, N failed".
+# errors for g++ and clang, the tests under the address and undefined-behaviour sanitizers, the CPU
+# kernels built for the compiler's default processor, and a build without CUDA. Closes with
+# "N passed, N failed".
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -28,13 +29,13 @@ build() {
     builds="$builds $folder"
 }
 
-build build
+build build  # with CUDA where it is found
 if $all; then
-    # another compiler, and the kernels for a plain processor
-    CC=clang CXX=clang++ build build-clang -Dcpu_arch=
+    # another compiler, the kernels for a plain processor, no CUDA
+    CC=clang CXX=clang++ build build-clang -Dcpu_arch= -Dcuda=disabled
     # g++ 12 warns falsely in <regex> under the sanitizers
     build build-sanitize -Dbuildtype=plain -Doptimization=1 -Dcpp_args=-g1 -Dcpu_arch= \
-        -Dwerror=false -Db_sanitize=address,undefined
+        -Dcuda=disabled -Dwerror=false -Db_sanitize=address,undefined
 fi
 
 failed=0

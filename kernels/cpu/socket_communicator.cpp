@@ -29,7 +29,7 @@ class Mesh {
         : group_(group),
           deadline_(deadline),
           nonce_(random_nonce()),
-          reception_(0, is_one_network(group), nonce_),
+          reception_(0, is_one_network(group) ? "127.0.0.1" : "", nonce_),
           sockets_(static_cast<std::size_t>(group.size())) {
         const auto all =
             group_.all_gather(pack(own_endpoint(reception_.port(), nonce_, local_address)));
@@ -61,8 +61,8 @@ class Mesh {
         const Endpoint& endpoint = endpoints_[static_cast<std::size_t>(peer)];
         std::string why;
         while (true) {
-            Connection connection = call(endpoint, deadline_, why);
-            group_.check();
+            Connection connection = call(
+                endpoint, deadline_, [&] { group_.check(); }, why);
             if (connection.socket.is_open() &&
                 send_all(connection.socket,
                          encode({.kind = FrameKind::data_hello,

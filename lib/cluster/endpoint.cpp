@@ -6,7 +6,7 @@
 namespace eplb {
 namespace {
 
-constexpr auto kTimePerAddress = std::chrono::seconds(5);
+constexpr auto kTimePerAddress = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -78,7 +78,10 @@ Connection call(const std::string& address,
     return connection;
 }
 
-Connection call(const Endpoint& endpoint, Clock::time_point deadline, std::string& why) {
+Connection call(const Endpoint& endpoint,
+                Clock::time_point deadline,
+                const std::function<void()>& check,
+                std::string& why) {
     std::vector<std::string> addresses;
     if (!endpoint.network.empty() && endpoint.network == own_network())
         addresses.push_back("127.0.0.1");
@@ -87,6 +90,7 @@ Connection call(const Endpoint& endpoint, Clock::time_point deadline, std::strin
         std::string host;
         std::uint64_t nonce = 0;
         Connection connection = call(address, endpoint.port, deadline, host, nonce, why);
+        check();
         if (connection.socket.is_open()) {
             if (nonce == endpoint.nonce)
                 return connection;

@@ -2,6 +2,7 @@
 #define EPLB_CLUSTER_ENDPOINT_H
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,11 @@ Endpoint unpack_endpoint(std::string_view bytes);
 
 // Tries every address once, a few seconds each and not after the deadline, until one greets with
 // the endpoint's nonce. Where none does, the result is not open and `why` says what became of the
-// last attempt.
-Connection call(const Endpoint& endpoint, Clock::time_point deadline, std::string& why);
+// last attempt. `check` is called after each, and may throw.
+Connection call(const Endpoint& endpoint,
+                Clock::time_point deadline,
+                const std::function<void()>& check,
+                std::string& why);
 
 // The same with an address alone, of which nothing is known. Throws the Error of a process that
 // speaks another version. Sets `host` to the name with which it greets.

@@ -119,6 +119,11 @@ bool is_on_one_host(const Launcher* launcher, const Environment& environment, in
     return is_slurm(*launcher) && environment.number("SLURM_STEP_NUM_NODES") == 1;
 }
 
+// Other launchers may run inside a step: it speaks for them if it has the same processes.
+bool is_whole_slurm_step(const Environment& environment, const Launch& launch) {
+    return environment.number("SLURM_STEP_NUM_TASKS") == launch.world_size;
+}
+
 int find_local_rank(const LaunchFlags& flags,
                     const Environment& environment,
                     const Launcher* launcher,
@@ -129,6 +134,9 @@ int find_local_rank(const LaunchFlags& flags,
         return *own;
     if (launcher != nullptr)
         if (const auto local_rank = environment.number(launcher->local_rank))
+            return *local_rank;
+    if (is_whole_slurm_step(environment, launch))
+        if (const auto local_rank = environment.number("SLURM_LOCALID"))
             return *local_rank;
     return is_on_one_host(launcher, environment, launch.world_size) ? launch.rank : -1;
 }
@@ -166,9 +174,8 @@ MeetingPoint find_meeting_point(const LaunchFlags& flags,
         return parse_meeting_point(*own, "EPLB_MASTER");
     if (environment.has("MASTER_ADDR") || environment.has("MASTER_PORT"))
         return master_variables(environment);
-    // other launchers may run inside a step: it serves them if it has the same processes
     if (const auto nodes = environment.text("SLURM_STEP_NODELIST");
-        nodes && environment.number("SLURM_STEP_NUM_TASKS") == launch.world_size)
+        nodes && is_whole_slurm_step(environment, launch))
         return slurm_meeting_point(environment, *nodes);
     if (is_on_one_host(launcher, environment, launch.world_size))
         return {.host = "127.0.0.1", .port = kDefaultPort, .file = {}};
@@ -198,11 +205,11 @@ MeetingPoint parse_meeting_point(std::string_view text, const std::string& what)
     }
     const std::size_t colon = text.rfind(':');
     std::string_view host = text.substr(0, std::min(colon, text.size()));
-    const bool has_brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+    const bool has_brackets = host.size() >= 2 && host.front() == '[' && host.back() == ']';
     if (has_brackets)
         host = host.substr(1, host.size() - 2);
     if (colon == std::string_view::npos || host.empty() ||
-        (!has_brackets && host.find(':') != std::string_view::npos))
+        (!has_brackets && host.find_first_of(":[]") != std::string_view::npos))
         throw Error(what + ": '" + std::string(text) +
                     "' is no address; give HOST:PORT, [IPV6]:PORT or file:PATH");
     return {

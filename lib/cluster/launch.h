@@ -56,8 +56,8 @@ using EnvironmentLookup = std::function<const char*(const char* name)>;
 // several, and sets SLURM_STEP_NUM_TASKS.
 //
 // The local rank: flags, EPLB_LOCAL_RANK, what the same launcher sets (LOCAL_RANK,
-// OMPI_COMM_WORLD_LOCAL_RANK, MPI_LOCALRANKID, SLURM_LOCALID), the rank where all run on one host,
-// else -1.
+// OMPI_COMM_WORLD_LOCAL_RANK, MPI_LOCALRANKID), SLURM_LOCALID in a step of as many processes, the
+// rank where all run on one host, else -1.
 //
 // The meeting point: flags, EPLB_MASTER, MASTER_ADDR and MASTER_PORT; for a step of Slurm the first
 // host of SLURM_STEP_NODELIST and port 20000 + (16 * job id + step id) mod 12000; where the

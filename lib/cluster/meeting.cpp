@@ -1,5 +1,6 @@
 #include "lib/cluster/meeting.h"
 
+#include <cstdio>
 #include <filesystem>
 #include <thread>
 
@@ -20,11 +21,7 @@ constexpr auto kBetweenChecks = milliseconds(50);
 // for a last message to arrive
 constexpr auto kLastMessage = std::chrono::seconds(1);
 // what rank 0 may be late with its verdict
-constexpr auto kMargin = std::chrono::seconds(5);
-
-std::string seconds(milliseconds time) {
-    return std::to_string(static_cast<double>(time.count()) / 1000).substr(0, 5) + " s";
-}
+constexpr auto kMargin = std::chrono::seconds(2);
 
 std::string shortened(const std::string& text) {
     constexpr std::size_t kMax = 2000;
@@ -88,9 +85,7 @@ class Host {
         : request_(request),
           deadline_(Clock::now() + request.time_limit),
           nonce_(random_nonce()),
-          reception_(request.point.port,
-                     request.point.file.empty() && is_loopback(request.point.host),
-                     nonce_),
+          reception_(request.point.port, loopback_address(request.point.host), nonce_),
           file_(request.point.file, own_endpoint(reception_.port(), nonce_, {})) {
         met_.connections.resize(static_cast<std::size_t>(request.world_size));
         met_.hosts.resize(met_.connections.size());
@@ -152,7 +147,7 @@ class Host {
         }
         const auto rank = static_cast<std::size_t>(hello.rank);
         const std::string address = local_address(visitor.connection.socket);
-        if (met_.local_address.empty() || is_loopback(met_.local_address))
+        if (met_.local_address.empty() || !loopback_address(met_.local_address).empty())
             met_.local_address = address;
         met_.connections[rank] = std::move(visitor.connection);
         met_.hosts[rank] = hello.host;
@@ -180,23 +175,36 @@ class Host {
                 ranks += (ranks.empty() ? "" : ", ") + std::to_string(rank);
         refuse((ranks.find(',') == std::string::npos ? "rank " : "ranks ") + ranks + " of " +
                std::to_string(request_.world_size) + " did not come to " +
-               describe_rank(0, met_.hosts[0]) + " within " + seconds(request_.time_limit) +
+               describe_rank(0, met_.hosts[0]) + " within " + in_seconds(request_.time_limit) +
                ": see their own messages, or whether they were started and reach this host");
     }
 
-    // Tells all that are there, so that they end with the same words.
+    // Tells all that are there, and those that come in a moment, so that they end with the same
+    // words.
     [[noreturn]] void refuse(const std::string& what) {
         const std::string last = encode({.kind = FrameKind::failure, .bytes = what});
         const Clock::time_point end = Clock::now() + kLastMessage;
-        for (const Connection& connection : met_.connections)
-            if (connection.socket.is_open() && send_all(connection.socket, last, end))
-                connection.socket.end_sending();
+        const auto tell = [&](const Socket& socket) {
+            if (socket.is_open() && send_all(socket, last, end))
+                socket.end_sending();
+        };
+        std::vector<Connection> told = std::move(met_.connections);
+        std::erase_if(told, [](const Connection& one) { return !one.socket.is_open(); });
+        for (const Connection& connection : told)
+            tell(connection.socket);
+        while (told.size() + 1 < static_cast<std::size_t>(request_.world_size)) {
+            auto visitor = reception_.next(end);
+            if (!visitor)
+                break;
+            tell(visitor->connection.socket);
+            told.push_back(std::move(visitor->connection));
+        }
         // until they have read it: closing before may take it from them
-        for (Connection& connection : met_.connections) {
-            bool is_closed = !connection.socket.is_open();
+        for (const Connection& connection : told) {
             char bytes[256];
-            while (!is_closed && wait_to_receive(connection.socket, end))
-                is_closed = receive_some(connection.socket, bytes, sizeof bytes).is_closed;
+            while (wait_to_receive(connection.socket, end) &&
+                   !receive_some(connection.socket, bytes, sizeof bytes).is_closed) {
+            }
         }
         throw Error(what);
     }
@@ -224,7 +232,7 @@ class Guest {
             if (Clock::now() >= deadline_)
                 throw Error("rank " + std::to_string(request_.rank) + " (host " + own_host_name() +
                             "): could not reach rank 0 " + place() + " within " +
-                            seconds(request_.time_limit) + " (" + why_ +
+                            in_seconds(request_.time_limit) + " (" + why_ +
                             "): start rank 0, see its own messages, or correct the address");
             std::this_thread::sleep_for(kBetweenAttempts);
         }
@@ -244,7 +252,8 @@ class Guest {
             }
             const Endpoint endpoint = unpack_endpoint(read_file(point.file));
             host = endpoint.host;
-            return call(endpoint, deadline_, why_);
+            return call(
+                endpoint, deadline_, [] {}, why_);
         } catch (const ForeignError& error) {
             why_ = error.what();
         } catch (const Error& error) {
@@ -275,7 +284,7 @@ class Guest {
                         " is gone: its connection closed before all ranks had come; see its own "
                         "messages");
         if (!answer)
-            throw Error(rank_0 + " has been silent for " + seconds(request_.time_limit) +
+            throw Error(rank_0 + " has been silent for " + in_seconds(request_.time_limit) +
                         ": see whether it or its host is stopped");
         if (answer->kind == FrameKind::failure)
             throw Error(answer->bytes);
@@ -306,6 +315,12 @@ class Guest {
 
 std::string describe_rank(int rank, const std::string& host) {
     return "rank " + std::to_string(rank) + " (host " + host + ")";
+}
+
+std::string in_seconds(milliseconds time) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g s", static_cast<double>(time.count()) / 1000);
+    return text;
 }
 
 Met meet(const MeetingRequest& request) {

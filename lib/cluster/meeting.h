@@ -38,6 +38,8 @@ Met meet(const MeetingRequest& request);
 
 // "rank 3 (host gpu07)"
 std::string describe_rank(int rank, const std::string& host);
+// "0.5 s"
+std::string in_seconds(std::chrono::milliseconds time);
 
 }  // namespace eplb
 

@@ -33,8 +33,8 @@ std::optional<Frame> receive_frame(Connection& connection,
     }
 }
 
-Reception::Reception(int port, bool only_this_host, std::uint64_t nonce)
-    : listener_(listen_at(port, only_this_host)) {
+Reception::Reception(int port, const std::string& address, std::uint64_t nonce)
+    : listener_(listen_at(port, address)) {
     const std::string host = own_host_name();
     greeting_ = encode({.kind = FrameKind::greeting,
                         .bytes = pack_number(nonce) + pack_number(host.size()) + host});

@@ -26,7 +26,8 @@ std::optional<Frame> receive_frame(Connection& connection,
 // scanners, browsers, health checks) are dropped.
 class Reception {
   public:
-    Reception(int port, bool only_this_host, std::uint64_t nonce);
+    // As listen_at().
+    Reception(int port, const std::string& address, std::uint64_t nonce);
 
     int port() const { return port_of(listener_); }
 

@@ -35,6 +35,20 @@ Socket make_socket(int family) {
     return Socket(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
+using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
+
+// `flags` as for getaddrinfo()
+Addresses look_up(const std::string& host, int port, int flags, std::string& why) {
+    addrinfo hints = {};
+    hints.ai_flags = flags;
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo* found = nullptr;
+    const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
+    if (error != 0)
+        why = ::gai_strerror(error);
+    return Addresses(found, &::freeaddrinfo);
+}
+
 // binds to `address` and listens; not open, with errno, where that fails
 Socket listen_at_address(const sockaddr* address, socklen_t size) {
     Socket socket = make_socket(address->sa_family);
@@ -50,34 +64,6 @@ Socket listen_at_address(const sockaddr* address, socklen_t size) {
         errno = error;
     }
     return socket;
-}
-
-Socket listen_v6(int port, const in6_addr& host) {
-    sockaddr_in6 address = {};
-    address.sin6_family = AF_INET6;
-    address.sin6_port = htons(static_cast<std::uint16_t>(port));
-    address.sin6_addr = host;
-    return listen_at_address(reinterpret_cast<const sockaddr*>(&address), sizeof address);
-}
-
-Socket listen_v4(int port, std::uint32_t host) {
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    address.sin_addr.s_addr = htonl(host);
-    return listen_at_address(reinterpret_cast<const sockaddr*>(&address), sizeof address);
-}
-
-using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
-
-Addresses look_up(const std::string& host, int port, std::string& why) {
-    addrinfo hints = {};
-    hints.ai_socktype = SOCK_STREAM;
-    addrinfo* found = nullptr;
-    const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
-    if (error != 0)
-        why = ::gai_strerror(error);
-    return Addresses(found, &::freeaddrinfo);
 }
 
 std::string numeric(const sockaddr* address, socklen_t size) {
@@ -158,18 +144,26 @@ void Socket::end_sending() const {
     ::shutdown(fd_, SHUT_WR);
 }
 
-Socket listen_at(int port, bool only_this_host) {
+Socket listen_at(int port, const std::string& address) {
+    std::string what = address.empty() ? "port " : address + " port ";
+    what += std::to_string(port);
     Socket socket;
-    if (only_this_host) {
-        socket = listen_v4(port, INADDR_LOOPBACK);
-    } else {
-        socket = listen_v6(port, in6addr_any);  // IPv4 as well
-        if (!socket.is_open() && errno != EADDRINUSE)
-            socket = listen_v4(port, INADDR_ANY);
+    int error = 0;
+    // all addresses: those of IPv6 are those of IPv4 as well, where the host has IPv6
+    for (const std::string& one : address.empty() ? std::vector<std::string>{"::", "0.0.0.0"}
+                                                  : std::vector<std::string>{address}) {
+        std::string why;
+        const Addresses found = look_up(one, port, AI_NUMERICHOST | AI_PASSIVE, why);
+        if (found == nullptr)
+            throw Error(what + ": cannot listen: " + why);
+        socket = listen_at_address(found->ai_addr, found->ai_addrlen);
+        error = errno;
+        if (socket.is_open() || error == EADDRINUSE)
+            break;
     }
     if (!socket.is_open())
-        throw Error("port " + std::to_string(port) + ": cannot listen: " + std::strerror(errno) +
-                    (errno == EADDRINUSE ? "; another run may use it, give another port" : ""));
+        throw Error(what + ": cannot listen: " + std::strerror(error) +
+                    (error == EADDRINUSE ? "; another run may use it, give another port" : ""));
     return socket;
 }
 
@@ -184,8 +178,12 @@ int port_of(const Socket& listener) {
 
 std::optional<Socket> accept_from(const Socket& listener) {
     Socket socket(::accept4(listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!socket.is_open())
+    if (!socket.is_open()) {
+        if (errno == EMFILE || errno == ENFILE)
+            throw Error(std::string("connections of other processes: ") + std::strerror(errno) +
+                        "; raise the limit (ulimit -n)");
         return std::nullopt;
+    }
     set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
     return socket;
 }
@@ -194,7 +192,7 @@ Socket try_connect(const std::string& host,
                    int port,
                    Clock::time_point deadline,
                    std::string& why) {
-    const Addresses addresses = look_up(host, port, why);
+    const Addresses addresses = look_up(host, port, 0, why);
     for (const addrinfo* address = addresses.get(); address != nullptr; address = address->ai_next)
         if (Socket socket = connect_to(*address, deadline, why); socket.is_open())
             return socket;
@@ -243,8 +241,17 @@ std::string local_address(const Socket& socket) {
     return numeric(reinterpret_cast<const sockaddr*>(&address), size);
 }
 
-bool is_loopback(const std::string& host) {
-    return host == "localhost" || host == "::1" || host.starts_with("127.");
+std::string loopback_address(const std::string& host) {
+    if (host == "localhost")
+        return "127.0.0.1";
+    in_addr v4 = {};
+    in6_addr v6 = {};
+    const bool is_v4 = ::inet_pton(AF_INET, host.c_str(), &v4) == 1;
+    const bool is_v6 = ::inet_pton(AF_INET6, host.c_str(), &v6) == 1;
+    return (is_v4 && ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET) ||
+                   (is_v6 && IN6_IS_ADDR_LOOPBACK(&v6))
+               ? host
+               : "";
 }
 
 std::vector<std::string> own_addresses() {

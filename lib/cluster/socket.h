@@ -35,11 +35,12 @@ class Socket {
     int fd_ = -1;
 };
 
-// Listens at a port, 0: any free one; for connections from this host alone or from everywhere.
-Socket listen_at(int port, bool only_this_host);
+// Listens at a port, 0: any free one; at one numeric address of this host, or at all if it is
+// empty.
+Socket listen_at(int port, const std::string& address);
 int port_of(const Socket& listener);
 
-// A connection that waits to be accepted.
+// A connection that waits to be accepted, if there is one.
 std::optional<Socket> accept_from(const Socket& listener);
 
 // Tries every address of the host once, until the deadline. Where none answers, the result is not
@@ -63,8 +64,9 @@ int milliseconds_until(Clock::time_point deadline);
 
 // Numeric address of this end of a connection.
 std::string local_address(const Socket& socket);
-// Whether an address, or a name without looking it up, means the host itself.
-bool is_loopback(const std::string& host);
+// The numeric address, if `host` is one, or localhost, by which nobody but this host itself can be
+// meant; else empty. No name is looked up.
+std::string loopback_address(const std::string& host);
 
 // Of this host: addresses by which other hosts may reach it; its name; and what two processes have
 // in common if they reach each other by 127.0.0.1 (empty where the system does not tell).

@@ -31,10 +31,6 @@ constexpr auto kMaxBetweenHeartbeats = milliseconds(2000);
 // how long the last messages of a process may take to leave it, and to be read
 constexpr auto kLeaving = milliseconds(2000);
 
-std::string seconds(milliseconds time) {
-    return std::to_string(static_cast<double>(time.count()) / 1000).substr(0, 5) + " s";
-}
-
 // Signals are for the thread that the tool expects them in.
 class SignalsBlocked {
   public:
@@ -243,47 +239,56 @@ class TcpProcessGroup::Wires {
         }
     }
 
-    void set_failure(const std::string& text) {
+    // Tells all but the one that said it, if it came from one.
+    void set_failure(const std::string& text, const Link* source = nullptr) {
         if (failure_)
             return;
         failure_ = text;
         const std::string bytes = encode({.kind = FrameKind::failure, .bytes = text});
         for (Link& link : links_)
-            if (link.is_open() && !link.is_ending && !link.has_left)
+            if (link.is_open() && !link.is_ending && &link != source)
                 put(link, bytes);
         changed_.notify_all();
     }
 
-    // Says goodbye, unless there was a failure, and waits until the others have heard it.
+    // Says goodbye and waits until all others have left (rank 0) or rank 0 has read all that was
+    // said to it; after a failure, until they have read that, or for a moment.
     void leave() {
         std::unique_lock lock(mutex_);
-        const bool is_planned = !failure_;
-        for (Link& link : links_) {
-            if (!link.is_open())
-                continue;
-            if (is_planned)
-                put(link, encode({.kind = FrameKind::goodbye, .bytes = {}}));
-            // rank 0 goes on with heartbeats until all have left
-            link.is_ending = rank_ != 0 || !is_planned;
-            flush(link);
-        }
-        bell_.ring();
-        const auto all_closed = [&] {
+        const auto is_over = [&] {
             return std::none_of(links_.begin(), links_.end(),
                                 [](const Link& link) { return link.is_open(); });
         };
-        if (rank_ == 0 && is_planned)
-            changed_.wait(lock, [&] { return failure_ || all_closed(); });
+        if (!failure_) {
+            for (Link& link : links_)
+                if (link.is_open())
+                    put(link, encode({.kind = FrameKind::goodbye, .bytes = {}}));
+            // rank 0 goes on with its heartbeats
+            if (rank_ != 0)
+                end_links();
+            changed_.wait(lock, [&] { return failure_ || is_over(); });
+        }
+        end_links();
+        changed_.wait_for(lock, kLeaving, is_over);
+    }
+
+    // The other end sees the end once it has read what is to be sent, and closes.
+    void end_links() {
         for (Link& link : links_) {
             link.is_ending = true;
             flush(link);
         }
         bell_.ring();
-        changed_.wait_for(lock, kLeaving, all_closed);
     }
 
     // The watching thread.
     void watch() {
+        {
+            // rank 0 may have said more than its welcome before this began
+            const std::lock_guard lock(mutex_);
+            for (Link& link : links_)
+                read(link);
+        }
         std::vector<pollfd> entries;
         while (true) {
             entries.assign(1, {.fd = bell_.fd(), .events = POLLIN, .revents = 0});
@@ -353,7 +358,7 @@ class TcpProcessGroup::Wires {
                 break;
             case FrameKind::failure:
                 link.has_left = true;
-                set_failure(frame.bytes);
+                set_failure(frame.bytes, &link);
                 break;
             case FrameKind::goodbye:
                 link.has_left = true;
@@ -380,10 +385,14 @@ class TcpProcessGroup::Wires {
                 continue;
             if (was_stopped)
                 link.last_heard = now;
-            if (!link.has_left && now - link.last_heard > silence_limit_)
-                set_failure(describe(link.rank) + " has been silent for " +
-                            seconds(silence_limit_) +
-                            ": see whether it is stopped, or its host cannot be reached");
+            if (now - link.last_heard > silence_limit_) {
+                if (!link.has_left)
+                    set_failure(describe(link.rank) + " has been silent for " +
+                                in_seconds(silence_limit_) +
+                                ": see whether it is stopped, or its host cannot be reached");
+                close(link);  // nobody waits until it has read that
+                continue;
+            }
             if (!link.is_ending && link.is_sent() && now - link.last_sent >= between_heartbeats_)
                 put(link, encode({.kind = FrameKind::heartbeat, .bytes = {}}));
         }

@@ -23,9 +23,9 @@ MODELS = pathlib.Path(__file__).resolve().parent.parent / "data" / "models"
 SMALL = ["--preset", "mixtral-8x7b", "--num_layers", "3", "--ep_size", "4", "--iterations", "4"]
 ENDLESS = ["--preset", "mixtral-8x7b", "--num_layers", "3", "--ep_size", "6", "--load_balancer",
            "six.yaml", "--iterations", "100000"]
-# how long a survivor may take on a busy machine, with the silence limit below
+# how long a survivor may take on a busy machine, with the limits below
 BOUND = 60
-LIMITS = ["--silence_limit", "5", "--meeting_limit", "60", "--threads", "1"]
+LIMITS = ["--silence_limit", "5", "--meeting_limit", "10", "--threads", "1"]
 
 
 def free_port():
@@ -61,12 +61,15 @@ class Cluster:
         try:
             codes = [process.wait(timeout=5 * BOUND) for process in self.processes]
         finally:
-            for process in self.processes:
-                process.kill()
-                process.wait()
+            self.kill()
         said = [pathlib.Path(f"stderr.{rank}").read_text(encoding="utf-8")
                 for rank in range(len(codes))]
         return codes, said
+
+    def kill(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 def run(*options, **variables):
@@ -185,13 +188,14 @@ class ClusterTest(unittest.TestCase):
             victim = generator.randrange(3)
             with self.subTest(death=death, victim=victim):
                 cluster = Cluster(3, [*ENDLESS, "--expert_statistic_path", "stats"])
+                self.addCleanup(cluster.kill)
                 time.sleep(generator.uniform(0, 3))
                 cluster.processes[victim].send_signal(death)
                 start = time.monotonic()
                 others = [rank for rank in range(3) if rank != victim]
                 codes = [cluster.processes[rank].wait(timeout=BOUND) for rank in others]
                 self.assertLess(time.monotonic() - start, BOUND)
-                cluster.processes[victim].kill()
+                cluster.kill()
                 _, said = cluster.wait()
                 self.assertEqual(codes, [1, 1], said)
                 for rank in others:
