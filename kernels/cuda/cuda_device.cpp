@@ -186,7 +186,6 @@ CudaStream::~CudaStream() {
 
 std::byte* PinnedMemory::grow(std::size_t num_bytes) {
     if (num_bytes > num_bytes_) {
-        device_->refuse_capture();
         clear();
         device_->make_current();
         void* memory = nullptr;

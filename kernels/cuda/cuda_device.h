@@ -126,7 +126,7 @@ class CudaStream {
     cudaStream_t stream_ = nullptr;
 };
 
-// Host memory that a GPU reads and writes by itself.
+// Host memory that a GPU reads and writes by itself. Any thread may have some.
 class PinnedMemory {
   public:
     explicit PinnedMemory(const CudaDevice& device) : device_(&device) {}

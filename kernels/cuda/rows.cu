@@ -58,8 +58,10 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     clamp_kernel(float limit, std::int64_t num_values, float* values) {
-    for_values(num_values,
-               [&](std::int64_t i) { values[i] = std::min(std::max(values[i], -limit), limit); });
+    for_values(num_values, [&](std::int64_t i) {
+        const float value = values[i];
+        values[i] = value < -limit ? -limit : limit < value ? limit : value;
+    });
 }
 
 __global__ void __launch_bounds__(kRowThreads)

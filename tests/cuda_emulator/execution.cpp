@@ -74,8 +74,7 @@ std::string text(int thread) {
 }
 
 bool same(const Place& a, const Place& b) {
-    return a.line() == b.line() && a.column() == b.column() &&
-           std::strcmp(a.file_name(), b.file_name()) == 0;
+    return a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0;
 }
 
 std::string whereabouts(int thread) {

@@ -5,12 +5,28 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <source_location>
 
 // How blocks of threads run.
 namespace cuda_emulator {
 
-using Place = std::source_location;
+// Where a call stands, as a default argument; clang before 16 has no std::source_location.
+class Place {
+  public:
+    static constexpr Place current(const char* file = __builtin_FILE(),
+                                   unsigned line = __builtin_LINE()) {
+        Place place;
+        place.file_ = file;
+        place.line_ = line;
+        return place;
+    }
+
+    const char* file_name() const { return file_; }
+    unsigned line() const { return line_; }
+
+  private:
+    const char* file_ = "";
+    unsigned line_ = 0;
+};
 using Extent = std::array<unsigned, 3>;
 
 // Calls thread() once for every thread of every block, with threadIdx and the others set. Blocks

@@ -1,9 +1,11 @@
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <numeric>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "kernels/backends.h"
@@ -345,6 +347,30 @@ TEST_CASE("replays follow weights that move and workspaces that grow") {
         CHECK(found[static_cast<std::size_t>(row)] == Approx(sum).epsilon(1e-5));
     }
     gpu->drop_weights(parts);
+}
+
+TEST_CASE("weights may arrive while work is recorded") {
+    const std::vector<float> weight = counting(300'000, 1);
+    for (int i = 0; i < 5; ++i) {
+        const std::unique_ptr<Backend> gpu = make_gpu();
+        TestMemory memory(*gpu);
+        auto* const output = memory.room<float>(300'000);
+        const auto work = [&] {
+            gpu->fill_zero(output, sizeof(float));
+            // the thread that reads weights has time for it
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        };
+        gpu->replay(1, work);
+        memory.hold(weight);
+        gpu->replay(1, work);
+        const std::vector<std::int32_t> row = {0};
+        gpu->embed({.type = WeightType::f32,
+                    .num_rows = 1,
+                    .num_columns = 300'000,
+                    .data = reinterpret_cast<const std::byte*>(weight.data())},
+                   row, output);
+        REQUIRE((memory.get(output, weight.size()) == weight));
+    }
 }
 
 TEST_CASE("work that cannot be recorded is run, and an error in work leaves the backend usable") {
