@@ -175,11 +175,10 @@ int run_process(const CLI::App& app,
                              group.hosts()[static_cast<std::size_t>(launch.rank)] + ")";
     return run_member(app, group, name, [&] {
         const int local_rank = launch.local_rank >= 0 ? launch.local_rank : group.local_rank();
-        const int num_gpus = num_cuda_devices();
         const auto num_here = std::count(group.hosts().begin(), group.hosts().end(),
                                          group.hosts()[static_cast<std::size_t>(launch.rank)]);
         Part part(options, threads_of_device(options, static_cast<int>(num_here)), kind,
-                  kind == BackendKind::cuda ? local_rank % num_gpus : 0);
+                  kind == BackendKind::cuda ? local_rank % num_cuda_devices() : 0);
         std::unique_ptr<Communicator> communicator;
         if (kind == BackendKind::cuda)
             communicator = make_gpu_communicator(part.backend(), group);

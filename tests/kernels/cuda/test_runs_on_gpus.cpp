@@ -53,20 +53,12 @@ void on_gpus(int num_devices, const Body& body) {
             std::rethrow_exception(error);
 }
 
-std::vector<int> numbers_of_devices() {
-    std::vector<int> numbers;
-    for (const int number : {1, 2, 4})
-        if (number <= num_test_gpus())
-            numbers.push_back(number);
-    return numbers;
-}
-
-Preset small_preset() {
-    Preset preset = find_preset("deepseek-r1");
+Preset small_preset(const std::string& name) {
+    Preset preset = find_preset(name);
     preset.model.layers.resize(2);
     preset.model.hidden_size = 32;
     preset.model.intermediate_size = 8;
-    preset.model.shared_intermediate_size = 8;
+    preset.model.shared_intermediate_size = preset.model.shared_intermediate_size > 0 ? 8 : 0;
     return preset;
 }
 
@@ -78,7 +70,7 @@ std::vector<std::vector<std::int64_t>> run_preset(const SyntheticModel& model,
     Harness harness(model, options, backend, threads);
     SyntheticTokens source(SyntheticTraffic(model.config().vocab_size, 1), kEpSize, 9);
     std::vector<std::vector<std::int64_t>> counts;
-    for (int iteration = 0; iteration < 4; ++iteration)
+    for (int iteration = 0; iteration < 3; ++iteration)
         counts.push_back(harness.run(iteration, source.next()).counts);
     return counts;
 }
@@ -86,67 +78,88 @@ std::vector<std::vector<std::int64_t>> run_preset(const SyntheticModel& model,
 }  // namespace
 
 TEST_CASE("a preset on GPUs is counted as on the CPU") {
-    ThreadPool threads(2);
-    const SyntheticModel model(small_preset(), 1, threads);
-    EplbConfig online;
-    online.num_slots = 264;
-    online.layer_updates_per_iter = 1;
-    for (const std::optional<EplbConfig>& config : {std::optional<EplbConfig>(), {online}})
-        for (const int max_num_tokens : {0, 17}) {
-            Harness::Options options;
-            options.ep_size = kEpSize;
-            options.config = config;
-            options.max_num_tokens = max_num_tokens;
-            CpuBackend cpu(threads);
-            const auto expected = run_preset(model, options, cpu);
-            for (const int num_devices : numbers_of_devices()) {
-                INFO("devices " << num_devices << ", max_num_tokens " << max_num_tokens
-                                << (config ? ", online" : ""));
-                std::vector<std::vector<std::vector<std::int64_t>>> parts(
-                    static_cast<std::size_t>(num_devices));
-                on_gpus(num_devices,
-                        [&](int device, Backend& gpu, Communicator* communicator, ProcessGroup*) {
-                            Harness::Options own = options;
-                            own.communicator = communicator;
-                            parts[static_cast<std::size_t>(device)] = run_preset(model, own, gpu);
-                        });
-                // a device has the rows of its ranks, layer by layer
-                const std::size_t num_slots = config ? 264 : 256;
-                const std::size_t row = kEpSize / parts.size() * num_slots;
-                for (std::size_t iteration = 0; iteration < expected.size(); ++iteration) {
-                    std::vector<std::int64_t> counts;
-                    for (std::size_t layer = 0; layer < 2; ++layer)
-                        for (const auto& part : parts) {
-                            const auto first =
-                                part[iteration].begin() + static_cast<long>(layer * row);
-                            counts.insert(counts.end(), first, first + static_cast<long>(row));
-                        }
-                    REQUIRE(counts == expected[iteration]);
-                }
-            }
+    struct Case {
+        const char* preset;
+        int num_slots;  // of online EPLB; 0: none
+        int max_num_tokens;
+        int num_devices;
+    };
+    for (const Case& c : {Case{"deepseek-r1", 0, 0, 1},
+                          {"deepseek-r1", 264, 17, 2},
+                          {"mixtral-8x7b", 0, 17, 2},
+                          {"mixtral-8x7b", 12, 0, 1},
+                          {"mixtral-8x7b", 12, 17, 2},
+                          {"mixtral-8x7b", 12, 0, 4}}) {
+        if (c.num_devices > num_test_gpus())
+            continue;
+        INFO(c.preset << ", devices " << c.num_devices << ", max_num_tokens " << c.max_num_tokens
+                      << ", slots " << c.num_slots);
+        ThreadPool threads(2);
+        const SyntheticModel model(small_preset(c.preset), 1, threads);
+        Harness::Options options;
+        options.ep_size = kEpSize;
+        options.max_num_tokens = c.max_num_tokens;
+        if (c.num_slots > 0) {
+            options.config.emplace();
+            options.config->num_slots = c.num_slots;
+            options.config->layer_updates_per_iter = 1;
         }
+        CpuBackend cpu(threads);
+        const auto expected = run_preset(model, options, cpu);
+        std::vector<std::vector<std::vector<std::int64_t>>> parts(
+            static_cast<std::size_t>(c.num_devices));
+        on_gpus(c.num_devices,
+                [&](int device, Backend& gpu, Communicator* communicator, ProcessGroup*) {
+                    Harness::Options own = options;
+                    own.communicator = communicator;
+                    parts[static_cast<std::size_t>(device)] = run_preset(model, own, gpu);
+                });
+        // a device has the rows of its ranks, layer by layer
+        const auto num_slots = static_cast<std::size_t>(
+            c.num_slots > 0 ? c.num_slots : model.config().router.num_experts);
+        const std::size_t row = kEpSize / parts.size() * num_slots;
+        for (std::size_t iteration = 0; iteration < expected.size(); ++iteration) {
+            std::vector<std::int64_t> counts;
+            for (std::size_t layer = 0; layer < 2; ++layer)
+                for (const auto& part : parts) {
+                    const auto first = part[iteration].begin() + static_cast<long>(layer * row);
+                    counts.insert(counts.end(), first, first + static_cast<long>(row));
+                }
+            REQUIRE(counts == expected[iteration]);
+        }
+    }
 }
 
 TEST_CASE("a checkpoint's layers on GPUs route as on the CPU") {
-    for (const char* const name : {"deepseek_v3_fp8", "gpt_oss", "qwen2_moe", "olmoe"}) {
-        const DecoderConfig config = read_decoder_config(model_folder(name));
-        const Checkpoint checkpoint(model_folder(name));
+    struct Case {
+        const char* model;
+        int num_devices;
+        bool iteration_major;
+    };
+    for (const Case& c : {Case{"deepseek_v3_fp8", 1, false},
+                          {"gpt_oss", 2, false},
+                          {"qwen2_moe", 1, true},
+                          {"olmoe", 4, false}}) {
+        if (c.num_devices > num_test_gpus())
+            continue;
+        INFO(c.model << ", devices " << c.num_devices);
+        const DecoderConfig config = read_decoder_config(model_folder(c.model));
+        const Checkpoint checkpoint(model_folder(c.model));
         std::vector<Request> requests;
         for (int i = 0; i < 5; ++i) {
             Request request;
-            for (int t = 0; t < 3 + 4 * i; ++t)
+            for (int t = 0; t < 3 + 2 * i; ++t)
                 request.input_ids.push_back((7 * i + 3 * t * t + t) % config.moe.vocab_size);
             requests.push_back(request);
         }
         const TokenSchedule schedule =
             make_schedule(requests, {.ep_size = 2, .tokens_per_rank = 8});
-        const auto run_on = [&](Backend& backend, Communicator* communicator, ProcessGroup* group,
-                                bool iteration_major) {
+        const auto run_on = [&](Backend& backend, Communicator* communicator, ProcessGroup* group) {
             LayerReader reader(config, checkpoint, config.num_needed_layers(), true,
                                Decoder::experts_here(config, communicator));
             CheckpointRun::Options options;
             options.ep_size = 2;
-            options.iteration_major = iteration_major;
+            options.iteration_major = c.iteration_major;
             options.limits = {.attention_tokens = 11, .expert_tokens = 13};
             options.communicator = communicator;
             options.group = group;
@@ -157,19 +170,13 @@ TEST_CASE("a checkpoint's layers on GPUs route as on the CPU") {
         };
         ThreadPool threads(2);
         CpuBackend cpu(threads);
-        const ExpertStatistics expected = run_on(cpu, nullptr, nullptr, false);
-        for (const int num_devices : numbers_of_devices())
-            for (const bool iteration_major : {false, true}) {
-                INFO(name << ", devices " << num_devices << ", iteration_major "
-                          << iteration_major);
-                std::vector<ExpertStatistics> statistics(static_cast<std::size_t>(num_devices));
-                on_gpus(num_devices, [&](int device, Backend& gpu, Communicator* communicator,
-                                         ProcessGroup* group) {
-                    statistics[static_cast<std::size_t>(device)] =
-                        run_on(gpu, communicator, group, iteration_major);
+        const ExpertStatistics expected = run_on(cpu, nullptr, nullptr);
+        std::vector<ExpertStatistics> statistics(static_cast<std::size_t>(c.num_devices));
+        on_gpus(c.num_devices,
+                [&](int device, Backend& gpu, Communicator* communicator, ProcessGroup* group) {
+                    statistics[static_cast<std::size_t>(device)] = run_on(gpu, communicator, group);
                 });
-                for (const ExpertStatistics& part : statistics)
-                    REQUIRE(part == expected);
-            }
+        for (const ExpertStatistics& part : statistics)
+            REQUIRE(part == expected);
     }
 }
