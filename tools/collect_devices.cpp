@@ -14,6 +14,7 @@
 #include "kernels/cpu/thread_communicator.h"
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/hash.h"
 #include "lib/cluster/launch.h"
 #include "lib/cluster/tcp_group.h"
 #include "lib/cluster/thread_group.h"
@@ -50,14 +51,6 @@ BackendKind find_backend(const CollectOptions& options) {
     return num_gpus > 0 ? BackendKind::cuda : BackendKind::cpu;
 }
 
-// A hash of what a file holds: FNV-1a.
-std::string content_of(const std::string& path) {
-    std::uint64_t hash = 0xcbf29ce484222325U;
-    for (const char byte : read_file(path))
-        hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3U;
-    return std::to_string(hash);
-}
-
 // What all processes of a run must have in common: the options given, but for those in which they
 // differ by nature, and the inputs.
 std::string configuration_of(const CLI::App& app,
@@ -81,8 +74,11 @@ std::string configuration_of(const CLI::App& app,
     }
     for (const std::string& path :
          {options.dataset, options.load_balancer, options.extra_llm_api_options})
-        if (!path.empty())
-            text += ", " + path + " holds " + content_of(path);
+        if (!path.empty()) {
+            Hash content;
+            content.add(read_file(path));
+            text += ", " + path + " holds " + content.text();
+        }
     return text;
 }
 

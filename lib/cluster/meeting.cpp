@@ -1,8 +1,12 @@
 #include "lib/cluster/meeting.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
@@ -78,6 +82,34 @@ class MeetingFile {
     std::string path_;
 };
 
+// The items "a, b, c" of two texts from the first one that differs to the last.
+std::pair<std::string, std::string> differences(const std::string& one, const std::string& other) {
+    const auto items_of = [](const std::string& text) {
+        std::vector<std::string> items;
+        for (std::size_t begin = 0; begin <= text.size();) {
+            const std::size_t end = std::min(text.find(", ", begin), text.size());
+            items.push_back(text.substr(begin, end - begin));
+            begin = end + 2;
+        }
+        return items;
+    };
+    std::vector<std::string> a = items_of(one);
+    std::vector<std::string> b = items_of(other);
+    const auto first = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+    a.erase(a.begin(), first.first);
+    b.erase(b.begin(), first.second);
+    const auto last = std::mismatch(a.rbegin(), a.rend(), b.rbegin(), b.rend());
+    a.erase(last.first.base(), a.end());
+    b.erase(last.second.base(), b.end());
+    const auto joined = [](const std::vector<std::string>& items) {
+        std::string text;
+        for (const std::string& item : items)
+            text += (text.empty() ? "" : ", ") + item;
+        return text;
+    };
+    return {joined(a), joined(b)};
+}
+
 // Rank 0's part.
 class Host {
   public:
@@ -128,8 +160,9 @@ class Host {
                    " has " + std::to_string(request_.world_size) +
                    ": start all processes as parts of one run, or give each run a port of its own";
         } else if (hello.configuration != request_.configuration) {
-            what = who + ": its configuration is '" + shortened(hello.configuration) +
-                   "', that of " + rank_0 + " is '" + shortened(request_.configuration) +
+            const auto [its, ours] = differences(hello.configuration, request_.configuration);
+            what = who + ": its configuration has '" + shortened(its) + "', that of " + rank_0 +
+                   " has '" + shortened(ours) +
                    "': start all ranks with the same options and inputs";
         } else if (hello.rank < 1 || hello.rank >= request_.world_size ||
                    met_.connections[static_cast<std::size_t>(hello.rank)].socket.is_open()) {

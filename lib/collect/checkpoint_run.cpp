@@ -2,34 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/hash.h"
 
 namespace eplb {
-namespace {
-
-// FNV-1a
-class Hash {
-  public:
-    void add(std::int64_t value) {
-        for (int i = 0; i < 8; ++i)
-            value_ = (value_ ^ static_cast<std::uint8_t>(value >> (8 * i))) * 0x100000001b3U;
-    }
-    template <typename T>
-    void add(const std::vector<T>& values) {
-        add(static_cast<std::int64_t>(values.size()));
-        for (const T value : values)
-            add(static_cast<std::int64_t>(value));
-    }
-    void add(const std::string& text) { add(std::vector<char>(text.begin(), text.end())); }
-    std::string text() const { return std::to_string(value_); }
-
-  private:
-    std::uint64_t value_ = 0xcbf29ce484222325U;
-};
-
-}  // namespace
-
 CheckpointRun::CheckpointRun(const DecoderConfig& config,
                              LayerReader& reader,
                              const TokenSchedule& schedule,
@@ -315,30 +294,33 @@ bool CheckpointRun::run_layers() {
     const Batch batch = make_batch(std::vector<std::int32_t>(lengths.size()), lengths);
     if (state_.next_layer == 0) {
         hidden_.grow(batch.token_ids.size() * static_cast<std::size_t>(config_.moe.hidden_size));
-        backend_.hold_weights(reader_.embedding_parts());
-        decoder_.embed(reader_.embedding(), batch.token_ids, hidden_.data());
-        backend_.drop_weights(reader_.embedding_parts());
+        {
+            const HeldWeights held(backend_, reader_.embedding_parts());
+            decoder_.embed(reader_.embedding(), batch.token_ids, hidden_.data());
+        }
         reader_.drop_embedding();
     }
     KeyValueCache cache(schedule_.num_sequences(), backend_);
     std::vector<std::int32_t> expert_ids;
-    if (state_.next_layer < num_layers) {
-        reader_.start_reading(state_.next_layer, stop_);
-        backend_.hold_weights(reader_.parts(state_.next_layer));
-    }
+    // this layer's and the next one's weights, on their way to the device
+    std::optional<HeldWeights> held;
+    std::optional<HeldWeights> held_next;
+    const auto start = [&](int layer) {
+        reader_.start_reading(layer, stop_);
+        held_next.emplace(backend_, reader_.parts(layer));
+    };
+    if (state_.next_layer < num_layers)
+        start(state_.next_layer);
     while (state_.next_layer < num_layers) {
         const int layer = state_.next_layer;
         {
             const LayerWeights weights = reader_.load(layer);
-            const LayerReader::Parts vectors = vector_parts(weights);
-            backend_.hold_weights(vectors);
-            if (layer + 1 < num_layers) {
-                reader_.start_reading(layer + 1, stop_);
-                backend_.hold_weights(reader_.parts(layer + 1));
-            }
+            const HeldWeights vectors(backend_, vector_parts(weights));
+            held = std::exchange(held_next, std::nullopt);
+            if (layer + 1 < num_layers)
+                start(layer + 1);
             run_layer(layer, weights, batch, cache, hidden_.data(), expert_ids);
-            backend_.drop_weights(vectors);
-            backend_.drop_weights(reader_.parts(layer));
+            held.reset();
         }
         reader_.drop(layer);
         if (config_.is_moe_layer(layer)) {
@@ -361,11 +343,12 @@ bool CheckpointRun::run_iterations() {
     const int num_layers = config_.num_needed_layers();
     std::vector<LayerWeights> layers;
     std::vector<KeyValueCache> caches;
-    backend_.hold_weights(reader_.embedding_parts());
+    std::vector<HeldWeights> held;
+    held.emplace_back(backend_, reader_.embedding_parts());
     for (int layer = 0; layer < num_layers; ++layer) {
-        backend_.hold_weights(reader_.parts(layer));
+        held.emplace_back(backend_, reader_.parts(layer));
         layers.push_back(reader_.load(layer));
-        backend_.hold_weights(vector_parts(layers.back()));
+        held.emplace_back(backend_, vector_parts(layers.back()));
         caches.emplace_back(schedule_.num_sequences(), backend_);
     }
     // how far each sequence has come, and which sequence a row belongs to

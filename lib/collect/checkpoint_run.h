@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/held_weights.h"
 #include "lib/cluster/process_group.h"
 #include "lib/collect/decoder.h"
 #include "lib/collect/run_state.h"

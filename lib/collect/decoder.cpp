@@ -40,6 +40,7 @@ Decoder::Decoder(const DecoderConfig& config,
     : config_(config),
       limits_(limits),
       backend_(backend),
+      frequencies_(backend, {std::as_bytes(std::span(config.attention.rotary.frequencies))}),
       exchange_(experts_of_devices(config.moe.router.num_experts, num_devices(communicator)),
                 config.moe.hidden_size,
                 config.moe.router.top_k,
@@ -55,17 +56,7 @@ Decoder::Decoder(const DecoderConfig& config,
       expert_weights_(backend),
       margins_(backend),
       dense_output_(backend),
-      shared_gate_(backend) {
-    const std::span<const std::byte> frequencies =
-        std::as_bytes(std::span(config.attention.rotary.frequencies));
-    backend_.hold_weights({&frequencies, 1});
-}
-
-Decoder::~Decoder() {
-    const std::span<const std::byte> frequencies =
-        std::as_bytes(std::span(config_.attention.rotary.frequencies));
-    backend_.drop_weights({&frequencies, 1});
-}
+      shared_gate_(backend) {}
 
 ExpertRange Decoder::experts_here(const DecoderConfig& config, const Communicator* communicator) {
     const std::vector<int> begin =

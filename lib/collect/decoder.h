@@ -9,6 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/communicator.h"
 #include "kernels/device_buffer.h"
+#include "kernels/held_weights.h"
 #include "lib/collect/expert_exchange.h"
 #include "lib/model/layer_weights.h"
 
@@ -55,9 +56,6 @@ class Decoder {
             const Limits& limits,
             Backend& backend,
             Communicator* communicator = nullptr);
-    ~Decoder();
-    Decoder(const Decoder&) = delete;
-    Decoder& operator=(const Decoder&) = delete;
 
     // The experts that this device computes.
     static ExpertRange experts_here(const DecoderConfig& config, const Communicator* communicator);
@@ -119,6 +117,7 @@ class Decoder {
     const DecoderConfig& config_;
     Limits limits_;
     Backend& backend_;
+    HeldWeights frequencies_;
     ExpertExchange exchange_;
     std::function<bool()> stop_;
 

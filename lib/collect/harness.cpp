@@ -27,6 +27,18 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
     return std::as_bytes(std::span(values));
 }
 
+HeldWeights::Parts router_parts(const SyntheticModel& model) {
+    HeldWeights::Parts parts;
+    for (int layer = 0; layer < model.config().num_layers(); ++layer) {
+        const RouterWeights& router = model.router(layer);
+        parts.push_back(bytes_of(router.norm));
+        parts.push_back(bytes_of(router.weight));
+        if (!router.bias.empty())
+            parts.push_back(bytes_of(router.bias));
+    }
+    return parts;
+}
+
 }  // namespace
 
 std::vector<double> IterationCounts::rank_imbalance() const {
@@ -48,6 +60,7 @@ Harness::Harness(const SyntheticModel& model,
       backend_(backend),
       threads_(threads),
       num_slots_(options.config ? options.config->num_slots : model.config().router.num_experts),
+      router_weights_(backend, router_parts(model)),
       exchange_(slots_of_devices(num_slots_, num_devices(options)),
                 model.config().hidden_size,
                 model.config().router.top_k,
@@ -77,7 +90,6 @@ Harness::Harness(const SyntheticModel& model,
             shared_experts_.emplace_back(backend).upload(weights);
         }
     }
-    hold_weights();
     if (options.config && options.config->layer_updates_per_iter > 0)
         balancer_.emplace(config.num_layers(), config.router.num_experts, options.ep_size,
                           num_slots_ / options.ep_size, options.config->layer_updates_per_iter);
@@ -87,18 +99,6 @@ Harness::Harness(const SyntheticModel& model,
     counts_.num_ranks = options.ep_size / num_devices(options);
     counts_.first_rank =
         options.communicator == nullptr ? 0 : options.communicator->rank() * counts_.num_ranks;
-}
-
-void Harness::hold_weights() {
-    std::vector<std::span<const std::byte>> parts;
-    for (int layer = 0; layer < model_.config().num_layers(); ++layer) {
-        const RouterWeights& router = model_.router(layer);
-        parts.push_back(bytes_of(router.norm));
-        parts.push_back(bytes_of(router.weight));
-        if (!router.bias.empty())
-            parts.push_back(bytes_of(router.bias));
-    }
-    backend_.hold_weights(parts);
 }
 
 std::size_t Harness::expert_bytes() const {

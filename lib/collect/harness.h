@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 #include "kernels/communicator.h"
 #include "kernels/device_buffer.h"
+#include "kernels/held_weights.h"
 #include "lib/base/parallel.h"
 #include "lib/collect/expert_exchange.h"
 #include "lib/collect/expert_parallel.h"
@@ -93,7 +94,6 @@ class Harness {
     std::size_t peak_expert_buffer_bytes() const { return peak_expert_buffer_bytes_; }
 
   private:
-    void hold_weights();
     void start_iteration(const IterationTokens& tokens);
     void route_layer(int layer);
     void compute_chunk(int layer, const std::vector<std::int32_t>* tokens);
@@ -108,6 +108,7 @@ class Harness {
     int num_slots_;
     std::vector<LayerSlots> slots_;                    // [num_layers]
     std::vector<DeviceBuffer<float>> shared_experts_;  // [num_layers], or empty
+    HeldWeights router_weights_;
     std::optional<OnlineBalancer> balancer_;
     ExpertExchange exchange_;
     int num_moved_slots_ = 0;

@@ -163,8 +163,11 @@ TEST_CASE("whoever differs in configuration, world size or rank makes all fail a
     const std::string host = " (host " + own_host_name() + ")";
     const std::vector<Case> cases = {
         {4, "model tiny, ep_size 16", 2,
-         "rank 2" + host + ": its configuration is 'model tiny, ep_size 16', that of rank 0" +
-             host + " is 'model tiny, ep_size 8': start all ranks with the same"},
+         "rank 2" + host + ": its configuration has 'ep_size 16', that of rank 0" + host +
+             " has 'ep_size 8': start all ranks with the same"},
+        {4, "model tiny, raw, ep_size 8", 2,
+         "rank 2" + host + ": its configuration has 'raw', that of rank 0" + host +
+             " has '': start all ranks with the same"},
         {5, "model tiny, ep_size 8", 2,
          "rank 2" + host + ": world size 5, but rank 0" + host + " has 4"},
         {4, "model tiny, ep_size 8", 1,
