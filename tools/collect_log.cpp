@@ -53,7 +53,7 @@ void CollectLog::iteration_done(std::int64_t iteration,
     if (harness_.balancer() == nullptr)
         return;
     cycle_.add(imbalance);
-    num_moved_slots_ += harness_.num_moved_slots();
+    num_moved_slots_ += counts.num_moved_slots;
     const int cycle_length = harness_.balancer()->plan().cycle_length();
     if ((iteration + 1) % cycle_length == 0 || iteration + 1 == num_iterations_)
         cycle_done(iteration / cycle_length, iteration + 1);

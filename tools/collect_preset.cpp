@@ -138,22 +138,32 @@ int run(const CLI::App& app, const Work& work, const Device& device) {
     std::int64_t iteration = 0;
     bool interrupted = false;
     std::string cause = "--iterations says so";
-    for (; iteration < work.num_iterations; ++iteration) {
-        const IterationTokens tokens = source->next();
-        interrupted = device.any_interrupted();
-        if (interrupted || tokens.num_tokens() == 0) {
-            cause = interrupted ? "it was interrupted" : "the dataset has no more tokens";
-            break;
-        }
-        const IterationCounts& counts = harness.run(iteration, tokens, observer);
-        const bool is_recorded = recorder && recorder->wants(iteration);
+    IterationTokens previous;
+    const auto finish_one = [&](std::int64_t finished, const IterationTokens& tokens) {
+        const IterationCounts& counts = harness.finish();
+        const bool is_recorded = recorder && recorder->wants(finished);
         if (is_recorded) {
             const auto start = std::chrono::steady_clock::now();
             recorder->record(counts, tokens);
             log.add_counting(std::chrono::steady_clock::now() - start);
         }
-        log.iteration_done(iteration, counts, is_recorded);
+        log.iteration_done(finished, counts, is_recorded);
+    };
+    for (; iteration < work.num_iterations; ++iteration) {
+        IterationTokens tokens = source->next();
+        interrupted = device.any_interrupted();
+        if (interrupted || tokens.num_tokens() == 0) {
+            cause = interrupted ? "it was interrupted" : "the dataset has no more tokens";
+            break;
+        }
+        harness.start(iteration, tokens, observer);
+        // a GPU has its next iteration while this one's counts are recorded
+        if (iteration > 0)
+            finish_one(iteration - 1, previous);
+        previous = std::move(tokens);
     }
+    if (iteration > 0)
+        finish_one(iteration - 1, previous);
     log.run_done(iteration);
     if (options.check)
         note(app, "checked " + std::to_string(direct_check.num_tokens()) + " tokens of layers" +

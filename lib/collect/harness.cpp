@@ -1,6 +1,7 @@
 #include "lib/collect/harness.h"
 
 #include <algorithm>
+#include <cassert>
 #include <string>
 
 #include "lib/base/error.h"
@@ -93,12 +94,15 @@ Harness::Harness(const SyntheticModel& model,
     if (options.config && options.config->layer_updates_per_iter > 0)
         balancer_.emplace(config.num_layers(), config.router.num_experts, options.ep_size,
                           num_slots_ / options.ep_size, options.config->layer_updates_per_iter);
-    counts_.num_layers = config.num_layers();
-    counts_.ep_size = options.ep_size;
-    counts_.num_slots = num_slots_;
-    counts_.num_ranks = options.ep_size / num_devices(options);
-    counts_.first_rank =
-        options.communicator == nullptr ? 0 : options.communicator->rank() * counts_.num_ranks;
+    num_ranks_ = options.ep_size / num_devices(options);
+    first_rank_ = options.communicator == nullptr ? 0 : options.communicator->rank() * num_ranks_;
+    for (IterationCounts& counts : counts_) {
+        counts.num_layers = config.num_layers();
+        counts.ep_size = options.ep_size;
+        counts.num_slots = num_slots_;
+        counts.first_rank = first_rank_;
+        counts.num_ranks = num_ranks_;
+    }
 }
 
 std::size_t Harness::expert_bytes() const {
@@ -107,21 +111,21 @@ std::size_t Harness::expert_bytes() const {
 
 std::span<std::int64_t> Harness::slot_totals(int layer) {
     const auto size = static_cast<std::size_t>(num_slots_);
-    return std::span(counts_.slot_totals).subspan(static_cast<std::size_t>(layer) * size, size);
+    return std::span(current().slot_totals).subspan(static_cast<std::size_t>(layer) * size, size);
 }
 
 void Harness::start_iteration(const IterationTokens& tokens) {
     const MoeModelConfig& config = model_.config();
     const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
     backend_.begin_stage(Stage::embed);
-    const auto first = static_cast<std::size_t>(counts_.first_rank);
-    const auto num_ranks = static_cast<std::size_t>(counts_.num_ranks);
+    const auto first = static_cast<std::size_t>(first_rank_);
+    const auto num_ranks = static_cast<std::size_t>(num_ranks_);
     const auto begin = static_cast<std::size_t>(tokens.rank_begin[first]);
     rank_begin_.clear();
     for (std::size_t rank = 0; rank <= num_ranks; ++rank)
         rank_begin_.push_back(tokens.rank_begin[first + rank] - static_cast<std::int32_t>(begin));
     embedded_.resize(static_cast<std::size_t>(rank_begin_.back()) * hidden_size);
-    threads_.for_each(counts_.num_ranks, [&](std::int64_t rank) {
+    threads_.for_each(num_ranks_, [&](std::int64_t rank) {
         const auto from = static_cast<std::size_t>(rank_begin_[static_cast<std::size_t>(rank)]);
         const auto to = static_cast<std::size_t>(rank_begin_[static_cast<std::size_t>(rank) + 1]);
         model_.embed(std::span(tokens.token_ids).subspan(begin + from, to - from),
@@ -146,14 +150,22 @@ void Harness::start_iteration(const IterationTokens& tokens) {
     hidden_.upload(embedded_);
     device_rank_begin_.upload(rank_begin_);
     backend_.fill_zero(device_counts_.data(), num_counts * sizeof(std::int32_t));
-    counts_.slot_totals.assign(config.layers.size() * static_cast<std::size_t>(num_slots_), 0);
-    counts_.slot_ids.clear();
-    num_moved_slots_ = 0;
+    current().slot_totals.assign(config.layers.size() * static_cast<std::size_t>(num_slots_), 0);
+    current().slot_ids.clear();
+    current().num_moved_slots = 0;
 }
 
 const IterationCounts& Harness::run(std::int64_t iteration,
                                     const IterationTokens& tokens,
                                     const LayerObserver& observer) {
+    start(iteration, tokens, observer);
+    return finish();
+}
+
+void Harness::start(std::int64_t iteration,
+                    const IterationTokens& tokens,
+                    const LayerObserver& observer) {
+    assert(num_started_ - num_finished_ < 2);
     const MoeModelConfig& config = model_.config();
     start_iteration(tokens);
     const int chunks = num_chunks(tokens.num_tokens(), options_.max_num_tokens);
@@ -187,8 +199,24 @@ const IterationCounts& Harness::run(std::int64_t iteration,
         if (balancer_)
             balance_layer(iteration, layer);
     }
-    read_counts();
-    return counts_;
+    if (options_.count)
+        downloads_[num_started_ % 2] = backend_.start_download(
+            device_counts_.data(), current().slot_totals.size() *
+                                       static_cast<std::size_t>(num_ranks_) * sizeof(std::int32_t));
+    ++num_started_;
+}
+
+const IterationCounts& Harness::finish() {
+    assert(num_finished_ < num_started_);
+    const std::size_t turn = num_finished_ % 2;
+    ++num_finished_;
+    IterationCounts& finished = counts_[turn];
+    if (options_.count) {
+        const std::span<const std::byte> bytes = backend_.finish_download(downloads_[turn]);
+        const auto* const counts = reinterpret_cast<const std::int32_t*>(bytes.data());
+        finished.counts.assign(counts, counts + bytes.size() / sizeof(std::int32_t));
+    }
+    return finished;
 }
 
 // Nothing here waits for the device, and counting is part of what it does anyway.
@@ -197,10 +225,9 @@ void Harness::route_layer(int layer) {
     const RouterWeights& router = model_.router(layer);
     const RouterSpec& spec = model_.config().router;
     std::int32_t* const counts =
-        options_.count
-            ? device_counts_.data() + std::ptrdiff_t{layer} * counts_.num_ranks * num_slots_
-            : nullptr;
-    const Backend::RankArguments ranks = {.num_ranks = counts_.num_ranks,
+        options_.count ? device_counts_.data() + std::ptrdiff_t{layer} * num_ranks_ * num_slots_
+                       : nullptr;
+    const Backend::RankArguments ranks = {.num_ranks = num_ranks_,
                                           .rank_begin = device_rank_begin_.data()};
     backend_.replay(layer, [&] {
         backend_.route({.spec = &spec,
@@ -218,14 +245,15 @@ void Harness::route_layer(int layer) {
                         .ranks = ranks});
         if (options_.config)
             backend_.assign_slots(slots_[static_cast<std::size_t>(layer)].tables(), ranks,
-                                  counts_.first_rank, num_tokens_, spec.top_k, expert_ids_.data(),
+                                  first_rank_, num_tokens_, spec.top_k, expert_ids_.data(),
                                   slot_ids_.data(), counts);
     });
     if (options_.keep_ids) {
         const HostView<std::int32_t> ids(
             backend_, options_.config ? slot_ids_.data() : expert_ids_.data(),
             static_cast<std::size_t>(num_tokens_) * static_cast<std::size_t>(spec.top_k));
-        counts_.slot_ids.insert(counts_.slot_ids.end(), ids.values().begin(), ids.values().end());
+        current().slot_ids.insert(current().slot_ids.end(), ids.values().begin(),
+                                  ids.values().end());
     }
 }
 
@@ -278,20 +306,8 @@ void Harness::balance_layer(std::int64_t iteration, int layer) {
         expert_counts[static_cast<std::size_t>(slots.placement().expert_ids[slot])] += totals[slot];
     if (const std::optional<Placement> next = balancer_->update(iteration, layer, expert_counts)) {
         backend_.begin_stage(Stage::move_weights);
-        num_moved_slots_ += slots.move_to(*next);
+        current().num_moved_slots += slots.move_to(*next);
     }
-}
-
-void Harness::read_counts() {
-    if (!options_.count)
-        return;
-    const std::size_t num_counts =
-        counts_.slot_totals.size() * static_cast<std::size_t>(counts_.num_ranks);
-    const int ticket =
-        backend_.start_download(device_counts_.data(), num_counts * sizeof(std::int32_t));
-    const std::span<const std::byte> bytes = backend_.finish_download(ticket);
-    const auto* const counts = reinterpret_cast<const std::int32_t*>(bytes.data());
-    counts_.counts.assign(counts, counts + num_counts);
 }
 
 }  // namespace eplb

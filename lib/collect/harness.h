@@ -1,6 +1,8 @@
 #ifndef EPLB_COLLECT_HARNESS_H
 #define EPLB_COLLECT_HARNESS_H
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -32,6 +34,7 @@ struct IterationCounts {
     std::vector<std::int64_t> counts;       // [num_layers][num_ranks][num_slots], where counted
     // the slots' ids themselves, [num_layers][num_tokens of the ranks][top_k], in token order
     std::vector<std::int32_t> slot_ids;
+    int num_moved_slots = 0;  // by re-placements after the iteration, over all layers
 
     // Per layer (max - mean) / mean of the ranks that compute, 0 for a layer without tokens.
     std::vector<double> rank_imbalance() const;
@@ -64,8 +67,6 @@ class Harness {
 
     int num_slots() const { return num_slots_; }
     int ep_size() const { return options_.ep_size; }
-    int first_rank() const { return counts_.first_rank; }  // of this device
-    int num_ranks() const { return counts_.num_ranks; }
     std::size_t expert_bytes() const;  // weights of one routed expert
 
     // What a layer did with this device's tokens, for checks.
@@ -83,8 +84,14 @@ class Harness {
                                const IterationTokens& tokens,
                                const LayerObserver& observer = nullptr);
 
-    // Slots that the last iteration's re-placements changed, over all layers.
-    int num_moved_slots() const { return num_moved_slots_; }
+    // The same in two steps, so that the counts leave a GPU while it goes on: finish() gives those
+    // of the first iteration that was started and not finished, valid until two more are started.
+    // At most two may be unfinished.
+    void start(std::int64_t iteration,
+               const IterationTokens& tokens,
+               const LayerObserver& observer = nullptr);
+    const IterationCounts& finish();
+
     const LayerSlots& layer_slots(int layer) const {
         return slots_[static_cast<std::size_t>(layer)];
     }
@@ -98,7 +105,7 @@ class Harness {
     void route_layer(int layer);
     void compute_chunk(int layer, const std::vector<std::int32_t>* tokens);
     void balance_layer(std::int64_t iteration, int layer);
-    void read_counts();
+    IterationCounts& current() { return counts_[num_started_ % 2]; }
     std::span<std::int64_t> slot_totals(int layer);
 
     const SyntheticModel& model_;
@@ -111,8 +118,12 @@ class Harness {
     HeldWeights router_weights_;
     std::optional<OnlineBalancer> balancer_;
     ExpertExchange exchange_;
-    int num_moved_slots_ = 0;
-    IterationCounts counts_;
+    int first_rank_ = 0;  // of the source ranks of this device
+    int num_ranks_ = 0;
+    std::array<IterationCounts, 2> counts_;  // of iterations that are under way, by turns
+    std::array<int, 2> downloads_ = {};
+    std::size_t num_started_ = 0;
+    std::size_t num_finished_ = 0;
     std::size_t peak_expert_buffer_bytes_ = 0;
 
     // of the current iteration and this device's ranks, [num_tokens_][…]
