@@ -310,6 +310,7 @@ int run_checkpoint(const CLI::App& app,
                    const Device& device) {
     const DecoderConfig& config = job.config;
     const Recording& recording = job.recording;
+    const RankShare share = device.share(job.ep_size);
     const TokenSchedule schedule = schedule_for(options, job);
     Plan plan;
     {
@@ -349,8 +350,7 @@ int run_checkpoint(const CLI::App& app,
             recording.range ? std::min(range.stop, options.iterations) : options.iterations;
     std::optional<Recorder> recorder;
     if (!recording.path.empty())
-        open_recorder(app, options, run.shape(), range, recording.path, device.share(job.ep_size),
-                      recorder);
+        open_recorder(app, options, run.shape(), range, recording.path, share, recorder);
     else
         note(app,
              "nothing is recorded: give --expert_statistic_path, or set "

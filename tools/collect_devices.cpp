@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string_view>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -72,8 +75,13 @@ std::string configuration_of(const CLI::App& app,
         for (const std::string& value : option->results())
             text += " " + value;
     }
-    for (const std::string& path :
-         {options.dataset, options.load_balancer, options.extra_llm_api_options})
+    std::vector<std::string> inputs = {options.dataset, options.load_balancer,
+                                       options.extra_llm_api_options};
+    if (!options.model.empty())
+        for (const char* const name : {"/config.json", "/model.safetensors.index.json"})
+            if (std::filesystem::exists(options.model + name))
+                inputs.push_back(options.model + name);
+    for (const std::string& path : inputs)
         if (!path.empty()) {
             Hash content;
             content.add(read_file(path));
@@ -116,6 +124,8 @@ class Part {
     bool is_gpu_;
 };
 
+constexpr const char* kItWasInterrupted = "it was interrupted";
+
 // Runs `body` as a member of a group: the others are told where it fails.
 int run_member(const CLI::App& app,
                ProcessGroup& group,
@@ -134,12 +144,13 @@ int run_member(const CLI::App& app,
         group.barrier();  // nobody is done before all are
         return code;
     } catch (const Interrupted&) {
-        group.fail("it was interrupted");
+        group.fail(kItWasInterrupted);
         warn(app, "interrupted: nothing was recorded");
         return kInterrupted;
     } catch (const std::exception& error) {
         if (has_another_failed()) {
-            if (!is_interrupted())
+            const std::string_view text = error.what();
+            if (!is_interrupted() && !text.ends_with(kItWasInterrupted))
                 throw;
             warn(app, std::string("interrupted: nothing was recorded; ") + error.what());
             return kInterrupted;
@@ -220,8 +231,12 @@ int run_threads(const CLI::App& app,
         }
     };
     std::vector<std::thread> others;
-    for (int rank = 1; rank < num_devices; ++rank)
-        others.emplace_back(run, rank);
+    try {
+        for (int rank = 1; rank < num_devices; ++rank)
+            others.emplace_back(run, rank);
+    } catch (const std::system_error& error) {
+        threads.member(static_cast<int>(others.size()) + 1)->fail(error.what());
+    }
     run(0);
     for (std::thread& other : others)
         other.join();
@@ -235,6 +250,9 @@ int run_threads(const CLI::App& app,
 RankShare Device::share(int ep_size) const {
     if (group == nullptr)
         return {.group = nullptr, .first_rank = 0, .num_ranks = ep_size};
+    if (ep_size % group->size() != 0)
+        throw Error("--ep_size " + std::to_string(ep_size) + " cannot be dealt out to " +
+                    std::to_string(group->size()) + " devices; start as many as divide it");
     const int num_ranks = ep_size / group->size();
     return {.group = group, .first_rank = group->rank() * num_ranks, .num_ranks = num_ranks};
 }
@@ -253,7 +271,13 @@ int run_on_devices(const CLI::App& app,
                    const Recording& recording,
                    const std::function<int(const Device&)>& body) {
     const Launch launch = find_launch(options);
+    if (launch.world_size > 1 || options.num_devices > 1)
+        // a kernel that is loaded at its first use may wait for one of NCCL's, which waits for
+        // peers
+        ::setenv("CUDA_MODULE_LOADING", "EAGER", 0);
     const BackendKind kind = find_backend(options);
+    if (launch.world_size > 1 && (options.resume || !options.state.empty()))
+        throw UsageError("--resume, --state: a run of several processes keeps no state to resume");
     if (launch.world_size > 1 && options.num_devices > 1)
         throw UsageError("--devices is for one process; here are " +
                          std::to_string(launch.world_size) + ", by " + launch.source);

@@ -7,6 +7,11 @@
 #include "kernels/cuda/launch.h"
 
 namespace eplb {
+namespace {
+
+constexpr std::size_t kPartBytes = std::size_t{4} << 20;  // of downloads
+
+}  // namespace
 
 CudaBackend::CudaBackend(int device, const BackendOptions& options)
     : device_(device),
@@ -21,7 +26,11 @@ CudaBackend::CudaBackend(int device, const BackendOptions& options)
       host_values_(device_),
       logits_(device_),
       dispatch_(device_),
-      found_(device_) {}
+      found_(device_) {
+    // pinned memory is got while nothing waits for another device: getting it waits for the GPU
+    for (Download& part : parts_)
+        part.memory.grow(kPartBytes);
+}
 
 CudaBackend::~CudaBackend() {
     for (auto& [key, replay] : replays_)
@@ -34,7 +43,6 @@ void CudaBackend::upload(const void* host, std::size_t num_bytes, void* memory) 
 
 void CudaBackend::download(const void* memory, std::size_t num_bytes, void* host) {
     // two buffers by turns: one is emptied while the other is filled
-    constexpr std::size_t kPartBytes = std::size_t{4} << 20;
     auto* to = static_cast<std::byte*>(host);
     const auto empty = [&](const Download& download) {
         if (download.num_bytes > 0)
@@ -71,6 +79,8 @@ std::span<const std::byte> CudaBackend::finish_download(int ticket) {
 
 void CudaBackend::start(Download& download, const void* memory, std::size_t num_bytes) {
     device_.refuse_capture();
+    if (num_bytes > download.memory.num_bytes())
+        device_.wait();  // growing waits too, but hears of no failure
     download.memory.grow(num_bytes);
     download.num_bytes = num_bytes;
     if (num_bytes > 0)

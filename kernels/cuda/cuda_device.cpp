@@ -81,6 +81,8 @@ void* CudaDevice::try_allocate(std::size_t num_bytes, cudaStream_t stream) {
         // what was released may be kept in pieces too small
         static_cast<void>(cudaGetLastError());
         wait();
+        if (stream != stream_)
+            wait_until([&] { return cudaStreamQuery(stream); }, "cudaStreamQuery");
         check(cudaMemPoolTrimTo(pool_, 0), "cudaMemPoolTrimTo");
         status = cudaMallocAsync(&memory, size, stream);
     }

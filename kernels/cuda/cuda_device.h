@@ -139,6 +139,7 @@ class PinnedMemory {
 
     std::byte* grow(std::size_t num_bytes);
     std::byte* data() const { return memory_; }
+    std::size_t num_bytes() const { return num_bytes_; }
 
   private:
     void clear() noexcept;

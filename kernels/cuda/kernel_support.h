@@ -58,6 +58,10 @@ constexpr int kRowColumns = 256;
 constexpr int kRowThreads = kRowsPerBlock * kWarpSize;
 
 inline dim3 row_grid(std::int64_t num_rows, std::int64_t num_columns) {
+    constexpr std::int64_t kMostBlocks = 65535;  // CUDA's, of a grid's second dimension
+    if (ceil_div(num_columns, kRowColumns) > kMostBlocks)
+        throw Error("rows of " + std::to_string(num_columns) +
+                    " values are longer than a GPU's kernels take; run with --backend cpu");
     return dim3(static_cast<unsigned>(ceil_div(num_rows, kRowsPerBlock)),
                 static_cast<unsigned>(ceil_div(num_columns, kRowColumns)));
 }

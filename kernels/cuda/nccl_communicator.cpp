@@ -32,11 +32,30 @@ NcclCommunicator::NcclCommunicator(CudaBackend& backend,
     try {
         finish(ncclCommInitRankConfig(&comm_, size(), id, rank(), &config),
                "ncclCommInitRankConfig");
+        connect();
     } catch (...) {
         abort();
         throw;
     }
     device_.set_wait_check([this] { check_others(); });
+}
+
+// NCCL connects two devices when they first exchange something: here, while all are in step, and
+// not where one waits for another that still computes.
+void NcclCommunicator::connect() {
+    group_.barrier();
+    const auto bytes = static_cast<std::size_t>(size());
+    auto* const memory = static_cast<std::byte*>(device_.allocate(2 * bytes + 1));
+    const struct Release {
+        CudaDevice& device;
+        void* memory;
+        ~Release() { device.release(memory); }
+    } release = {device_, memory};
+    std::vector<std::int64_t> begin(bytes + 1);
+    for (std::size_t peer = 0; peer < begin.size(); ++peer)
+        begin[peer] = static_cast<std::int64_t>(peer);
+    all_gather(memory + 2 * bytes, 1, memory);
+    exchange(memory, begin, memory + bytes, begin);
 }
 
 NcclCommunicator::~NcclCommunicator() {
@@ -103,8 +122,20 @@ void NcclCommunicator::check_others() {
         require(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
         require(state, "a transfer");
     } catch (...) {
-        abort();
+        abort_and_ask_group();
         throw;
+    }
+}
+
+// NCCL often sees first that a connection broke; the group knows a moment later which member
+// failed.
+void NcclCommunicator::abort_and_ask_group() {
+    constexpr auto kVerdict = std::chrono::milliseconds(5000);
+    constexpr auto kPause = std::chrono::milliseconds(10);
+    abort();
+    for (auto waited = std::chrono::milliseconds(0); waited < kVerdict; waited += kPause) {
+        group_.check();
+        std::this_thread::sleep_for(kPause);
     }
 }
 
@@ -133,7 +164,7 @@ void NcclCommunicator::finish(ncclResult_t result, const char* call) {
             require(result, call);
         }
     } catch (...) {
-        abort();
+        abort_and_ask_group();
         throw;
     }
 }

@@ -45,6 +45,8 @@ class NcclCommunicator final : public Communicator {
     void check_alive() const;
     void finish(ncclResult_t result, const char* call);
     void require(ncclResult_t result, const char* call);
+    void abort_and_ask_group();
+    void connect();
     void abort() noexcept;
 
     CudaDevice& device_;

@@ -46,30 +46,42 @@ WeightStore::~WeightStore() {
 
 void WeightStore::hold(Backend::WeightParts parts) {
     device_.refuse_capture();
-    for (const std::span<const std::byte> host : parts) {
-        if (host.empty())
-            continue;
-        if (const auto found = parts_.find(key_of(host.data())); found != parts_.end()) {
-            if (found->second->host.size() != host.size())
-                throw Error(
-                    "weights: a part is held a second time with another size; drop it "
-                    "before");
-            ++found->second->num_holders;
-            continue;
-        }
-        auto part = std::make_shared<Part>();
-        part->host = host;
-        part->num_holders = 1;
-        part->number = last_part_ + 1;
-        // in the order of the copies: what was freed before is free when they begin
-        void* const memory = device_.try_allocate(host.size(), copies_.get());
-        if (memory == nullptr)
-            throw Error("GPU " + std::to_string(device_.number()) + ": no room for " +
-                        std::to_string(host.size()) +
-                        " bytes of weights; hold fewer layers at once, or use more GPUs");
-        part->memory = static_cast<std::byte*>(memory);
-        parts_.emplace(key_of(host.data()), part);
-        last_part_ = part->number;
+    std::size_t num_held = 0;
+    try {
+        for (; num_held < parts.size(); ++num_held)
+            hold(parts[num_held]);
+    } catch (...) {
+        // nobody will drop what this call has held
+        drop(parts.first(num_held));
+        throw;
+    }
+}
+
+void WeightStore::hold(std::span<const std::byte> host) {
+    if (host.empty())
+        return;
+    if (const auto found = parts_.find(key_of(host.data())); found != parts_.end()) {
+        if (found->second->host.size() != host.size())
+            throw Error(
+                "weights: a part is held a second time with another size; drop it "
+                "before");
+        ++found->second->num_holders;
+        return;
+    }
+    auto part = std::make_shared<Part>();
+    part->host = host;
+    part->num_holders = 1;
+    part->number = last_part_ + 1;
+    // in the order of the copies: what was freed before is free when they begin
+    void* const memory = device_.try_allocate(host.size(), copies_.get());
+    if (memory == nullptr)
+        throw Error("GPU " + std::to_string(device_.number()) + ": no room for " +
+                    std::to_string(host.size()) +
+                    " bytes of weights; hold fewer layers at once, or use more GPUs");
+    part->memory = static_cast<std::byte*>(memory);
+    parts_.emplace(key_of(host.data()), part);
+    last_part_ = part->number;
+    {
         const std::lock_guard lock(mutex_);
         queue_.push_back(std::move(part));
     }
@@ -78,25 +90,32 @@ void WeightStore::hold(Backend::WeightParts parts) {
 
 void WeightStore::drop(Backend::WeightParts parts) {
     device_.refuse_capture();
-    wait_for_uses();
+    // first what cannot fail: their host memory may end when this returns, or throws
+    std::vector<std::shared_ptr<Part>> dropped;
     for (const std::span<const std::byte> host : parts) {
         const auto found = parts_.find(key_of(host.data()));
         if (found == parts_.end() || --found->second->num_holders > 0)
             continue;
-        const std::shared_ptr<Part> part = found->second;
+        dropped.push_back(found->second);
         parts_.erase(found);
-        {
-            std::unique_lock lock(mutex_);
-            // nobody has asked for it, and its memory may end: it is not read any more
-            const auto queued = std::find(queue_.begin(), queue_.end(), part);
-            if (queued != queue_.end() && queued != queue_.begin())
-                queue_.erase(queued);
-            else
-                wait_until_issued(lock, part->number);
-        }
-        device_.check(cudaFreeAsync(part->memory, copies_.get()), "cudaFreeAsync");
+        forget(dropped.back());
     }
+    wait_for_uses();
+    for (const std::shared_ptr<Part>& part : dropped)
+        device_.check(cudaFreeAsync(part->memory, copies_.get()), "cudaFreeAsync");
     device_.memory_moved();
+}
+
+// Its host memory is not read any more. A copy that is under way ends early: nobody needs it.
+void WeightStore::forget(const std::shared_ptr<Part>& part) {
+    part->is_dropped = true;
+    std::unique_lock lock(mutex_);
+    const auto queued = std::find(queue_.begin(), queue_.end(), part);
+    if (queued != queue_.end() && queued != queue_.begin())
+        queue_.erase(queued);
+    changed_.wait(lock, [&] {
+        return failure_ || std::find(queue_.begin(), queue_.end(), part) == queue_.end();
+    });
 }
 
 // What is freed now comes after all that may use it.
@@ -202,7 +221,7 @@ void WeightStore::copy_parts() {
 }
 
 void WeightStore::copy(const Part& part) {
-    for (std::size_t offset = 0; offset < part.host.size() && !stop_;) {
+    for (std::size_t offset = 0; offset < part.host.size() && !stop_ && !part.is_dropped;) {
         if (staging_filled_ == kStagingBytes) {
             staging_filled_ = 0;
             staging_index_ = (staging_index_ + 1) % staging_.size();

@@ -48,7 +48,8 @@ class WeightStore {
         std::span<const std::byte> host;
         std::byte* memory = nullptr;
         int num_holders = 0;
-        long number = 0;  // in the order of copies, from 1
+        long number = 0;                       // in the order of copies, from 1
+        std::atomic<bool> is_dropped = false;  // its host memory is about to end
     };
     // A piece of pinned memory between the host's memory and the GPU's.
     struct Staging {
@@ -56,8 +57,10 @@ class WeightStore {
         CudaEvent fetched;
     };
 
+    void hold(std::span<const std::byte> host);
     void copy_parts();
     void copy(const Part& part);
+    void forget(const std::shared_ptr<Part>& part);
     void wait_for_uses();
     void wait_until_issued(std::unique_lock<std::mutex>& lock, long number);
     void wait_for_copy(long number);

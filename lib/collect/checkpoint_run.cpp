@@ -152,6 +152,16 @@ void CheckpointRun::resume(RunState state) {
     num_routed_ = static_cast<std::int64_t>(num_done) * schedule_.num_rows();
 }
 
+void CheckpointRun::set_stop(const std::function<bool()>& stop) {
+    stop_ = stop;
+    // between exchanges much may be computed: others' failures are heard of there, too
+    decoder_.set_stop([this] {
+        if (options_.group != nullptr)
+            options_.group->check();
+        return stop_ && stop_();
+    });
+}
+
 bool CheckpointRun::run() {
     // nothing is read, and nobody asked whether to stop, once the run is over
     struct EndOfReading {

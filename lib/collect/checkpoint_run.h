@@ -74,10 +74,7 @@ class CheckpointRun {
     void set_observer(LayerObserver observer) { observer_ = std::move(observer); }
     void set_progress(std::function<void(int layer)> done) { layer_done_ = std::move(done); }
     // Asked now and then; where it says yes, run() returns false as soon as possible.
-    void set_stop(const std::function<bool()>& stop) {
-        stop_ = stop;
-        decoder_.set_stop(stop);
-    }
+    void set_stop(const std::function<bool()>& stop);
 
     // False where it was stopped: layer-major runs have then come to next_layer(), iteration-major
     // ones have recorded num_recorded_iterations().

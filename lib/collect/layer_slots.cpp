@@ -13,6 +13,7 @@ LayerSlots::LayerSlots(const SyntheticModel& model,
                        ThreadPool& threads)
     : backend_(&backend),
       communicator_(communicator),
+      row_size_(model.config().hidden_size),
       expert_size_(model.expert_shape().num_weights()),
       placement_(std::move(placement)),
       router_(placement_.expert_ids, model.config().router.num_experts),
@@ -88,8 +89,10 @@ void LayerSlots::move_weights(const std::vector<Move>& moves) {
         arriving_begin.push_back(num_bytes(arriving));
     }
     const auto copy = [&](const float* from, float* to) {
-        const auto size = static_cast<int>(expert_size_);
-        backend_->copy_rows({.num_rows = 1, .size = size, .from_stride = size, .to_stride = size},
+        backend_->copy_rows({.num_rows = static_cast<std::int64_t>(expert_size_) / row_size_,
+                             .size = row_size_,
+                             .from_stride = row_size_,
+                             .to_stride = row_size_},
                             from, to);
     };
     DeviceBuffer<float> sent(*backend_);

@@ -50,6 +50,7 @@ class LayerSlots {
 
     Backend* backend_;
     Communicator* communicator_;
+    int row_size_;             // of an expert's weights, for copies
     std::size_t expert_size_;  // weights of one expert
     Placement placement_;
     SlotRouter router_;

@@ -130,6 +130,14 @@ class ClusterTest(unittest.TestCase):
         self.assert_all_well(Cluster(2, [*model, "--expert_statistic_path", "two"]))
         self.assert_same_folders("one", "two")
 
+        codes, said = Cluster(3, [*model, "--expert_statistic_path", "two"]).wait()
+        self.assertEqual(codes, [1, 1, 1])
+        self.assertTrue(all("--ep_size 2 cannot be dealt out to 3 devices" in text for text in said), said)
+        self.assert_same_folders("one", "two")
+        codes, said = Cluster(2, [*model, "--resume", "--state", "state"]).wait()
+        self.assertEqual(codes, [2, 2])
+        self.assertIn("keeps no state", said[0])
+
     def test_launchers_are_understood(self):
         self.assertEqual(run(*SMALL, "--expert_statistic_path", "one").returncode, 0)
         port = free_port()
@@ -142,7 +150,7 @@ class ClusterTest(unittest.TestCase):
             "PMI": lambda rank: {"PMI_RANK": rank, "PMI_SIZE": 2, "MASTER_ADDR": "127.0.0.1",
                                  "MASTER_PORT": port},
             "Slurm": lambda rank: {"SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": 2,
-                                   "SLURM_LOCALID": rank, "SLURM_JOB_ID": 7, "SLURM_STEP_ID": 0,
+                                   "SLURM_LOCALID": rank, "SLURM_JOB_ID": os.getpid(), "SLURM_STEP_ID": 0,
                                    "SLURM_STEP_NODELIST": "localhost"},
         }
         for name, variables in launchers.items():
@@ -204,9 +212,11 @@ class ClusterTest(unittest.TestCase):
 
     def test_an_interrupt_of_one_ends_all_with_what_there_is(self):
         cluster = Cluster(3, [*ENDLESS, "--expert_statistic_path", "stats"])
-        while "MoE layers" not in pathlib.Path("stderr.0").read_text(encoding="utf-8"):
+        self.addCleanup(cluster.kill)
+        while ("MoE layers" not in pathlib.Path("stderr.0").read_text(encoding="utf-8")
+               and cluster.processes[0].poll() is None):
             time.sleep(0.05)
-        time.sleep(1)
+        time.sleep(3)
         cluster.processes[1].send_signal(signal.SIGTERM)
         codes, said = cluster.wait()
         self.assertEqual(codes, [130, 130, 130], said)

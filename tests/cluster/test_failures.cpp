@@ -16,11 +16,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-const TcpGroupOptions kImpatient = {.configuration = "", .meeting_limit = 2s, .silence_limit = 1s};
+const TcpGroupOptions kImpatient = {.configuration = "", .meeting_limit = 6s, .silence_limit = 4s};
 
 // From the end of one to the end of the others. What takes longest: one that does not come to the
 // meeting, or stops in it.
-constexpr auto kLimit = 5s;
+constexpr auto kLimit = 20s;
 
 enum class End { kill, stop, fail };
 
