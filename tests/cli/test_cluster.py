@@ -134,7 +134,7 @@ class ClusterTest(unittest.TestCase):
         self.assertEqual(codes, [1, 1, 1])
         self.assertTrue(all("--ep_size 2 cannot be dealt out to 3 devices" in text for text in said), said)
         self.assert_same_folders("one", "two")
-        codes, said = Cluster(2, [*model, "--resume", "--state", "state"]).wait()
+        codes, said = Cluster(2, [*model[:-1], "--resume", "--state", "state"]).wait()
         self.assertEqual(codes, [2, 2])
         self.assertIn("keeps no state", said[0])
 
