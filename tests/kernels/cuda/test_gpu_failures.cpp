@@ -5,12 +5,15 @@
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "kernels/backends.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/nccl_communicator.h"
+#include "kernels/held_weights.h"
 #include "lib/base/error.h"
 #include "lib/cluster/thread_group.h"
 #include "tests/cuda_emulator/emulator.h"
@@ -92,6 +95,35 @@ TEST_CASE("weights that do not fit are an error; what was held before stays usab
                 .data = reinterpret_cast<const std::byte*>(small.data())},
                row, output);
     CHECK(memory.get(output, 1) == small);
+}
+
+// as HeldWeights' users do when an exception unwinds the stack: host memory goes after the drop
+TEST_CASE("host memory may end after a drop, even where another device has failed") {
+    for (int round = 0; round < 8; ++round) {
+        const std::unique_ptr<Backend> gpu = make_gpu();
+        dynamic_cast<CudaBackend&>(*gpu).device().set_wait_check(
+            [] { throw Error("rank 1 is gone"); });
+        auto host = std::make_unique<std::vector<std::byte>>(std::size_t{48} << 20);
+        {
+            const std::span<const std::byte> all(*host);
+            const std::size_t part = host->size() / 3;
+            const HeldWeights held(
+                *gpu, {all.first(part), all.subspan(part, part), all.subspan(2 * part)});
+            // the thread is somewhere in the first part, or not there yet
+            std::this_thread::sleep_for(std::chrono::microseconds(300 * round));
+        }
+        host.reset();
+    }
+}
+
+TEST_CASE("what was held before an error of hold() may end") {
+    const std::unique_ptr<Backend> gpu = make_gpu();
+    auto host = std::make_unique<std::vector<std::byte>>(std::size_t{32} << 20);
+    const std::span<const std::byte> all(*host);
+    const std::span<const std::byte> too_much(host->data(), std::size_t{1} << 60);
+    const std::size_t part = host->size() / 2;
+    CHECK_THROWS_AS(HeldWeights(*gpu, {all.first(part), all.subspan(part), too_much}), Error);
+    host.reset();
 }
 
 TEST_CASE("a backend leaves nothing behind") {
