@@ -63,23 +63,45 @@ Hello unpack_hello(const std::string& bytes) {
 // The file in which rank 0 says where it is, for as long as others may look for it.
 class MeetingFile {
   public:
-    MeetingFile(const std::string& path, const Endpoint& endpoint) : path_(path) {
+    MeetingFile(const std::string& path, const Endpoint& endpoint)
+        : path_(path), content_(pack(endpoint)) {
         if (path_.empty())
             return;
+        refuse_foreign();
         OutputFile output(path_);
-        output.write(pack(endpoint));
+        output.write(content_);
         output.commit();
     }
     ~MeetingFile() {
+        // a later run may have put its own there
         std::error_code ignored;
-        if (!path_.empty())
-            fs::remove(path_, ignored);
+        try {
+            if (!path_.empty() && read_file(path_) == content_)
+                fs::remove(path_, ignored);
+        } catch (const Error&) {
+            // it is gone
+        }
     }
     MeetingFile(const MeetingFile&) = delete;
     MeetingFile& operator=(const MeetingFile&) = delete;
 
   private:
+    // What an earlier run left is replaced; nothing else is.
+    void refuse_foreign() const {
+        std::error_code ignored;
+        if (!fs::exists(path_, ignored))
+            return;
+        try {
+            static_cast<void>(unpack_endpoint(read_file(path_)));
+        } catch (const Error&) {
+            throw Error(path_ +
+                        ": is there, and was not written by an earlier run; name a file "
+                        "that does not exist yet");
+        }
+    }
+
     std::string path_;
+    std::string content_;
 };
 
 // The items "a, b, c" of two texts from the first one that differs to the last.

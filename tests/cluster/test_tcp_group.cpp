@@ -2,9 +2,11 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "lib/base/error.h"
+#include "lib/base/file.h"
 #include "lib/cluster/endpoint.h"
 #include "lib/cluster/tcp_group.h"
 #include "tests/cluster/group_calls.h"
@@ -192,6 +194,19 @@ TEST_CASE("whoever differs in configuration, world size or rank makes all fail a
     }
 }
 
+TEST_CASE("a file that is no meeting's is neither replaced nor removed") {
+    const TemporaryFolder folder;
+    const std::string path = folder / "dataset.json";
+    for (const char* const content : {"precious", "", "{\"input_ids\":[1,2,3],\"task_id\":0}\n"}) {
+        std::ofstream(path) << content;
+        Launch launch = local_launch(0, 2, 0);
+        launch.meeting_point = {.host = {}, .port = 0, .file = path};
+        CHECK_STARTS_WITH(error_of([&] { TcpProcessGroup(launch, kShort); }),
+                          path + ": is there, and was not written by an earlier run");
+        CHECK(read_file(path) == content);
+    }
+}
+
 TEST_CASE("who does not come is named at the time limit") {
     const TcpGroupOptions options = {.configuration = "", .meeting_limit = 3s};
     const std::string host = " (host " + own_host_name() + ")";
@@ -374,11 +389,9 @@ TEST_CASE("files of earlier runs do not confuse") {
         CHECK(run_with_late_rank_0() == all_done(3));
         CHECK_STARTS_WITH(processes.wait(0).text, "ranks 1, 2 of 3 did not come");
     }
-    // another program at its port, and no endpoint at all
+    // another program at its port
     const Socket silent = listen_at(0, "127.0.0.1");
     write_text(file, pack(own_endpoint(port_of(silent), 17, {})));
-    CHECK(run_with_late_rank_0() == all_done(3));
-    write_text(file, "127.0.0.1:29500\n");
     CHECK(run_with_late_rank_0() == all_done(3));
 }
 
