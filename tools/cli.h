@@ -61,27 +61,28 @@ const CLI::Validator& id();
 // Any text but none: an empty one is a shell variable that was not set.
 const CLI::Validator& not_empty();
 
-// An option that takes one of some names; its help and its error list them.
-template <typename Value>
+// An option that takes one of some names; its help and its error list them. Target is Value, or an
+// optional of it, which has no default.
+template <typename Value, typename Target>
 CLI::Option* add_choice(CLI::App& app,
                         const std::string& flags,
-                        Value& value,
+                        Target& target,
                         const std::vector<std::pair<std::string, Value>>& choices,
                         const std::string& description) {
     std::string names;
     std::string default_name;
     for (const auto& [name, choice] : choices) {
         names += (names.empty() ? "" : ", ") + name;
-        if (choice == value)
+        if (choice == target)
             default_name = name;
     }
     return app
         .add_option_function<std::string>(
             flags,
-            [&value, choices, flags, names](const std::string& given) {
+            [&target, choices, flags, names](const std::string& given) {
                 for (const auto& [name, choice] : choices)
                     if (name == given) {
-                        value = choice;
+                        target = choice;
                         return;
                     }
                 throw CLI::ValidationError(flags, "'" + given + "' is none of " + names);

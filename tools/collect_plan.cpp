@@ -152,7 +152,8 @@ std::string plan_text(const Plan& plan) {
            duration_text(needs.compute) +
            formatted(" at %.0f GFLOP/s, three quarters of a large product's rate here; reading ",
                      kReached * plan.matrix_rate) +
-           duration_text(needs.reading) + formatted(" at %.1f GB/s, assumed)\n", plan.read_rate) +  //
+           duration_text(needs.reading) +
+           formatted(" at %.1f GB/s, assumed)\n", plan.read_rate) +  //
            gpu_line(plan);
 }
 

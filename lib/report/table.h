@@ -9,8 +9,10 @@
 
 namespace eplb {
 
-// A column of integers in which one cell is a double is written as doubles.
-using Cell = std::variant<std::int64_t, double, std::string>;
+// A column of integers in which one cell is a double is written as doubles. A list ("3 17 250", the
+// hottest experts of a rank) is an array in JSON.
+using IntegerList = std::vector<std::int64_t>;
+using Cell = std::variant<std::int64_t, double, std::string, IntegerList>;
 
 struct TableColumn {
     std::string key;     // in JSON and CSV: imbalance_ratio
@@ -24,6 +26,8 @@ struct Table {
     std::vector<TableColumn> columns;                   // the first labels the row
     std::vector<std::vector<Cell>> rows;                // [rows][columns]
     std::vector<Cell> average;                          // [columns], label first; may be empty
+    // Sentences for people: which axis, aggregation and layers the numbers cover; a verdict.
+    std::vector<std::string> notes;
 };
 
 }  // namespace eplb

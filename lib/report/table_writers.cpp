@@ -95,19 +95,29 @@ std::string format_lone_double(double value) {
     return number.front();
 }
 
+std::string join(const IntegerList& numbers, const char* separator) {
+    std::string text;
+    for (const std::int64_t number : numbers)
+        text.append(text.empty() ? "" : separator).append(std::to_string(number));
+    return text;
+}
+
 std::string format_alone(const Cell& cell) {
     if (const double* const value = std::get_if<double>(&cell))
         return format_lone_double(*value);
     if (const std::int64_t* const value = std::get_if<std::int64_t>(&cell))
         return std::string(*value < 0 ? "" : " ").append(std::to_string(*value));
+    if (const IntegerList* const numbers = std::get_if<IntegerList>(&cell))
+        return " " + join(*numbers, " ");
     return std::string(" ").append(escape_control(std::get<std::string>(cell)));
 }
 
 using Column = std::vector<Cell>;
 
 bool is_numeric(const Column& column) {
-    return std::none_of(column.begin(), column.end(),
-                        [](const Cell& cell) { return std::holds_alternative<std::string>(cell); });
+    return std::all_of(column.begin(), column.end(), [](const Cell& cell) {
+        return std::holds_alternative<double>(cell) || std::holds_alternative<std::int64_t>(cell);
+    });
 }
 
 bool has_double(const Column& column) {
@@ -191,6 +201,8 @@ std::string write_text(const Table& table) {
     std::string text = table.title.empty() ? "" : table.title + "\n";
     for (const std::string& line : lines)
         text += line + "\n";
+    for (const std::string& note : table.notes)
+        text += escape_control(note) + "\n";
     return text;
 }
 
@@ -218,6 +230,8 @@ std::string write_markdown(const Table& table) {
     std::string text = header + "\n" + rule + "\n";
     for (const std::string& line : lines)
         text += line + "\n";
+    for (const std::string& note : table.notes)
+        text.append("\n").append(escape_control(note)).append("\n");
     return text;
 }
 
@@ -238,6 +252,8 @@ std::string csv_cell(const Cell& cell) {
         return full_precision(*value);
     if (const std::int64_t* const value = std::get_if<std::int64_t>(&cell))
         return std::to_string(*value);
+    if (const IntegerList* const numbers = std::get_if<IntegerList>(&cell))
+        return join(*numbers, " ");
     const std::string& text = std::get<std::string>(cell);
     if (text.find_first_of(",\"\r\n") == std::string::npos)
         return text;
@@ -277,6 +293,8 @@ std::string json_value(const Cell& cell) {
         return std::isfinite(*value) ? full_precision(*value) : "null";
     if (const std::int64_t* const value = std::get_if<std::int64_t>(&cell))
         return std::to_string(*value);
+    if (const IntegerList* const numbers = std::get_if<IntegerList>(&cell))
+        return "[" + join(*numbers, ", ") + "]";
     return json_string(std::get<std::string>(cell));
 }
 
@@ -302,6 +320,11 @@ std::string write_json(const Table& table) {
     text += table.rows.empty() ? "]" : "\n  ]";
     if (!table.average.empty())
         text.append(",\n  \"average\": ").append(json_object(table, table.average, 1));
+    for (std::size_t i = 0; i < table.notes.size(); ++i)
+        text.append(i == 0 ? ",\n  \"notes\": [\n    " : ",\n    ")
+            .append(json_string(table.notes[i]));
+    if (!table.notes.empty())
+        text += "\n  ]";
     return text + "\n}\n";
 }
 

@@ -10,12 +10,12 @@ namespace eplb {
 enum class TableFormat { text, csv, json, markdown };
 
 // text: the title, then what pandas prints for the same frame, to the byte, never elided. Its first
-//       column is the index: to the left and without a header.
+//       column is the index: to the left and without a header. Then the notes, a line each.
 // csv:  header line of keys, the average last, full precision, LF; NaN is nan.
 // json: {"schema_version": 1, context…, "rows": [{key: value, …}, …], "average": {…}}, a row per
 //       line, full precision; NaN and infinity are null. The average has no label, and is left out
-//       where there is none.
-// markdown: a pipe table, numbers as in text.
+//       where there is none; so are "notes", [string].
+// markdown: a pipe table, numbers as in text, and the notes as paragraphs.
 //
 // Full precision: the shortest digits that give the same double again; 1024.0 is 1024.
 std::string write_table(const Table& table, TableFormat format);

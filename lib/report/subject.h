@@ -1,0 +1,64 @@
+#ifndef EPLB_REPORT_SUBJECT_H
+#define EPLB_REPORT_SUBJECT_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/placement/placement.h"
+#include "lib/placement/rank_load.h"
+#include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/selection.h"
+
+namespace eplb {
+
+// How an expert's tokens came to its replicas.
+enum class ReplicaSplit {
+    recorded,  // as the run counted them: no config was applied
+    replayed,  // by upstream's round robin (slot_router.h), exact to the token
+    equal,     // each replica an equal share
+};
+
+// What a report is about: the tokens that each slot computed, or would have under a config. All
+// vectors are per layer, in the order of `layers`.
+struct Subject {
+    std::string name;  // "before", "before under eplb.yaml"
+    int num_experts = 0;
+    int top_k = 0;
+    int ep_size = 0;          // ranks that the slots lie on
+    std::vector<int> layers;  // model layer ids, ascending
+    std::int64_t iter_start = 0;
+    int num_iterations = 0;
+    IdKind ids = IdKind::unstated;  // of the recording
+    ReplicaSplit split = ReplicaSplit::recorded;
+
+    std::vector<LayerLoad> slot_load;  // bins are slots: experts, where there is no config
+    // The expert in each slot, and the tokens of each expert; empty where slot ids were recorded
+    // and nothing says which experts they held.
+    std::vector<Placement> placements;
+    std::vector<LayerLoad> expert_load;
+
+    int num_layers() const { return static_cast<int>(layers.size()); }
+    int num_slots() const { return slot_load.empty() ? 0 : slot_load.front().num_bins; }
+    std::int64_t iter_stop() const { return iter_start + num_iterations; }
+    bool knows_experts() const { return !placements.empty(); }
+
+    // [num_iterations][ep_size] of one layer, a position from 0.
+    LayerLoad rank_load_of(int layer) const;
+};
+
+// As recorded, each expert (or slot) in its place by number. Error: ep_size does not divide them.
+Subject recorded_subject(const ExpertStatistics& statistics, std::string name, int ep_size);
+
+// Under a config: placements are [layers], one per layer of the statistics, whose ids are experts.
+// Each replica takes an equal share.
+Subject projected_subject(const ExpertStatistics& statistics,
+                          std::string name,
+                          std::vector<Placement> placements);
+
+// Only iterations [start, stop), ids; they must be there.
+Subject iterations_of(const Subject& subject, const IterationRange& range);
+
+}  // namespace eplb
+
+#endif

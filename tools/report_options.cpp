@@ -1,0 +1,126 @@
+#include "tools/report_options.h"
+
+namespace eplb {
+namespace {
+
+void add_view_option(CLI::App& app, ReportOptions& options) {
+    static const std::vector<std::pair<std::string, View>> kViews = {
+        {"layers", View::layers},           {"ranks", View::ranks},
+        {"experts", View::experts},         {"iterations", View::iterations},
+        {"percentiles", View::percentiles}, {"comparison", View::comparison},
+        {"held_out", View::held_out},       {"drift", View::drift},
+        {"traffic", View::traffic},         {"rank_traffic", View::rank_traffic},
+        {"faults", View::faults},           {"worth", View::worth},
+    };
+    cli::add_choice<View>(app, "--view", options.view, kViews,
+                          "What the table is about; by default layers, and comparison of several "
+                          "statistics or configs");
+}
+
+void add_table_options(CLI::App& app, ReportOptions& options) {
+    app.add_option("--layers", options.layers, "Only these layers, like 3,10-20")
+        ->type_name("LIST")
+        ->check(cli::not_empty());
+    app.add_option(
+           "--sort", options.sort,
+           "Sort rows by this column of the JSON, largest first; with - before it, smallest")
+        ->type_name("COLUMN")
+        ->check(cli::not_empty());
+    app.add_option("--top", options.top, "Only the first N rows")
+        ->type_name("N")
+        ->check(cli::positive());
+    app.add_option("--precision", options.precision,
+                   "Digits after the point in text and md, 0 to 17; csv and json have all")
+        ->type_name("N");
+    cli::add_format_option(app, options.format, "Format of the report");
+    app.add_option("-o," + cli::flag("output_path"), options.output_path,
+                   "Where the report goes; - is standard output")
+        ->type_name("FILE")
+        ->check(cli::not_empty())
+        ->capture_default_str();
+}
+
+void add_view_options(CLI::App& app, ReportOptions& options) {
+    app.add_option("--fit", options.fit,
+                   "held_out: iterations of the first statistics to fit to, like 100-150")
+        ->type_name("A-B");
+    app.add_option("--test", options.test,
+                   "held_out: iterations of the last statistics to measure on, like 150-200")
+        ->type_name("C-D");
+    app.add_option(cli::flag("num_slots"), options.num_slots,
+                   "held_out: slots of the placement that is fitted, where no config is given")
+        ->type_name("N")
+        ->check(cli::positive());
+    app.add_option(cli::flag("num_nodes"), options.num_nodes,
+                   "traffic: nodes, blocks of neighbouring ranks")
+        ->type_name("N")
+        ->check(cli::positive())
+        ->capture_default_str();
+    app.add_option(cli::flag("bytes_per_token"), options.bytes_per_token,
+                   "traffic: bytes that a token takes on its way to a rank; 0 counts tokens")
+        ->type_name("BYTES")
+        ->check(cli::non_negative_real())
+        ->capture_default_str();
+    app.add_option(cli::flag("moe_share"), options.moe_share,
+                   "worth: share of an iteration's time that the experts take at the first load")
+        ->type_name("SHARE")
+        ->capture_default_str();
+    app.add_option(cli::flag("tokens_per_second_per_rank"), options.tokens_per_second_per_rank,
+                   "worth: throughput measured at the first load, for absolute numbers")
+        ->type_name("RATE")
+        ->check(cli::positive_real());
+    app.add_option(cli::flag("min_speedup"), options.min_speedup,
+                   "Verdicts: what the speed-up of the experts must be to be worth it")
+        ->type_name("FACTOR")
+        ->check(cli::positive_real())
+        ->capture_default_str();
+}
+
+}  // namespace
+
+void add_report_options(CLI::App& app, ReportOptions& options) {
+    cli::add_statistics_paths(app, options.expert_statistic_paths);
+    cli::add_statistics_options(app, options.statistics);
+    app.add_option(cli::flag("projection_eplb_config_path"), options.config_paths,
+                   "EPLB yaml: report what its placement would make of the recorded load; several: "
+                   "compare them")
+        ->type_name("FILE")
+        ->allow_extra_args(false)
+        ->check(cli::not_empty());
+    app.add_option(cli::flag("ep_size"), options.ep_size,
+                   "Ranks to report on; by default those of the recording")
+        ->type_name("N")
+        ->check(cli::positive());
+    add_view_option(app, options);
+    app.add_flag(cli::flag("per_expert"), options.per_expert,
+                 "Compare experts (with a config: slots) instead of ranks");
+    app.add_flag(cli::flag("equal_split"), options.equal_split,
+                 "Give each replica an equal share, as upstream's report does, even where the "
+                 "engine's round robin can be replayed");
+    add_table_options(app, options);
+    app.add_flag("--heatmap", options.heatmap,
+                 "Draw layers x ranks in the terminal instead of a table");
+    app.add_option("--html", options.html_path, "Also write a page with tables and pictures")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+    add_view_options(app, options);
+    app.add_option(cli::flag("max_imbalance"), options.max_imbalance,
+                   "Exit with 3 where the average imbalance ratio is above")
+        ->type_name("R")
+        ->check(cli::non_negative_real());
+    app.footer(
+        "For each layer, over the ranks of an iteration and then averaged over iterations: mean\n"
+        "tokens, standard deviation (n - 1), imbalance ratio (max - mean) / mean. Best 0.\n"
+        "\n"
+        "examples:\n"
+        "  eplb-report expert_statistic\n"
+        "  eplb-report expert_statistic --iter_start 100 --iter_stop 200 --layers 3,10-20\n"
+        "  eplb-report expert_statistic --projection_eplb_config_path eplb.yaml --ep_size 36\n"
+        "  eplb-report before after\n"
+        "  eplb-report expert_statistic --view ranks --sort max_load --top 5\n"
+        "  eplb-report expert_statistic --per_expert --format json -o report.json\n"
+        "  eplb-report expert_statistic --html report.html --heatmap\n"
+        "  eplb-collect --preset deepseek-r1 --expert_statistic_path - | eplb-report -");
+}
+
+}  // namespace eplb
