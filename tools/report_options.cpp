@@ -12,9 +12,9 @@ void add_view_option(CLI::App& app, ReportOptions& options) {
         {"traffic", View::traffic},         {"rank_traffic", View::rank_traffic},
         {"faults", View::faults},           {"worth", View::worth},
     };
-    cli::add_choice<View>(app, "--view", options.view, kViews,
-                          "What the table is about; by default layers, and comparison of several "
-                          "statistics or configs");
+    cli::add_choice(app, "--view", options.view, kViews,
+                    "What the table is about; by default layers, and comparison of several "
+                    "statistics or configs");
 }
 
 void add_table_options(CLI::App& app, ReportOptions& options) {
