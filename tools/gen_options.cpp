@@ -234,11 +234,16 @@ void check_sweep(const GenOptions& options) {
 }  // namespace
 
 void add_gen_options(CLI::App& app, GenOptions& options) {
-    cli::add_statistics_paths(app, options.expert_statistic_paths);
+    cli::add_statistics_paths(app, options.expert_statistic_paths,
+                              "one placement that is good on all");
     cli::add_statistics_options(app, options.statistics);
+    app.option_defaults()->group("Deployment");
     add_deployment_options(app, options);
+    app.option_defaults()->group("Search");
     add_search_options(app, options);
+    app.option_defaults()->group("Comparing deployments");
     add_capacity_options(app, options);
+    app.option_defaults()->group("Output");
     add_output_options(app, options);
     app.footer(kFooter);
 }
