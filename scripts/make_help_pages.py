@@ -33,8 +33,11 @@ class Entry:
 
     names: list
     value: str = ""  # FILE; empty for a switch
-    is_repeated: bool = False
+    has_dots: bool = False  # FILE...: several after one flag
     description: str = ""
+
+    def is_repeatable(self):
+        return self.has_dots or "(repeatable)" in self.description
 
     def choices(self):
         """The names that a NAME stands for."""
@@ -136,7 +139,7 @@ def roff(text):
 
 def roff_entry(entry):
     value = f" \\fI{roff(entry.value)}\\fR" if entry.value else ""
-    dots = "..." if entry.is_repeated else ""
+    dots = "..." if entry.has_dots else ""
     names = ", ".join(f"\\fB{roff(name)}\\fR" for name in entry.names)
     return [".TP", names + value + dots, roff(entry.description)]
 
@@ -228,7 +231,7 @@ def bash_completion(page):
     case $flag in
 {chr(10).join(cases)}
         *)
-            [[ $word == -?* ]] || return
+            [[ $word == -* ]] || return 0
             # what was typed with hyphens goes on with underscores
             [[ $word == --* ]] && word=${{word:2}} && word=--${{word//-/_}}
             choices='{flags}' ;;
@@ -252,7 +255,7 @@ def zsh_spec(entry):
         value = f":{entry.value}:_files"
     elif entry.value:
         value = f":{entry.value}: "
-    if entry.is_repeated:
+    if entry.is_repeatable():
         exclusion = "*"
     else:
         exclusion = f"({' '.join(entry.names)})" if len(entry.names) > 1 else ""
@@ -264,7 +267,7 @@ def zsh_spec(entry):
 def zsh_completion(page):
     specs = [spec for entry in page.options() for spec in zsh_spec(entry)]
     for argument in page.arguments():
-        place = "*" if argument.is_repeated else "1"
+        place = "*" if argument.has_dots else "1"
         specs.append(f"'{place}:{argument.names[0]}:_files'")
     return f"""\
 #compdef {page.name}

@@ -47,8 +47,7 @@ std::string wrapped(const std::string& text, std::size_t width, std::size_t inde
 }
 
 bool takes_several(const CLI::Option& option) {
-    return option.get_expected_max() == CLI::detail::expected_max_vector_size &&
-           option.get_allow_extra_args();
+    return option.get_expected_max() == CLI::detail::expected_max_vector_size;
 }
 
 // Without the spellings with hyphens of names that have underscores.
@@ -120,13 +119,16 @@ std::string HelpFormatter::make_option_name(const CLI::Option* option, bool is_p
 std::string HelpFormatter::make_option_opts(const CLI::Option* option) const {
     if (option->get_type_size() == 0 || option->get_type_name().empty())
         return "";
-    return " " + option->get_type_name() + (takes_several(*option) ? "..." : "");
+    return " " + option->get_type_name() +
+           (takes_several(*option) && option->get_allow_extra_args() ? "..." : "");
 }
 
 std::string HelpFormatter::make_option(const CLI::Option* option, bool is_positional) const {
     std::string description = option->get_description();
     if (!is_positional && option->get_positional())
         description = "The argument " + option->get_name(true, false) + ", as an option";
+    if (takes_several(*option) && !option->get_allow_extra_args())
+        description += " (repeatable)";
     if (!option->get_excludes().empty())
         description += " (not with " + excluded_names(*option) + ")";
     if (option->get_type_size() != 0 && !option->get_default_str().empty())

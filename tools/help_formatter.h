@@ -13,7 +13,8 @@ namespace eplb::cli {
 //   Usage: NAME [OPTIONS] [positional...]
 //
 //   Heading:
-//     -o, --output_path FILE      Description, wrapped and indented (not with --other) (default: -)
+//     -o, --output_path FILE      Description, wrapped and indented (repeatable)
+//                                 (not with --other) (default: -)
 //
 //   footer, whose parts are prose, and lists under "environment:", "examples:"
 //
