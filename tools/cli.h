@@ -52,6 +52,9 @@ bool is_quiet();
 // flag("num_slots") is "--num_slots,--num-slots".
 std::string flag(const std::string& name);
 
+// An integer in [minimum, maximum].
+CLI::Validator between(std::int64_t minimum, std::int64_t maximum);
+
 // Numbers of things: integers from 1, or from 0, to a million or so, beyond which only a slip of
 // the hand goes. And ids of iterations, and seeds: integers from 0.
 const CLI::Validator& positive();
@@ -120,8 +123,10 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options);
 
 // Where they come from: --expert_statistic_path, or the argument without a flag.
 CLI::Option* add_statistics_path(CLI::App& app, std::string& path);
-// The same, of several workloads.
-CLI::Option* add_statistics_paths(CLI::App& app, std::vector<std::string>& paths);
+// The same, of several; `purpose` says what becomes of them: "compare them".
+CLI::Option* add_statistics_paths(CLI::App& app,
+                                  std::vector<std::string>& paths,
+                                  const std::string& purpose);
 
 // Numbers separated by commas; throws UsageError naming `option`.
 std::vector<int> parse_numbers(const std::string& text, const std::string& option);
