@@ -73,7 +73,8 @@ HeldOut planned(const ReportOptions& options,
     request.algorithm = Algorithm::automatic;
     request.ep_size = options.ep_size;
     request.num_slots = options.num_slots;
-    return plan_held_out(inputs.front().statistics, inputs.back().statistics, ranges,
+    return plan_held_out({&inputs.front().statistics, inputs.front().path, ranges.fit},
+                         {&inputs.back().statistics, inputs.back().path, ranges.test},
                          inputs.back().recorded, request, threads);
 }
 
@@ -83,9 +84,12 @@ HeldOut of_config(const ReportOptions& options,
     if (options.num_slots > 0)
         throw UsageError("--num_slots is for a placement that is fitted; the config has its own");
     HeldOut held_out;
+    held_out.placement = options.config_paths.front();
     held_out.unbalanced = iterations_of(inputs.back().recorded, ranges.test);
     held_out.fitted = iterations_of(inputs.front().projected.front(), ranges.fit);
     held_out.held_out = iterations_of(inputs.back().projected.front(), ranges.test);
+    held_out.fitted.name = inputs.front().path;
+    held_out.held_out.name = inputs.back().path;
     return held_out;
 }
 

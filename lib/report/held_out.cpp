@@ -50,20 +50,20 @@ ExpertStatistics iterations_of(const ExpertStatistics& statistics, const Iterati
     return part;
 }
 
-void check_alike(const ExpertStatistics& fit, const ExpertStatistics& test) {
-    for (const ExpertStatistics* const statistics : {&fit, &test})
-        if (statistics->ids == IdKind::slot)
-            throw Error(
-                "statistics: hold slot ids, and a placement is fitted to experts; give the yaml "
-                "that was in force with --load_balancer");
-    if (fit.num_experts != test.num_experts)
-        throw Error("statistics: " + std::to_string(fit.num_experts) + " experts in the fit, " +
-                    std::to_string(test.num_experts) +
-                    " in the test; give recordings of the same model");
-    if (fit.layers != test.layers)
-        throw Error(
-            "statistics: the fit and the test have different layers; choose some that both have "
-            "with --layers");
+void check_alike(const HeldOutPart& fit, const HeldOutPart& test) {
+    for (const HeldOutPart* const part : {&fit, &test})
+        if (part->statistics->ids == IdKind::slot)
+            throw Error(part->name +
+                        ": holds slot ids, and a placement is fitted to experts; give the yaml "
+                        "that was in force with --load_balancer");
+    const int num_experts = test.statistics->num_experts;
+    if (fit.statistics->num_experts != num_experts)
+        throw Error(test.name + ": has " + counted(num_experts, "expert") + ", but " + fit.name +
+                    " has " + std::to_string(fit.statistics->num_experts) +
+                    "; give recordings of the same model");
+    if (fit.statistics->layers != test.statistics->layers)
+        throw Error(test.name + ": has other layers than " + fit.name +
+                    "; choose some that both have with --layers");
 }
 
 // What the table is made of; [layers].
@@ -172,7 +172,7 @@ std::string verdict_note(const HeldOut& held_out,
                "ranges apart with --fit and --test.";
     const int num_iterations = held_out.held_out.num_iterations;
     std::string text = "Verdict: " + name_of(verdict) +
-                       ". On iterations not fitted to the experts are " + fixed(value, 3) +
+                       ". On traffic like the test the experts get " + fixed(value, 3) +
                        " times as fast";
     if (!interval)
         return text + "; " + counted(num_iterations, "iteration") +
@@ -198,7 +198,9 @@ void describe(Table& table, const HeldOut& held_out) {
     const auto add = [&](const std::string& key, std::int64_t value) {
         table.context.emplace_back(key, value);
     };
-    table.context.emplace_back("placement", held_out.held_out.name);
+    table.context.emplace_back("placement", held_out.placement);
+    table.context.emplace_back("fit", held_out.fitted.name);
+    table.context.emplace_back("test", held_out.held_out.name);
     add("fit_start", held_out.fitted.iter_start);
     add("fit_stop", held_out.fitted.iter_stop());
     add("test_start", held_out.held_out.iter_start);
@@ -210,8 +212,8 @@ void describe(Table& table, const HeldOut& held_out) {
         return subject.name + ", iterations " +
                range_text({subject.iter_start, subject.iter_stop()});
     };
-    table.notes.push_back("Fitted: " + part(held_out.fitted) +
-                          ". Held out: " + part(held_out.held_out) + ".");
+    table.notes.push_back(held_out.placement + ", fitted to " + part(held_out.fitted) +
+                          ", tested on " + part(held_out.held_out) + ".");
     std::string note = "Imbalance ratios on " + bins_text(held_out.held_out, Bins::ranks) +
                        " with " + std::to_string(held_out.held_out.num_slots()) +
                        " slots, per iteration and then averaged; unbalanced: experts in order";
@@ -263,23 +265,23 @@ HeldOutRanges split_iterations(const IterationRange& recorded,
     return {{recorded.start, middle}, {middle, recorded.stop}};
 }
 
-HeldOut plan_held_out(const ExpertStatistics& fit,
-                      const ExpertStatistics& test,
-                      const HeldOutRanges& ranges,
+HeldOut plan_held_out(const HeldOutPart& fit,
+                      const HeldOutPart& test,
                       const Subject& unbalanced,
                       const PlanRequest& request,
                       ThreadPool& threads) {
     check_alike(fit, test);
-    const ExpertStatistics fit_part = iterations_of(fit, ranges.fit);
-    const ExpertStatistics test_part = iterations_of(test, ranges.test);
+    const ExpertStatistics fit_part = iterations_of(*fit.statistics, fit.range);
+    const ExpertStatistics test_part = iterations_of(*test.statistics, test.range);
     const std::vector<Placement> placements = plan(fit_part, request, threads);
     PlanRequest greedy = request;
     greedy.algorithm = Algorithm::greedy;
     HeldOut result;
-    result.unbalanced = iterations_of(unbalanced, ranges.test);
-    result.fitted = projected_subject(fit_part, "eplb-gen's placement", placements);
-    result.held_out = projected_subject(test_part, "eplb-gen's placement", placements);
-    result.greedy = projected_subject(test_part, "greedy", plan(fit_part, greedy, threads));
+    result.placement = "eplb-gen's placement";
+    result.unbalanced = iterations_of(unbalanced, test.range);
+    result.fitted = projected_subject(fit_part, fit.name, placements);
+    result.held_out = projected_subject(test_part, test.name, placements);
+    result.greedy = projected_subject(test_part, test.name, plan(fit_part, greedy, threads));
     return result;
 }
 

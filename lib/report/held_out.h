@@ -2,6 +2,7 @@
 #define EPLB_REPORT_HELD_OUT_H
 
 #include <optional>
+#include <string>
 
 #include "lib/base/parallel.h"
 #include "lib/placement/planner.h"
@@ -35,8 +36,10 @@ void check_range(const IterationRange& range,
 // Whether they share an iteration.
 bool overlap(const IterationRange& a, const IterationRange& b);
 
-// A placement and what it is held against; all have the same layers.
+// A placement and what it is held against; all have the same layers. The subjects bear the names of
+// the recordings.
 struct HeldOut {
+    std::string placement;          // its name
     Subject unbalanced;             // experts in order, on the iterations of the test
     Subject fitted;                 // under the placement, on the iterations of the fit
     Subject held_out;               // under the placement, on the iterations of the test
@@ -44,14 +47,19 @@ struct HeldOut {
     bool overlaps = false;          // the test has iterations of the fit
 };
 
-// Placements by eplb-gen's planner (request.algorithm; automatic is eplb-gen's default), fitted to
-// iterations of `fit` and measured on those of `test`, which may be the same statistics. With
-// counts by source rank the placement is the one that eplb-gen gives. unbalanced: of the test's
-// recording. `fitted`, `held_out` and `greedy` are set besides; overlaps is left to the caller.
+// Iterations of a recording.
+struct HeldOutPart {
+    const ExpertStatistics* statistics = nullptr;
+    std::string name;
+    IterationRange range;
+};
+
+// Places by eplb-gen's planner (request.algorithm; automatic is eplb-gen's default) what is held
+// out. Where the counts are kept by source rank the placement is the one that eplb-gen gives.
+// unbalanced: of the test's statistics, all iterations.
 // Error: slot ids, other experts or layers in the two, what check_plan_request() says.
-HeldOut plan_held_out(const ExpertStatistics& fit,
-                      const ExpertStatistics& test,
-                      const HeldOutRanges& ranges,
+HeldOut plan_held_out(const HeldOutPart& fit,
+                      const HeldOutPart& test,
                       const Subject& unbalanced,
                       const PlanRequest& request,
                       ThreadPool& threads);
