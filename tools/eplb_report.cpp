@@ -53,7 +53,7 @@ Table make_table(const ReportOptions& options,
         case View::held_out:
             return held_out_view(options, inputs, threads);
         case View::drift:
-            return drift_view(inputs, threads);
+            return drift_view(options, inputs, threads);
         case View::worth:
             return worth_view(options, inputs, threads);
         case View::traffic:

@@ -222,15 +222,23 @@ void add_notes(Table& table, const Comparison& comparison, Pairing pairing) {
     table.notes.push_back(
         all ? std::string("~ no significant change: the 95 % interval of the difference holds 0 "
                           "(block bootstrap over iterations, ") +
-                  (pairing == Pairing::paired ? "paired)." : "each recording by itself).")
+                  (pairing == Pairing::paired ? "paired)" : "each recording by itself)") +
+                  "; of 20 unchanged layers about one shows a change by chance."
             : "? too few iterations for an interval: record " + std::to_string(kLeastIterations) +
                   " or more.");
+    if (pairing == Pairing::paired)
+        table.notes.push_back(fitted_note());
     if (!same_size)
         table.notes.push_back(
             "The numbers of ranks differ: the same load is less even over more ranks.");
 }
 
 }  // namespace
+
+std::string fitted_note() {
+    return "A config looks better than it is on iterations that it was fitted to; --view held_out "
+           "measures it on others.";
+}
 
 Table comparison_table(std::span<const Subject* const> subjects,
                        Bins bins,

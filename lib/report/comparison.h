@@ -2,6 +2,7 @@
 #define EPLB_REPORT_COMPARISON_H
 
 #include <span>
+#include <string>
 
 #include "lib/base/parallel.h"
 #include "lib/report/subject.h"
@@ -15,6 +16,9 @@ enum class Pairing {
     paired,       // one recording, under several configs: iterations are resampled together
     independent,  // several recordings
 };
+
+// What to know of a config that is measured on the recording it may come from.
+std::string fitted_note();
 
 // Each subject against the first: a row per layer that all have. Columns imbalance_ratio_N from 1
 // on; from 2 on delta_N, the difference to the first, change_N, the same relative to it (NaN where

@@ -190,6 +190,8 @@ Table worth_table(const Subject& before,
         "tokens per rank. The average's speed-up is that of the sum over layers.",
         "Assumed: a layer takes as long as its fullest rank has tokens, nothing overlaps, "
         "communication stays as it is, layers run one after another."};
+    if (after != nullptr && pairing == Pairing::paired)
+        table.notes.push_back(fitted_note());
     const std::string missing = missing_layers_note(subjects);
     if (!missing.empty())
         table.notes.push_back(missing);
