@@ -1,5 +1,6 @@
 #include "tools/report_analysis.h"
 
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -39,6 +40,10 @@ Subjects subjects_of(const std::vector<ReportInput>& inputs) {
 void check_over_ranks(const ReportOptions& options, const std::string& view) {
     if (options.per_expert)
         throw UsageError("--per_expert changes nothing in --view " + view + "; leave it out");
+}
+
+bool is_same_recording(const std::string& a, const std::string& b) {
+    return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
 }
 
 IterationRange recorded_range(const ReportInput& input) {
@@ -118,8 +123,8 @@ Table held_out_view(const ReportOptions& options,
     const HeldOutRanges ranges = ranges_of(options, inputs);
     HeldOut held_out = inputs.front().projected.empty() ? planned(options, inputs, ranges, threads)
                                                         : of_config(options, inputs, ranges);
-    held_out.overlaps =
-        inputs.front().path == inputs.back().path && overlap(ranges.fit, ranges.test);
+    held_out.overlaps = is_same_recording(inputs.front().path, inputs.back().path) &&
+                        overlap(ranges.fit, ranges.test);
     Table table = held_out_table(held_out, options.min_speedup, threads);
     if (!inputs.front().projected.empty() && inputs.size() == 1 && options.fit.empty())
         table.notes.insert(table.notes.begin(), "The config is taken to be fitted to iterations " +

@@ -136,6 +136,7 @@ class Comparison {
         const ResampledMeans& first = sides_.front().resampled;
         const ResampledMeans& other = sides_[side].resampled;
         std::vector<double> differences;
+        differences.reserve(kNumResamples);
         for (int resample = 0; resample < kNumResamples; ++resample)
             differences.push_back(figure(other, resample) - figure(first, resample));
         return percentile_interval(std::move(differences),

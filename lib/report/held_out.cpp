@@ -111,6 +111,7 @@ std::optional<Interval> speedup_interval(const Figures& figures) {
     const ResampledMeans unbalanced = resample_means(figures.unbalanced.imbalance_ratio, 0);
     const ResampledMeans held_out = resample_means(figures.held_out.imbalance_ratio, 0);
     std::vector<double> speedups;
+    speedups.reserve(kNumResamples);
     for (int resample = 0; resample < kNumResamples; ++resample)
         speedups.push_back(total_speedup(
             figures,

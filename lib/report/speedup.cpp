@@ -94,6 +94,7 @@ std::optional<Interval> speedup_interval(const Sides& sides, Pairing pairing) {
         num_blocks = std::min(num_blocks, mean_after.num_blocks);
     }
     std::vector<double> speedups;
+    speedups.reserve(kNumResamples);
     for (int resample = 0; resample < kNumResamples; ++resample) {
         const Times before = resampled_times(mean_before, max_before, resample);
         const Times after = resampled_times(mean_after, max_after, resample);
