@@ -7,6 +7,7 @@
 #include "lib/report/table_writers.h"
 #include "lib/report/views.h"
 #include "tools/cli.h"
+#include "tools/report_analysis.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
 
@@ -49,12 +50,16 @@ Table make_table(const ReportOptions& options,
         case View::percentiles:
             return percentile_table(only_subject(inputs), bins, threads);
         case View::comparison:
+            return comparison_view(inputs, bins, threads);
         case View::held_out:
+            return held_out_view(options, inputs, threads);
         case View::drift:
+            return drift_view(options, inputs, threads);
+        case View::worth:
+            return worth_view(options, inputs, threads);
         case View::traffic:
         case View::rank_traffic:
         case View::faults:
-        case View::worth:
             break;
     }
     throw GateError("not yet");

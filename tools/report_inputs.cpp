@@ -64,8 +64,10 @@ ReportInput load_input(const CLI::App& app,
                        ThreadPool& threads) {
     ReportInput input;
     input.path = path;
-    input.statistics =
-        cli::load_statistics(path, options.statistics, cli::Sources::summed, threads);
+    // a placement that is fitted here is eplb-gen's, which looks at the source ranks too
+    const bool is_fitted = options.view == View::held_out;
+    input.statistics = cli::load_statistics(
+        path, options.statistics, is_fitted ? cli::Sources::kept : cli::Sources::summed, threads);
     ExpertStatistics& statistics = input.statistics;
     if (!options.layers.empty())
         cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"));
@@ -76,7 +78,7 @@ ReportInput load_input(const CLI::App& app,
                     "--load_balancer to project them");
 
     int recorded_ep_size = dividing_ep_size(options, statistics.ep_size, statistics.num_experts);
-    if (!is_projected && !options.per_expert)
+    if (!is_projected && !options.per_expert && !is_fitted)
         recorded_ep_size = required_ep_size(options, statistics.ep_size, statistics.num_experts);
     input.recorded = recorded_subject(statistics, path, std::max(recorded_ep_size, 1));
 

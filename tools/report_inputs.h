@@ -13,7 +13,7 @@ namespace eplb {
 // What one statistics source holds: the recorded load, and what each config makes of it.
 struct ReportInput {
     std::string path;
-    ExpertStatistics statistics;     // summed over source ranks
+    ExpertStatistics statistics;     // summed over source ranks, but for held_out
     Subject recorded;                // ep_size: --ep_size where it divides the experts (or slots)
     std::vector<Subject> projected;  // [configs]
 };

@@ -11,17 +11,6 @@ namespace {
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-// Student's t: 97.5 % of the distribution with so many degrees of freedom lie below
-double student_t(std::size_t degrees) {
-    constexpr std::array<double, 12> kQuantiles = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447,
-                                                   2.365,  2.306, 2.262, 2.228, 2.201, 2.179};
-    if (degrees <= kQuantiles.size())
-        return kQuantiles[degrees - 1];
-    // the expansion around the normal distribution's 1.960
-    const auto n = static_cast<double>(degrees);
-    return 1.960 + (2.37 + 2.82 / n) / n;
-}
-
 // of the blocks but one; npos: of all
 double ratio_without(std::span<const PredictionBlock> blocks, std::size_t left_out) {
     double imbalance = 0;
@@ -48,6 +37,16 @@ double variance(const std::vector<double>& values) {
 }
 
 }  // namespace
+
+double student_t(std::size_t degrees) {
+    constexpr std::array<double, 12> kQuantiles = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447,
+                                                   2.365,  2.306, 2.262, 2.228, 2.201, 2.179};
+    if (degrees <= kQuantiles.size())
+        return kQuantiles[degrees - 1];
+    // the expansion around the normal distribution's 1.960
+    const auto n = static_cast<double>(degrees);
+    return 1.960 + (2.37 + 2.82 / n) / n;
+}
 
 Prediction predict(std::span<const PredictionBlock> blocks) {
     Prediction prediction;

@@ -1,10 +1,15 @@
 #ifndef EPLB_PLACEMENT_PREDICTION_H
 #define EPLB_PLACEMENT_PREDICTION_H
 
+#include <cstddef>
 #include <span>
 #include <vector>
 
 namespace eplb {
+
+// Student's t: 97.5 % of the distribution with so many degrees of freedom (>= 1) lie below. From a
+// table up to 12, then by the expansion around the normal distribution, to 0.002.
+double student_t(std::size_t degrees);
 
 // What a placement will do on data that it was not fitted to, beside a baseline: means of
 // per-iteration imbalance, all measured where they were not fitted.

@@ -181,3 +181,13 @@ TEST_CASE("layers of which nothing is known follow the mean of the others") {
         CHECK(choose_challenger({{-0.1, -0.1}, {infinite, -0.1}, {-0.2, -0.2}}) ==
               std::vector<bool>{true, true, true});
 }
+
+// scipy.stats.t.ppf(0.975, degrees)
+TEST_CASE("Student's t is that of the tables") {
+    CHECK(eplb::student_t(1) == Approx(12.7062).margin(0.002));
+    CHECK(eplb::student_t(3) == Approx(3.1824).margin(0.002));
+    CHECK(eplb::student_t(12) == Approx(2.1788).margin(0.002));
+    CHECK(eplb::student_t(13) == Approx(2.1604).margin(0.002));
+    CHECK(eplb::student_t(30) == Approx(2.0423).margin(0.002));
+    CHECK(eplb::student_t(1000) == Approx(1.9623).margin(0.002));
+}

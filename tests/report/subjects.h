@@ -2,41 +2,39 @@
 #define EPLB_TESTS_REPORT_SUBJECTS_H
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "lib/report/subject.h"
 #include "lib/report/table.h"
+#include "lib/statistics/expert_statistics.h"
 #include "tests/test_support.h"
 
 namespace eplb::test {
 
-// Tokens [layers][iterations][experts], of one source rank, layers from 3 on, iterations from 100.
-using Tokens = std::vector<std::vector<std::vector<std::int64_t>>>;
+// [num_iterations][num_experts]
+using Counts = std::vector<std::vector<std::int64_t>>;
 
-inline ExpertStatistics statistics_of(const Tokens& tokens) {
-    ExpertStatistics statistics;
-    statistics.num_experts = static_cast<int>(tokens.front().front().size());
-    statistics.top_k = 2;
-    statistics.ep_size = 1;
-    statistics.num_sources = 1;
-    statistics.iter_start = 100;
-    statistics.num_iterations = static_cast<int>(tokens.front().size());
-    for (std::size_t layer = 0; layer < tokens.size(); ++layer)
-        statistics.layers.push_back(static_cast<int>(layer) + 3);
-    statistics.allocate();
-    for (int layer = 0; layer < statistics.num_layers(); ++layer)
-        for (int i = 0; i < statistics.num_iterations; ++i) {
-            const auto& row = tokens[static_cast<std::size_t>(layer)][static_cast<std::size_t>(i)];
-            std::copy(row.begin(), row.end(), statistics.row(i, layer, 0).begin());
-        }
-    return statistics;
-}
+// One source rank. counts: [layers], all of the same shape.
+ExpertStatistics statistics_of(const std::vector<int>& layers, const std::vector<Counts>& counts);
 
-inline Subject subject_of(const Tokens& tokens, int ep_size, std::string name = "tokens") {
-    return recorded_subject(statistics_of(tokens), std::move(name), ep_size);
-}
+// Its subject, experts in order on ep_size ranks.
+Subject subject_of(const std::string& name,
+                   int ep_size,
+                   const std::vector<int>& layers,
+                   const std::vector<Counts>& counts);
+
+// The same with layers from 3 on.
+using Tokens = std::vector<Counts>;
+ExpertStatistics statistics_of(const Tokens& tokens);
+Subject subject_of(const Tokens& tokens, int ep_size);
+
+// The table as a reader of its JSON sees it.
+nlohmann::json json_of(const Table& table);
+
+// Whether a note holds `part`.
+bool has_note(const Table& table, const std::string& part);
 
 // A cell as a number.
 inline double number(const Table& table, std::size_t row, const std::string& key) {

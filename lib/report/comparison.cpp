@@ -1,0 +1,294 @@
+#include "lib/report/comparison.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "lib/report/bootstrap.h"
+#include "lib/report/iteration_figures.h"
+#include "lib/report/number_text.h"
+
+namespace eplb {
+namespace {
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+// One subject's side of a comparison.
+struct Side {
+    const Subject* subject = nullptr;
+    IterationFigures figures;
+    ResampledMeans resampled;  // empty where there are too few iterations
+    bool has_interval = false;
+};
+
+const char* split_name(ReplicaSplit split) {
+    switch (split) {
+        case ReplicaSplit::recorded:
+            return "recorded";
+        case ReplicaSplit::replayed:
+            return "replayed";
+        case ReplicaSplit::equal:
+            return "equal";
+    }
+    return "";
+}
+
+Side make_side(const Subject& subject,
+               std::span<const int> layers,
+               Bins bins,
+               std::uint64_t key,
+               ThreadPool& threads) {
+    Side side;
+    side.subject = &subject;
+    side.figures = iteration_figures(subject, layers, bins, threads);
+    side.has_interval = num_measured(side.figures.imbalance_ratio) >= kLeastIterations;
+    if (side.has_interval)
+        side.resampled = resample_means(side.figures.imbalance_ratio, key);
+    return side;
+}
+
+void describe(Table& table, const Side& side, const std::string& number, Bins bins) {
+    const Subject& subject = *side.subject;
+    const auto add = [&](const std::string& key, Cell value) {
+        table.context.emplace_back(key + "_" + number, std::move(value));
+    };
+    add("name", subject.name);
+    add("num_bins",
+        static_cast<std::int64_t>(bins == Bins::ranks ? subject.ep_size : subject.num_slots()));
+    add("iter_start", subject.iter_start);
+    add("iter_stop", subject.iter_stop());
+    add("replica_split", std::string(split_name(subject.split)));
+    table.notes.push_back(number + ": " + subject.name + ", " + bins_text(subject, bins) +
+                          ", iterations " + std::to_string(subject.iter_start) + "-" +
+                          std::to_string(subject.iter_stop()) + ".");
+}
+
+class Comparison {
+  public:
+    Comparison(std::span<const Subject* const> subjects,
+               Bins bins,
+               Pairing pairing,
+               ThreadPool& threads)
+        : layers_(common_layers(subjects)) {
+        for (std::size_t i = 0; i < subjects.size(); ++i)
+            sides_.push_back(make_side(*subjects[i], layers_, bins,
+                                       pairing == Pairing::paired ? 0 : i, threads));
+        for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+            bool has_tokens = true;
+            for (const Side& side : sides_)
+                has_tokens = has_tokens && side.figures.summaries[layer].num_iterations > 0;
+            if (has_tokens)
+                measured_.push_back(layer);
+            has_tokens_.push_back(has_tokens);
+        }
+    }
+
+    const std::vector<int>& layers() const { return layers_; }
+    const std::vector<Side>& sides() const { return sides_; }
+
+    double imbalance(std::size_t side, std::size_t layer) const {
+        return has_tokens_[layer] ? sides_[side].figures.summaries[layer].imbalance_ratio
+                                  : kUnknown;
+    }
+
+    double average_imbalance(std::size_t side) const {
+        std::vector<LoadSummary> summaries;
+        for (const std::size_t layer : measured_)
+            summaries.push_back(sides_[side].figures.summaries[layer]);
+        return summaries.empty() ? kUnknown : average(summaries).imbalance_ratio;
+    }
+
+    bool has_interval(std::size_t side) const {
+        return sides_.front().has_interval && sides_[side].has_interval && !measured_.empty();
+    }
+
+    // of the difference to the first
+    Interval layer_interval(std::size_t side, std::size_t layer) const {
+        return interval(side, [&](const ResampledMeans& means, int resample) {
+            return means.mean(resample, static_cast<int>(layer));
+        });
+    }
+
+    Interval average_interval(std::size_t side) const {
+        return interval(side, [&](const ResampledMeans& means, int resample) {
+            double sum = 0;
+            for (const std::size_t layer : measured_)
+                sum += means.mean(resample, static_cast<int>(layer));
+            return sum / static_cast<double>(measured_.size());
+        });
+    }
+
+    // the layer with the largest imbalance, the lowest id of several; some layer has tokens
+    std::size_t worst_layer(std::size_t side) const {
+        std::size_t worst = measured_.front();
+        for (const std::size_t layer : measured_)
+            if (imbalance(side, layer) > imbalance(side, worst))
+                worst = layer;
+        return worst;
+    }
+
+    bool has_measured_layers() const { return !measured_.empty(); }
+
+  private:
+    template <typename Figure>
+    Interval interval(std::size_t side, const Figure& figure) const {
+        const ResampledMeans& first = sides_.front().resampled;
+        const ResampledMeans& other = sides_[side].resampled;
+        std::vector<double> differences;
+        differences.reserve(kNumResamples);
+        for (int resample = 0; resample < kNumResamples; ++resample)
+            differences.push_back(figure(other, resample) - figure(first, resample));
+        return percentile_interval(std::move(differences),
+                                   std::min(first.num_blocks, other.num_blocks));
+    }
+
+    std::vector<int> layers_;
+    std::vector<Side> sides_;
+    std::vector<bool> has_tokens_;       // [layers], in every subject
+    std::vector<std::size_t> measured_;  // those layers
+};
+
+std::string mark(const Comparison& comparison, std::size_t side, const Interval& interval) {
+    if (!comparison.has_interval(side) || std::isnan(interval.low))
+        return "?";
+    return interval.contains(0) ? "~" : "";
+}
+
+// Imbalances of all subjects, then what follows from them.
+std::vector<Cell> make_row(Cell label,
+                           const std::vector<double>& imbalances,
+                           const std::vector<std::string>& marks) {
+    std::vector<Cell> row = {std::move(label)};
+    row.insert(row.end(), imbalances.begin(), imbalances.end());
+    for (std::size_t i = 1; i < imbalances.size(); ++i) {
+        const double delta = imbalances[i] - imbalances.front();
+        row.emplace_back(delta);
+        row.emplace_back(imbalances.front() > 0 ? delta / imbalances.front() : kUnknown);
+        row.emplace_back(marks[i]);
+    }
+    return row;
+}
+
+std::vector<TableColumn> columns_of(std::size_t num_subjects) {
+    std::vector<TableColumn> columns = {{"layer", "layer"}};
+    for (std::size_t i = 1; i <= num_subjects; ++i)
+        columns.push_back(
+            {"imbalance_ratio_" + std::to_string(i), "imbalance-ratio-" + std::to_string(i)});
+    for (std::size_t i = 2; i <= num_subjects; ++i) {
+        const std::string number = std::to_string(i);
+        columns.push_back({"delta_" + number, "delta-" + number});
+        columns.push_back({"change_" + number, "change-" + number});
+        columns.push_back({"significant_" + number, "~" + number});
+    }
+    return columns;
+}
+
+std::string layer_text(const Comparison& comparison, std::size_t layer, std::size_t side) {
+    return "layer " + std::to_string(comparison.layers()[layer]) + ": " +
+           fixed(comparison.imbalance(0, layer), 3) + " -> " +
+           fixed(comparison.imbalance(side, layer), 3);
+}
+
+std::string verdict(const Comparison& comparison, std::size_t side, const Interval& interval) {
+    std::string text = comparison.sides().size() > 2
+                           ? "1 -> " + std::to_string(side + 1) + ": average imbalance "
+                           : "Average imbalance ";
+    text += fixed(comparison.average_imbalance(0), 3) + " -> " +
+            fixed(comparison.average_imbalance(side), 3);
+    if (comparison.has_interval(side))
+        text += " (95 % interval of the difference: " + fixed(interval.low, 3) + " to " +
+                fixed(interval.high, 3) + (interval.contains(0) ? ", no significant change)" : ")");
+    if (!comparison.has_measured_layers())
+        return text + ".";
+    const std::size_t before = comparison.worst_layer(0);
+    const std::size_t after = comparison.worst_layer(side);
+    text += "; worst " + layer_text(comparison, before, side);
+    if (after != before)
+        text += ", then " + layer_text(comparison, after, side);
+    return text + ".";
+}
+
+void add_notes(Table& table, const Comparison& comparison, Pairing pairing) {
+    table.notes.push_back(
+        "Imbalance ratios, over the bins of an iteration and then averaged over iterations; delta "
+        "and change are against 1.");
+    bool all = true;
+    bool same_size = true;
+    for (std::size_t i = 1; i < comparison.sides().size(); ++i) {
+        all = all && comparison.has_interval(i);
+        same_size = same_size && comparison.sides()[i].subject->ep_size ==
+                                     comparison.sides().front().subject->ep_size;
+    }
+    table.notes.push_back(
+        all ? std::string("~ no significant change: the 95 % interval of the difference holds 0 "
+                          "(block bootstrap over iterations, ") +
+                  (pairing == Pairing::paired ? "paired)" : "each recording by itself)") +
+                  "; of 20 unchanged layers about one shows a change by chance."
+            : "? too few iterations for an interval: record " + std::to_string(kLeastIterations) +
+                  " or more.");
+    if (pairing == Pairing::paired)
+        table.notes.push_back(fitted_note());
+    if (!same_size)
+        table.notes.push_back(
+            "The numbers of ranks differ: the same load is less even over more ranks.");
+}
+
+}  // namespace
+
+std::string fitted_note() {
+    return "A config looks better than it is on iterations that it was fitted to; --view held_out "
+           "measures it on others.";
+}
+
+Table comparison_table(std::span<const Subject* const> subjects,
+                       Bins bins,
+                       Pairing pairing,
+                       ThreadPool& threads) {
+    const Comparison comparison(subjects, bins, pairing, threads);
+    const std::size_t num_sides = comparison.sides().size();
+    const Interval unknown = {kUnknown, kUnknown};
+
+    Table table;
+    table.title = "Comparison:";
+    table.columns = columns_of(num_sides);
+    for (std::size_t layer = 0; layer < comparison.layers().size(); ++layer) {
+        std::vector<double> imbalances;
+        std::vector<std::string> marks;
+        for (std::size_t side = 0; side < num_sides; ++side) {
+            const bool known = side > 0 && comparison.has_interval(side) &&
+                               !std::isnan(comparison.imbalance(side, layer));
+            imbalances.push_back(comparison.imbalance(side, layer));
+            marks.push_back(
+                mark(comparison, side, known ? comparison.layer_interval(side, layer) : unknown));
+        }
+        table.rows.push_back(
+            make_row(static_cast<std::int64_t>(comparison.layers()[layer]), imbalances, marks));
+    }
+
+    std::vector<double> imbalances;
+    std::vector<std::string> marks;
+    std::vector<std::string> verdicts;
+    for (std::size_t side = 0; side < num_sides; ++side) {
+        const std::string number = std::to_string(side + 1);
+        const Interval interval =
+            side > 0 && comparison.has_interval(side) ? comparison.average_interval(side) : unknown;
+        imbalances.push_back(comparison.average_imbalance(side));
+        marks.push_back(mark(comparison, side, interval));
+        describe(table, comparison.sides()[side], number, bins);
+        if (side == 0)
+            continue;
+        table.context.emplace_back("delta_" + number + "_low", interval.low);
+        table.context.emplace_back("delta_" + number + "_high", interval.high);
+        verdicts.push_back(verdict(comparison, side, interval));
+    }
+    table.average = make_row(std::string("average"), imbalances, marks);
+    add_notes(table, comparison, pairing);
+    const std::string missing = missing_layers_note(subjects);
+    if (!missing.empty())
+        table.notes.push_back(missing);
+    table.notes.insert(table.notes.end(), verdicts.begin(), verdicts.end());
+    return table;
+}
+
+}  // namespace eplb

@@ -1,0 +1,128 @@
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "lib/report/comparison.h"
+#include "tests/report/subjects.h"
+#include "tests/test_support.h"
+
+using namespace eplb;
+using test::Counts;
+using test::subject_of;
+
+namespace {
+
+nlohmann::json compare(const std::vector<const Subject*>& subjects,
+                       Pairing pairing = Pairing::independent) {
+    ThreadPool threads(2);
+    return test::json_of(comparison_table(subjects, Bins::ranks, pairing, threads));
+}
+
+// Two ranks, 1000 tokens an iteration: imbalance ratio spread / 500.
+Counts two_ranks(const std::vector<int>& spreads) {
+    Counts counts;
+    for (const int spread : spreads)
+        counts.push_back({500 + spread, 500 - spread});
+    return counts;
+}
+
+std::string text_of_notes(const nlohmann::json& table) {
+    std::string text;
+    for (const auto& note : table["notes"])
+        text += note.get<std::string>() + "\n";
+    return text;
+}
+
+}  // namespace
+
+// two experts on two ranks: 6 of mean 4 is 0.5, 8 is 1
+TEST_CASE("a comparison gives differences, relative and absolute, and means over layers") {
+    const Subject before = subject_of("a", 2, {3, 10}, {{{6, 2}, {6, 2}}, {{8, 0}, {8, 0}}});
+    const Subject after = subject_of("b", 2, {3, 10}, {{{4, 4}, {6, 2}}, {{2, 6}, {0, 8}}});
+    const nlohmann::json table = compare({&before, &after});
+    CHECK(table["rows"][0]["layer"] == 3);
+    CHECK(table["rows"][0]["imbalance_ratio_1"] == 0.5);
+    CHECK(table["rows"][0]["imbalance_ratio_2"] == 0.25);
+    CHECK(table["rows"][0]["delta_2"] == -0.25);
+    CHECK(table["rows"][0]["change_2"] == -0.5);
+    CHECK(table["rows"][1]["delta_2"] == -0.25);
+    CHECK(table["rows"][1]["change_2"] == -0.25);
+    CHECK(table["average"]["imbalance_ratio_1"] == 0.75);
+    CHECK(table["average"]["imbalance_ratio_2"] == 0.5);
+    CHECK(table["average"]["change_2"] == Approx(-1.0 / 3));
+    CHECK(table["name_1"] == "a");
+    CHECK(table["name_2"] == "b");
+    // two iterations are too few
+    CHECK(table["rows"][0]["significant_2"] == "?");
+    CHECK(table["delta_2_low"].is_null());
+    const std::string notes = text_of_notes(table);
+    CHECK(notes.find("too few iterations for an interval") != std::string::npos);
+    CHECK(notes.find("Average imbalance 0.750 -> 0.500; worst layer 10: 1.000 -> 0.750.") !=
+          std::string::npos);
+}
+
+TEST_CASE("a load compared with itself has not changed") {
+    const Subject one = subject_of("a", 2, {3}, {two_ranks({9, 80, 4, 30, 7, 1, 60, 12, 44})});
+    for (const Pairing pairing : {Pairing::paired, Pairing::independent}) {
+        const nlohmann::json table = compare({&one, &one}, pairing);
+        CHECK(table["rows"][0]["delta_2"] == 0);
+        CHECK(table["rows"][0]["change_2"] == 0);
+        CHECK(table["rows"][0]["significant_2"] == "~");
+        CHECK(table["average"]["significant_2"] == "~");
+    }
+}
+
+// a shift of 0.02 in noise of 0.2: hidden between recordings, plain in each iteration of one
+TEST_CASE("pairing shows a change that the noise of iterations hides") {
+    const std::vector<int> noise = {50, 150, 20, 120, 80, 10, 140, 70, 160, 30, 90, 110};
+    std::vector<int> lower = noise;
+    for (int& spread : lower)
+        spread -= 10;
+    const Subject before = subject_of("a", 2, {3}, {two_ranks(noise)});
+    const Subject after = subject_of("b", 2, {3}, {two_ranks(lower)});
+    const nlohmann::json paired = compare({&before, &after}, Pairing::paired);
+    CHECK(paired["rows"][0]["delta_2"] == Approx(-0.02));
+    CHECK(paired["rows"][0]["significant_2"] == "");
+    CHECK(paired["delta_2_low"] == Approx(-0.02));
+    CHECK(paired["delta_2_high"] == Approx(-0.02));
+    const nlohmann::json apart = compare({&before, &after});
+    CHECK(apart["rows"][0]["significant_2"] == "~");
+    CHECK(apart["delta_2_low"] < -0.05);
+    CHECK(apart["delta_2_high"] > 0.02);
+}
+
+TEST_CASE("only layers of all subjects are compared, and the others counted") {
+    const Subject first = subject_of("a", 2, {1, 3, 5}, {{{6, 2}}, {{6, 2}}, {{6, 2}}});
+    const Subject second = subject_of("b", 2, {3, 4}, {{{4, 4}}, {{8, 0}}});
+    const nlohmann::json table = compare({&first, &second});
+    REQUIRE(table["rows"].size() == 1);
+    CHECK(table["rows"][0]["layer"] == 3);
+    CHECK(text_of_notes(table).find("3 layers are not in all of them and left out.") !=
+          std::string::npos);
+    const Subject apart = subject_of("c", 2, {7}, {{{6, 2}}});
+    CHECK(test::error_of([&] {
+              compare({&first, &apart});
+          }) == "c: has no layer in common with a; give recordings of the same model");
+}
+
+TEST_CASE("a layer without tokens in one of them is in no average") {
+    const Subject first = subject_of("a", 2, {1, 2}, {{{6, 2}}, {{8, 0}}});
+    const Subject second = subject_of("b", 2, {1, 2}, {{{4, 4}}, {{0, 0}}});
+    const nlohmann::json table = compare({&first, &second});
+    CHECK(table["rows"][1]["imbalance_ratio_1"].is_null());
+    CHECK(table["rows"][1]["delta_2"].is_null());
+    CHECK(table["average"]["imbalance_ratio_1"] == 0.5);
+    CHECK(table["average"]["imbalance_ratio_2"] == 0);
+}
+
+TEST_CASE("each further subject is set against the first, with a verdict of its own") {
+    const Subject a = subject_of("a", 2, {1}, {{{8, 0}}});
+    const Subject b = subject_of("b", 2, {1}, {{{6, 2}}});
+    const Subject c = subject_of("c", 1, {1}, {{{6, 2}}});
+    const nlohmann::json table = compare({&a, &b, &c});
+    CHECK(table["rows"][0]["delta_2"] == -0.5);
+    CHECK(table["rows"][0]["delta_3"] == -1);
+    const std::string notes = text_of_notes(table);
+    CHECK(notes.find("1 -> 2: average imbalance 1.000 -> 0.500") != std::string::npos);
+    CHECK(notes.find("1 -> 3: average imbalance 1.000 -> 0.000") != std::string::npos);
+    CHECK(notes.find("The numbers of ranks differ") != std::string::npos);
+}
