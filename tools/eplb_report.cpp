@@ -8,6 +8,7 @@
 #include "tools/cli.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
+#include "tools/report_traffic.h"
 
 namespace {
 
@@ -47,12 +48,15 @@ Table make_table(const ReportOptions& options,
             return iteration_table(only_subject(inputs), bins, threads);
         case View::percentiles:
             return percentile_table(only_subject(inputs), bins, threads);
+        case View::traffic:
+            return make_traffic_table(options, inputs.front(), only_subject(inputs), threads);
+        case View::rank_traffic:
+            return make_rank_traffic_table(options, inputs.front(), only_subject(inputs), threads);
+        case View::faults:
+            return make_fault_table(options, only_subject(inputs));
         case View::comparison:
         case View::held_out:
         case View::drift:
-        case View::traffic:
-        case View::rank_traffic:
-        case View::faults:
         case View::worth:
             break;
     }
