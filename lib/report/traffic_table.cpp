@@ -60,6 +60,14 @@ double mb_sent_per_rank(const ReplayedTraffic& layer, double bytes_per_token) {
            bytes_per_token / kMegabyte;
 }
 
+double sum_of_layers(std::span<const ReplayedTraffic> layers, double bytes_per_token) {
+    double sum = 0;
+    for (const ReplayedTraffic& layer : layers)
+        if (layer.total_tokens() > 0)
+            sum += mb_sent_per_rank(layer, bytes_per_token);
+    return sum;
+}
+
 void describe(Table& table,
               const Subject& subject,
               std::span<const ReplayedTraffic> layers,
@@ -142,16 +150,19 @@ Table traffic_table(const Subject& subject,
     describe(table, subject, layers, options);
     if (options.num_nodes > 1)
         table.context.emplace_back("num_nodes", static_cast<std::int64_t>(options.num_nodes));
-    table.notes.push_back(counting_note(subject) +
-                          " Means over tokens, then over layers. saved: share of the sends that "
-                          "are spared because experts of a token share a rank.");
+    table.notes.push_back(counting_note(subject) + " Means over tokens, then over layers.");
     table.notes.emplace_back(
-        "These are exact. Upstream's report_send_ranks_per_token takes each replica for one more "
-        "rank, and says too much where a rank holds several of an expert.");
-    if (options.bytes_per_token > 0)
+        "saved: share of the sends that are spared because experts of a token share a rank.");
+    if (subject.split != ReplicaSplit::recorded)
         table.notes.emplace_back(
-            "mb-sent-per-rank: 10^6 bytes that a rank sends per iteration on the way to the "
-            "experts; what comes back is not in it.");
+            "Upstream's report_send_ranks_per_token takes each replica for a rank of its own, and "
+            "says more where a rank holds an expert twice.");
+    if (options.bytes_per_token > 0)
+        table.notes.push_back("A rank sends " +
+                              fixed(sum_of_layers(layers, options.bytes_per_token), 3) +
+                              " MB per iteration in all layers" +
+                              (knows_own_rank ? ", none counted for itself" : "") +
+                              "; what experts send back is not in it. MB are 10^6 bytes.");
     if (!knows_own_rank)
         table.notes.push_back(own_rank_note(layers.front()));
     return table;
