@@ -9,7 +9,6 @@
 #include "lib/formats/eplb_config.h"
 #include "lib/formats/statistics_source.h"
 #include "lib/formats/trtllm_statistics.h"
-#include "lib/placement/rank_load.h"
 #include "lib/report/fault_table.h"
 #include "lib/report/traffic_table.h"
 
@@ -39,6 +38,19 @@ void keep_layers(RoutedIds& routed, const std::vector<int>& layers) {
                 kept.ids.push_back(std::move(routed.cell(iteration, layer, source)));
         }
     routed = std::move(kept);
+}
+
+// Slot ids turn into experts. The counts beside them were folded before, so that the config is
+// known to fit.
+void fold_slots(RoutedIds& routed, const EplbConfig& config) {
+    for (int layer = 0; layer < static_cast<int>(routed.layers.size()); ++layer) {
+        const std::vector<int>& expert_ids =
+            config.initial_global_assignments.at(routed.layers[static_cast<std::size_t>(layer)]);
+        for (int iteration = 0; iteration < routed.num_iterations; ++iteration)
+            for (int source = 0; source < routed.ep_size; ++source)
+                for (std::int32_t& id : routed.cell(iteration, layer, source))
+                    id = id < 0 ? id : expert_ids.at(static_cast<std::size_t>(id));
+    }
 }
 
 RoutedIds read_routed_ids(const ReportOptions& options,

@@ -128,23 +128,4 @@ ExpertStatistics fold_slots(const ExpertStatistics& statistics, const EplbConfig
     return folded;
 }
 
-void fold_slots(RoutedIds& routed, const EplbConfig& config) {
-    const int num_experts = highest_expert(config) + 1;
-    for (int layer = 0; layer < static_cast<int>(routed.layers.size()); ++layer) {
-        const int layer_id = routed.layers[static_cast<std::size_t>(layer)];
-        const std::vector<int>& expert_ids = assignment_in_force(config, layer_id, num_experts);
-        for (int iteration = 0; iteration < routed.num_iterations; ++iteration)
-            for (int source = 0; source < routed.ep_size; ++source)
-                for (std::int32_t& id : routed.cell(iteration, layer, source)) {
-                    if (id >= config.num_slots)
-                        throw Error("routed ids: slot " + std::to_string(id) + " of layer " +
-                                    std::to_string(layer_id) + ", but the config has num_slots " +
-                                    std::to_string(config.num_slots) +
-                                    "; give the config that was in force during the recording");
-                    if (id >= 0)
-                        id = expert_ids[static_cast<std::size_t>(id)];
-                }
-    }
-}
-
 }  // namespace eplb

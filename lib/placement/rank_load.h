@@ -42,10 +42,6 @@ LayerLoad rank_load(const LayerLoad& slot_load, int ep_size);
 // during the recording (layer_updates_per_iter > 0 in either).
 ExpertStatistics fold_slots(const ExpertStatistics& statistics, const EplbConfig& config);
 
-// The same of the ids beside such statistics: each becomes the expert of its slot, -1 stays.
-// Error: a layer is missing in the config or malformed, an id is of no slot.
-void fold_slots(RoutedIds& routed, const EplbConfig& config);
-
 }  // namespace eplb
 
 #endif

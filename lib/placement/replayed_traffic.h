@@ -2,9 +2,12 @@
 #define EPLB_PLACEMENT_REPLAYED_TRAFFIC_H
 
 #include <cstdint>
+#include <mutex>
+#include <span>
 #include <vector>
 
 #include "lib/placement/placement.h"
+#include "lib/placement/slot_router.h"
 #include "lib/statistics/expert_statistics.h"
 
 // How far a placement sends tokens, counted: each id goes to the slot that the engine's round robin
@@ -43,14 +46,38 @@ struct ReplayedTraffic {
     double within_rank_share() const;       // 0 to 1, best 1
 };
 
-// Of all iterations and source ranks. layer is a position from 0, not an id. Nodes are num_nodes
-// blocks of neighbouring ranks, of one size. The ids of a token differ, as every router's do. The
-// ids of a cell are taken for one chunk: routing blocks begin with it.
-//
-// Where recorded ids are slots, a placement that holds them in order counts them as they are.
-//
-// Error: num_nodes does not divide ep_size, an expert between others stands in no slot, an id is of
-// no expert in the placement.
+// Counts the tokens of one layer, cell by cell. Where recorded ids are slots, a placement that
+// holds them in order counts them as they are.
+class TrafficReplay {
+  public:
+    // Nodes are num_nodes blocks of neighbouring ranks, of one size.
+    // Error: num_nodes does not divide ep_size, an expert between others stands in no slot.
+    TrafficReplay(const Placement& placement,
+                  int top_k,
+                  int num_sources,
+                  int num_iterations,
+                  int num_nodes = 1);
+
+    // A cell: what one source rank routed in one iteration, a position from 0. [num_tokens][top_k],
+    // -1: not routed. The ids of a token differ, as every router's do. They are taken for one
+    // chunk: routing blocks begin with it. Several threads may add at once; sums of integers do not
+    // depend on their order.
+    // Error: an id is of no expert in the placement.
+    void add(int iteration, int source, std::span<const std::int32_t> ids);
+
+    const ReplayedTraffic& traffic() const { return traffic_; }
+
+  private:
+    int num_experts_;
+    std::size_t top_k_;
+    int slots_per_rank_;
+    int num_nodes_;
+    SlotRouter router_;
+    std::mutex mutex_;  // of traffic_
+    ReplayedTraffic traffic_;
+};
+
+// Of all iterations and source ranks. layer is a position from 0, not an id. Errors as above.
 ReplayedTraffic replayed_traffic(const RoutedIds& routed,
                                  int layer,
                                  const Placement& placement,

@@ -75,7 +75,8 @@ std::string verdict(const std::vector<LostExperts>& places,
         return "Any " + place_name + " may die: every expert has a replica on another " +
                place_name + ".";
     std::string text = "If " + place_name + " " + std::to_string(worst - places.begin()) +
-                       " dies, " + std::to_string(worst->num_experts()) + " experts go with it (" +
+                       " dies, " + std::to_string(worst->num_experts()) +
+                       (worst->num_experts() == 1 ? " expert goes" : " experts go") + " with it (" +
                        percent(num_tokens > 0 ? worst->total_tokens() / num_tokens : 0) +
                        " of the tokens); ";
     if (places.size() == 1)

@@ -21,7 +21,6 @@ using eplb::LayerLoad;
 using eplb::projected_load;
 using eplb::rank_load;
 using eplb::recorded_load;
-using eplb::RoutedIds;
 using eplb::test::error_of;
 
 namespace {
@@ -186,27 +185,6 @@ TEST_CASE("a config without assignments cannot be folded: its experts are not kn
     config.num_slots = 8;
     CHECK(error_of([&] { fold_slots(slots, config); }).find("no initial_global_assignments") !=
           std::string::npos);
-}
-
-TEST_CASE("routed slots turn into the experts that stand in them") {
-    RoutedIds routed;
-    routed.top_k = 2;
-    routed.ep_size = 2;
-    routed.num_iterations = 1;
-    routed.layers = {3, 60};
-    routed.ids = {{0, 3, -1, 2}, {}, {1, 2}, {3, 0}};
-    EplbConfig config = config_of({{3, {0, 1, 2, 2}}, {60, {2, 0, 1, 0}}});
-    RoutedIds experts = routed;
-    fold_slots(experts, config);
-    CHECK(experts.ids == std::vector<std::vector<std::int32_t>>{{0, 2, -1, 2}, {}, {0, 1}, {0, 2}});
-    CHECK(experts.layers == routed.layers);
-
-    routed.cell(0, 1, 0)[1] = 4;
-    CHECK_STARTS_WITH(error_of([&] { fold_slots(routed, config); }),
-                      "routed ids: slot 4 of layer 60, but the config has num_slots 4");
-    config.initial_global_assignments.erase(60);
-    CHECK_STARTS_WITH(error_of([&] { fold_slots(routed, config); }),
-                      "layer 60 of the config: missing");
 }
 
 TEST_CASE("folding refuses what it cannot turn back") {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <map>
@@ -6,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/parallel.h"
 #include "lib/placement/replayed_traffic.h"
 #include "tests/test_support.h"
 
@@ -211,6 +213,27 @@ TEST_CASE("replayed traffic keeps layers and iterations apart") {
     const ReplayedTraffic second = replayed_traffic(routed, 1, placement);
     CHECK(second.num_tokens == std::vector<std::int64_t>{1, 3});
     CHECK(second.sends == std::vector<std::int64_t>{2, 1, 1, 2});
+}
+
+TEST_CASE("cells may be added by several threads, in any order") {
+    Random random;
+    const Placement placement{4, 4, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 2, 2}};
+    constexpr int kNumSources = 40;
+    std::vector<Ids> sources;
+    for (int source = 0; source < kNumSources; ++source)
+        sources.push_back(random_tokens(random, 10, 3, 500));
+    const ReplayedTraffic expected = replayed_traffic(routed_of(sources, 3), 0, placement, 2);
+    TrafficReplay replay(placement, 3, kNumSources, 1, 2);
+    ThreadPool threads(4);
+    threads.for_each(kNumSources, [&](std::int64_t i) {
+        const auto source = kNumSources - 1 - static_cast<int>(i);
+        replay.add(0, source, sources[static_cast<std::size_t>(source)]);
+    });
+    CHECK(replay.traffic().num_tokens == expected.num_tokens);
+    CHECK(replay.traffic().sends == expected.sends);
+    CHECK(replay.traffic().num_node_sends == expected.num_node_sends);
+    CHECK(replay.traffic().num_pairs == expected.num_pairs);
+    CHECK(replay.traffic().num_pairs_within_rank == expected.num_pairs_within_rank);
 }
 
 TEST_CASE("without tokens replayed figures are NaN") {

@@ -62,7 +62,7 @@ TEST_CASE("the fault table names what has no replica elsewhere") {
           std::vector<Cell>{integer(0), integer(1), 0.1, integer(3), IntegerList{1}});
     CHECK(table.rows[1] ==
           std::vector<Cell>{integer(1), integer(0), 0.0, std::string(), IntegerList{}});
-    CHECK_STARTS_WITH(table.notes.back(), "If rank 0 dies, 1 experts go with it (10.0 % of");
+    CHECK_STARTS_WITH(table.notes.back(), "If rank 0 dies, 1 expert goes with it (10.0 % of");
 }
 
 TEST_CASE("a placement that survives any rank is said to") {
