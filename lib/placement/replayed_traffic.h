@@ -14,8 +14,9 @@
 // chooses (slot_router.h). traffic.h has the same by chance, which plans need.
 //
 // A token goes once to every rank that computes one of its experts, its own rank included, however
-// many of them are there. Upstream's report_send_ranks_per_token takes each replica of an expert
-// for one more rank that may be hit, and so counts too much where a rank holds several.
+// many of them are there. Upstream's report_send_ranks_per_token takes the replicas of an expert
+// for independent chances, and so counts too little where a rank holds several: a rank with two of
+// R is reached with 2 / R, not 1 - (1 - 1 / R)^2.
 namespace eplb {
 
 // Of one layer. Totals over the recording; tokens without any routed expert are in none of them.

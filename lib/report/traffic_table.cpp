@@ -153,10 +153,11 @@ Table traffic_table(const Subject& subject,
     table.notes.push_back(counting_note(subject) + " Means over tokens, then over layers.");
     table.notes.emplace_back(
         "saved: share of the sends that are spared because experts of a token share a rank.");
-    if (subject.split != ReplicaSplit::recorded)
+    if (std::any_of(subject.placements.begin(), subject.placements.end(),
+                    [](const Placement& placement) { return num_duplicate_slots(placement) > 0; }))
         table.notes.emplace_back(
-            "Upstream's report_send_ranks_per_token takes each replica for a rank of its own, and "
-            "says more where a rank holds an expert twice.");
+            "A rank holds an expert twice: upstream's report_send_ranks_per_token, which takes the "
+            "two for independent chances, says less.");
     if (options.bytes_per_token > 0)
         table.notes.push_back("A rank sends " +
                               fixed(sum_of_layers(layers, options.bytes_per_token), 3) +

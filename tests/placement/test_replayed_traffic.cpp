@@ -140,8 +140,8 @@ TEST_CASE("replicas take turns, from the source rank on") {
     CHECK(traffic.ranks_per_token() == 1);
 }
 
-TEST_CASE("two replicas on one rank are one rank to go to, where upstream counts more") {
-    // upstream: 1 - (1 - 1/2)^2 of rank 0 alone is not 1, and rank 1 is never reached by expert 0
+TEST_CASE("two replicas on one rank are one rank to go to, where upstream counts less") {
+    // upstream: 1 - (1 - 1/2)^2 = 0.75
     const Placement placement{2, 2, {0, 0, 1, 2}};
     CHECK(replayed_traffic(routed_of({{0, 0, 0, 0}}, 1), 0, placement).ranks_per_token() == 1);
     // tokens of 0 and 1 reach both ranks, always

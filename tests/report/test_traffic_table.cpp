@@ -140,7 +140,9 @@ TEST_CASE("replicas are replayed under a config") {
     // rank 0: token {0, 1}: 0 to slot 0; {0, 2}: 0 to slot 5; {3, 2}. rank 1: {1, 3}
     CHECK(number(table.rows[0][1]) == near((1.0 + 1 + 1 + 2) / 4));
     CHECK(says(table, "replicas by the engine's round robin"));
-    CHECK(says(table, "Upstream's report_send_ranks_per_token"));
+    CHECK(says(table, "A rank holds an expert twice: upstream"));
+    const Subject single = projected(routed, {2, 3, {0, 1, 2, 2, 3, 0}});
+    CHECK_FALSE(says(traffic_table(single, traffic(single, routed), {}), "upstream"));
 }
 
 TEST_CASE("recorded slots are where the tokens went") {
