@@ -60,8 +60,10 @@ class CellTraffic {
                 continue;
             const int rank = slot / slots_per_rank_;
             const int num_before = ranks_.visit(rank);
-            sends_[static_cast<std::size_t>(rank)] += num_before == 0 ? 1 : 0;
-            num_node_sends_ += nodes_.visit(rank / ranks_per_node_) == 0 ? 1 : 0;
+            if (num_before == 0) {
+                ++sends_[static_cast<std::size_t>(rank)];
+                num_node_sends_ += nodes_.visit(rank / ranks_per_node_) == 0 ? 1 : 0;
+            }
             num_pairs_ += num_ids;
             num_pairs_within_rank_ += num_before;
             ++num_ids;
