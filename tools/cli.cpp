@@ -6,6 +6,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <memory>
 #include <new>
 #include <numeric>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "lib/formats/eplb_config.h"
 #include "lib/formats/statistics_source.h"
 #include "lib/placement/rank_load.h"
+#include "tools/help_formatter.h"
 #include "tools/version.h"
 
 namespace eplb::cli {
@@ -26,20 +28,6 @@ thread_local bool quiet = false;
 // at once, so that lines of several processes do not mix
 void say(const std::string& line) {
     std::cerr << line + "\n";
-}
-
-CLI::Validator between(std::int64_t minimum, std::int64_t maximum, const char* description) {
-    return CLI::Validator(
-        [minimum, maximum](const std::string& text) -> std::string {
-            std::int64_t value = 0;
-            const char* const end = text.data() + text.size();
-            const auto [rest, error] = std::from_chars(text.data(), end, value);
-            if (error != std::errc() || rest != end || value < minimum || value > maximum)
-                return "'" + text + "' is not an integer in [" + std::to_string(minimum) + ", " +
-                       std::to_string(maximum) + "]";
-            return "";
-        },
-        description);
 }
 
 std::string strip(const std::string& text) {
@@ -159,7 +147,10 @@ int run_tool(const Tool& tool, int argc, char** argv) {
     std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then an error like a full disk
     try {
         CLI::App app(tool.description, tool.name);
-        app.set_version_flag("--version", tool.name + " " EPLB_VERSION);
+        app.formatter(std::make_shared<HelpFormatter>());
+        app.set_help_flag("-h,--help", "Print this text and exit");
+        app.set_version_flag("--version", tool.name + " " EPLB_VERSION,
+                             "Print the version and exit");
         tool.add_options(app);
         try {
             app.parse(argc, argv);
@@ -211,18 +202,32 @@ std::string flag(const std::string& name) {
     return flags;
 }
 
+CLI::Validator between(std::int64_t minimum, std::int64_t maximum) {
+    return CLI::Validator(
+        [minimum, maximum](const std::string& text) -> std::string {
+            std::int64_t value = 0;
+            const char* const end = text.data() + text.size();
+            const auto [rest, error] = std::from_chars(text.data(), end, value);
+            if (error != std::errc() || rest != end || value < minimum || value > maximum)
+                return "'" + text + "' is not an integer in [" + std::to_string(minimum) + ", " +
+                       std::to_string(maximum) + "]";
+            return "";
+        },
+        "");
+}
+
 const CLI::Validator& positive() {
-    static const CLI::Validator validator = between(1, kMaxNumber, "");
+    static const CLI::Validator validator = between(1, kMaxNumber);
     return validator;
 }
 
 const CLI::Validator& non_negative() {
-    static const CLI::Validator validator = between(0, kMaxNumber, "");
+    static const CLI::Validator validator = between(0, kMaxNumber);
     return validator;
 }
 
 const CLI::Validator& id() {
-    static const CLI::Validator validator = between(0, std::int64_t{1} << 60, "");
+    static const CLI::Validator validator = between(0, std::int64_t{1} << 60);
     return validator;
 }
 
@@ -325,10 +330,12 @@ CLI::Option* add_statistics_path(CLI::App& app, std::string& path) {
         ->check(not_empty());
 }
 
-CLI::Option* add_statistics_paths(CLI::App& app, std::vector<std::string>& paths) {
+CLI::Option* add_statistics_paths(CLI::App& app,
+                                  std::vector<std::string>& paths,
+                                  const std::string& purpose) {
     return app
         .add_option("expert_statistic_path," + flag("expert_statistic_path"), paths,
-                    std::string(kPathDescription) + "; several: one placement that is good on all")
+                    std::string(kPathDescription) + "; several: " + purpose)
         ->type_name("PATH")
         ->check(not_empty());
 }
@@ -412,12 +419,12 @@ void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers) {
 }
 
 void add_format_option(CLI::App& app, TableFormat& format, const std::string& description) {
-    add_choice<TableFormat>(app, "--format", format,
-                            {{"text", TableFormat::text},
-                             {"csv", TableFormat::csv},
-                             {"json", TableFormat::json},
-                             {"md", TableFormat::markdown}},
-                            description);
+    add_choice(app, "--format", format,
+               {{"text", TableFormat::text},
+                {"csv", TableFormat::csv},
+                {"json", TableFormat::json},
+                {"md", TableFormat::markdown}},
+               description);
 }
 
 void add_threads_option(CLI::App& app, int& num_threads) {

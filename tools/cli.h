@@ -52,6 +52,9 @@ bool is_quiet();
 // flag("num_slots") is "--num_slots,--num-slots".
 std::string flag(const std::string& name);
 
+// An integer in [minimum, maximum].
+CLI::Validator between(std::int64_t minimum, std::int64_t maximum);
+
 // Numbers of things: integers from 1, or from 0, to a million or so, beyond which only a slip of
 // the hand goes. And ids of iterations, and seeds: integers from 0.
 const CLI::Validator& positive();
@@ -61,14 +64,24 @@ const CLI::Validator& id();
 // Any text but none: an empty one is a shell variable that was not set.
 const CLI::Validator& not_empty();
 
-// An option that takes one of some names; its help and its error list them. Target is Value, or an
-// optional of it, which has no default.
-template <typename Value, typename Target>
-CLI::Option* add_choice(CLI::App& app,
-                        const std::string& flags,
-                        Target& target,
-                        const std::vector<std::pair<std::string, Value>>& choices,
-                        const std::string& description) {
+template <typename Value>
+struct ChoiceOf {
+    using type = Value;
+};
+template <typename Value>
+struct ChoiceOf<std::optional<Value>> {
+    using type = Value;
+};
+
+// An option that takes one of some names; its help and its error list them. An optional target has
+// no default.
+template <typename Target>
+CLI::Option* add_choice(
+    CLI::App& app,
+    const std::string& flags,
+    Target& target,
+    const std::vector<std::pair<std::string, typename ChoiceOf<Target>::type>>& choices,
+    const std::string& description) {
     std::string names;
     std::string default_name;
     for (const auto& [name, choice] : choices) {
@@ -110,8 +123,10 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options);
 
 // Where they come from: --expert_statistic_path, or the argument without a flag.
 CLI::Option* add_statistics_path(CLI::App& app, std::string& path);
-// The same, of several workloads.
-CLI::Option* add_statistics_paths(CLI::App& app, std::vector<std::string>& paths);
+// The same, of several; `purpose` says what becomes of them: "compare them".
+CLI::Option* add_statistics_paths(CLI::App& app,
+                                  std::vector<std::string>& paths,
+                                  const std::string& purpose);
 
 // Numbers separated by commas; throws UsageError naming `option`.
 std::vector<int> parse_numbers(const std::string& text, const std::string& option);

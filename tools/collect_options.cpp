@@ -17,7 +17,7 @@ void add_synthetic_options(CLI::App& app, CollectOptions& options) {
     std::string names;
     for (const Preset& preset : presets())
         names += (names.empty() ? "" : ", ") + preset.model.name;
-    app.add_option("--preset", options.preset, "Shaped like " + names)
+    app.add_option("--preset", options.preset, "Shaped and skewed like a real model: " + names)
         ->type_name("NAME")
         ->capture_default_str()
         ->group(kSyntheticGroup);
@@ -202,6 +202,14 @@ void add_options(CLI::App& app, CollectOptions& options) {
         "Under EPLB the statistics count slots, as the engine's do; without it slots are experts.\n"
         "Without a path or a range nothing is recorded; a range without a path goes to the folder\n"
         "expert_statistic.\n"
+        "\n"
+        "environment:\n"
+        "  EXPERT_STATISTIC_PATH       Folder of the statistics, as in TensorRT-LLM\n"
+        "  EXPERT_STATISTIC_ITER_RANGE\n"
+        "                              Iterations that are recorded, A-B as in TensorRT-LLM\n"
+        "  EPLB_RANK, EPLB_WORLD_SIZE, EPLB_LOCAL_RANK, EPLB_MASTER\n"
+        "                              What the options of these names say; where both are\n"
+        "                              missing, what torchrun, OpenMPI, MPICH or srun set\n"
         "\n"
         "examples:\n"
         "  eplb-collect --expert_statistic_path expert_statistic --iter_range 10-30\n"

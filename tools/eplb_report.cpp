@@ -3,6 +3,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/report/table_edit.h"
 #include "lib/report/table_writers.h"
 #include "lib/report/views.h"
 #include "tools/cli.h"
@@ -73,8 +74,13 @@ int report(const CLI::App& app, const ReportOptions& options) {
     OutputFile output(options.output_path);
     ThreadPool threads(options.statistics.num_threads);
     const std::vector<ReportInput> inputs = load_report_inputs(app, options, threads);
-    const Table table = make_table(options, inputs, threads);
-    output.write(write_table(table, options.format));
+    Table table = make_table(options, inputs, threads);
+    table.context.insert(table.context.begin(), {"view", view_name(view_of(options))});
+    if (!options.sort.empty())
+        sort_rows(table, options.sort);
+    if (options.top > 0)
+        keep_top(table, options.top);
+    output.write(write_table(table, options.format, options.precision));
     output.commit();
     return cli::kDone;
 }

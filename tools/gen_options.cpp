@@ -42,7 +42,7 @@ void add_deployment_options(CLI::App& app, GenOptions& options) {
 void add_search_options(CLI::App& app, GenOptions& options) {
     PlanRequest& request = options.request;
     request.algorithm = Algorithm::automatic;
-    cli::add_choice<Algorithm>(
+    cli::add_choice(
         app, "--algorithm", request.algorithm,
         {{"auto", Algorithm::automatic},
          {"risk", Algorithm::risk},
@@ -57,9 +57,9 @@ void add_search_options(CLI::App& app, GenOptions& options) {
                    "How much each workload counts, in their order; by default all the same")
         ->type_name("LIST")
         ->check(cli::not_empty());
-    cli::add_choice<Robust>(app, "--robust", request.robust,
-                            {{"mean", Robust::mean}, {"worst", Robust::worst}},
-                            "Of several workloads, what counts");
+    cli::add_choice(app, "--robust", request.robust,
+                    {{"mean", Robust::mean}, {"worst", Robust::worst}},
+                    "Of several workloads, what counts");
     app.add_option(
            "--tolerance", request.tolerance,
            "How far risk may leave the summed load above its optimum, as an imbalance ratio")
@@ -234,11 +234,16 @@ void check_sweep(const GenOptions& options) {
 }  // namespace
 
 void add_gen_options(CLI::App& app, GenOptions& options) {
-    cli::add_statistics_paths(app, options.expert_statistic_paths);
+    cli::add_statistics_paths(app, options.expert_statistic_paths,
+                              "one placement that is good on all");
     cli::add_statistics_options(app, options.statistics);
+    app.option_defaults()->group("Deployment");
     add_deployment_options(app, options);
+    app.option_defaults()->group("Search");
     add_search_options(app, options);
+    app.option_defaults()->group("Comparing deployments");
     add_capacity_options(app, options);
+    app.option_defaults()->group("Output");
     add_output_options(app, options);
     app.footer(kFooter);
 }

@@ -3,8 +3,8 @@
 namespace eplb {
 namespace {
 
-void add_view_option(CLI::App& app, ReportOptions& options) {
-    static const std::vector<std::pair<std::string, View>> kViews = {
+const std::vector<std::pair<std::string, View>>& views() {
+    static const std::vector<std::pair<std::string, View>> all = {
         {"layers", View::layers},           {"ranks", View::ranks},
         {"experts", View::experts},         {"iterations", View::iterations},
         {"percentiles", View::percentiles}, {"comparison", View::comparison},
@@ -12,9 +12,13 @@ void add_view_option(CLI::App& app, ReportOptions& options) {
         {"traffic", View::traffic},         {"rank_traffic", View::rank_traffic},
         {"faults", View::faults},           {"worth", View::worth},
     };
-    cli::add_choice<View>(app, "--view", options.view, kViews,
-                          "What the table is about; by default layers, and comparison of several "
-                          "statistics or configs");
+    return all;
+}
+
+void add_view_option(CLI::App& app, ReportOptions& options) {
+    cli::add_choice(app, "--view", options.view, views(),
+                    "What the table is about; by default layers, and comparison of several "
+                    "statistics or configs");
 }
 
 void add_table_options(CLI::App& app, ReportOptions& options) {
@@ -31,7 +35,8 @@ void add_table_options(CLI::App& app, ReportOptions& options) {
         ->check(cli::positive());
     app.add_option("--precision", options.precision,
                    "Digits after the point in text and md, 0 to 17; csv and json have all")
-        ->type_name("N");
+        ->type_name("N")
+        ->check(cli::between(0, 17));
     cli::add_format_option(app, options.format, "Format of the report");
     app.add_option("-o," + cli::flag("output_path"), options.output_path,
                    "Where the report goes; - is standard output")
@@ -79,8 +84,15 @@ void add_view_options(CLI::App& app, ReportOptions& options) {
 
 }  // namespace
 
+std::string view_name(View view) {
+    for (const auto& [name, value] : views())
+        if (value == view)
+            return name;
+    return "";
+}
+
 void add_report_options(CLI::App& app, ReportOptions& options) {
-    cli::add_statistics_paths(app, options.expert_statistic_paths);
+    cli::add_statistics_paths(app, options.expert_statistic_paths, "compare them");
     cli::add_statistics_options(app, options.statistics);
     app.add_option(cli::flag("projection_eplb_config_path"), options.config_paths,
                    "EPLB yaml: report what its placement would make of the recorded load; several: "
@@ -98,13 +110,17 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
     app.add_flag(cli::flag("equal_split"), options.equal_split,
                  "Give each replica an equal share, as upstream's report does, even where the "
                  "engine's round robin can be replayed");
+    app.option_defaults()->group("Table");
     add_table_options(app, options);
+    app.option_defaults()->group("Pictures");
     app.add_flag("--heatmap", options.heatmap,
                  "Draw layers x ranks in the terminal instead of a table");
     app.add_option("--html", options.html_path, "Also write a page with tables and pictures")
         ->type_name("FILE")
         ->check(cli::not_empty());
+    app.option_defaults()->group("Single views");
     add_view_options(app, options);
+    app.option_defaults()->group("Options");
     app.add_option(cli::flag("max_imbalance"), options.max_imbalance,
                    "Exit with 3 where the average imbalance ratio is above")
         ->type_name("R")

@@ -25,6 +25,9 @@ enum class View {
     worth,         // per layer, estimated speed-up
 };
 
+// As --view names it.
+std::string view_name(View view);
+
 struct ReportOptions {
     std::vector<std::string> expert_statistic_paths;
     cli::StatisticsOptions statistics;

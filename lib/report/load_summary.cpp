@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
 #include <numeric>
 
 namespace eplb {
@@ -26,6 +28,7 @@ struct Spread {
     double mean = 0;
     double std = 0;
     double imbalance_ratio = 0;
+    double balancedness = 1;
 };
 
 // Bins of one iteration; their sum is above 0.
@@ -40,20 +43,56 @@ Spread measure(std::span<const double> bins, double sum) {
         squares += (load - spread.mean) * (load - spread.mean);
     spread.std = std::sqrt(squares / (num_bins - 1));
     // in upstream's order of operations, so that the digits agree
-    spread.imbalance_ratio = *std::max_element(bins.begin(), bins.end()) / spread.mean - 1;
+    const double max = *std::max_element(bins.begin(), bins.end());
+    spread.imbalance_ratio = max / spread.mean - 1;
+    spread.balancedness = spread.mean / max;
     return spread;
 }
 
+double sum_of(std::span<const double> bins) {
+    return std::accumulate(bins.begin(), bins.end(), 0.0);
+}
+
+// The figures of LoadSummary that are means.
+constexpr double LoadSummary::*kFigures[] = {
+    &LoadSummary::mean,         &LoadSummary::std, &LoadSummary::imbalance_ratio,
+    &LoadSummary::balancedness, &LoadSummary::p50, &LoadSummary::p90,
+    &LoadSummary::p99,          &LoadSummary::max};
+
 }  // namespace
+
+double percentile(std::span<const double> sorted, double percent) {
+    if (sorted.empty())
+        return 0;
+    const double position = percent / 100 * static_cast<double>(sorted.size() - 1);
+    const auto below = static_cast<std::size_t>(position);
+    if (below + 1 >= sorted.size())
+        return sorted.back();
+    const double part = position - static_cast<double>(below);
+    return sorted[below] + part * (sorted[below + 1] - sorted[below]);
+}
+
+std::vector<double> imbalance_ratios(const LayerLoad& load) {
+    std::vector<double> ratios;
+    for (int i = 0; i < load.num_iterations; ++i) {
+        const std::span<const double> bins = load.iteration(i);
+        const double sum = sum_of(bins);
+        ratios.push_back(sum == 0 ? std::numeric_limits<double>::quiet_NaN()
+                                  : measure(bins, sum).imbalance_ratio);
+    }
+    return ratios;
+}
 
 LoadSummary summarize(const LayerLoad& load) {
     LoadSummary summary;
     Sum mean;
     Sum std;
     Sum imbalance_ratio;
+    Sum balancedness;
+    std::vector<double> ratios;
     for (int i = 0; i < load.num_iterations; ++i) {
         const std::span<const double> bins = load.iteration(i);
-        const double sum = std::accumulate(bins.begin(), bins.end(), 0.0);
+        const double sum = sum_of(bins);
         if (sum == 0) {
             ++summary.num_empty_iterations;
             continue;
@@ -62,33 +101,37 @@ LoadSummary summarize(const LayerLoad& load) {
         mean.add(spread.mean);
         std.add(spread.std);
         imbalance_ratio.add(spread.imbalance_ratio);
-        ++summary.num_iterations;
+        balancedness.add(spread.balancedness);
+        ratios.push_back(spread.imbalance_ratio);
     }
+    summary.num_iterations = static_cast<int>(ratios.size());
     summary.mean = mean.mean(summary.num_iterations);
     summary.std = std.mean(summary.num_iterations);
     summary.imbalance_ratio = imbalance_ratio.mean(summary.num_iterations);
+    summary.balancedness = balancedness.mean(summary.num_iterations);
+    std::sort(ratios.begin(), ratios.end());
+    summary.p50 = percentile(ratios, 50);
+    summary.p90 = percentile(ratios, 90);
+    summary.p99 = percentile(ratios, 99);
+    summary.max = ratios.empty() ? 0 : ratios.back();
     return summary;
 }
 
 LoadSummary average(std::span<const LoadSummary> layers) {
     LoadSummary result;
-    Sum mean;
-    Sum std;
-    Sum imbalance_ratio;
+    Sum sums[std::size(kFigures)];
     int num_layers = 0;
     for (const LoadSummary& layer : layers) {
         result.num_iterations += layer.num_iterations;
         result.num_empty_iterations += layer.num_empty_iterations;
         if (layer.num_iterations == 0)
             continue;
-        mean.add(layer.mean);
-        std.add(layer.std);
-        imbalance_ratio.add(layer.imbalance_ratio);
+        for (std::size_t i = 0; i < std::size(kFigures); ++i)
+            sums[i].add(layer.*kFigures[i]);
         ++num_layers;
     }
-    result.mean = mean.mean(num_layers);
-    result.std = std.mean(num_layers);
-    result.imbalance_ratio = imbalance_ratio.mean(num_layers);
+    for (std::size_t i = 0; i < std::size(kFigures); ++i)
+        result.*kFigures[i] = sums[i].mean(num_layers);
     return result;
 }
 

@@ -2,6 +2,7 @@
 #define EPLB_REPORT_LOAD_SUMMARY_H
 
 #include <span>
+#include <vector>
 
 #include "lib/placement/rank_load.h"
 
@@ -14,14 +15,31 @@ struct LoadSummary {
     double mean = 0;             // tokens per bin
     double std = 0;              // unbiased (n - 1); best 0; 0 for a single bin
     double imbalance_ratio = 0;  // max / mean - 1; best 0, worst num_bins - 1 (all on one bin)
-    int num_iterations = 0;      // that had tokens; where 0, the figures are 0
+    double balancedness = 0;     // mean / max, as SGLang's; best 1, worst 1 / num_bins
+
+    // Of the iterations' imbalance ratios: percentiles, by linear interpolation between the two
+    // nearest (numpy's default), and the largest.
+    double p50 = 0;
+    double p90 = 0;
+    double p99 = 0;
+    double max = 0;
+
+    int num_iterations = 0;  // that had tokens; where 0, the figures are 0
     int num_empty_iterations = 0;
 };
 
+// The value below which so many percent of the sorted values lie, interpolated linearly; 0 where
+// there are none. percent in [0, 100].
+double percentile(std::span<const double> sorted, double percent);
+
+// [num_iterations]: max / mean - 1 over the bins; NaN where there are no tokens, 0 for a single
+// bin.
+std::vector<double> imbalance_ratios(const LayerLoad& load);
+
 LoadSummary summarize(const LayerLoad& load);
 
-// The plain mean over the layers that have tokens, as upstream's row "average" (which such a layer
-// would turn into NaN). The numbers of iterations are summed.
+// The plain mean over the layers that have tokens, as upstream's row "average" (which a layer
+// without any would turn into NaN), of percentiles too. The numbers of iterations are summed.
 LoadSummary average(std::span<const LoadSummary> layers);
 
 }  // namespace eplb

@@ -17,6 +17,7 @@ using Cell = std::variant<std::int64_t, double, std::string, IntegerList>;
 struct TableColumn {
     std::string key;     // in JSON and CSV: imbalance_ratio
     std::string header;  // for people: imbalance-ratio
+    int decimals = -1;   // that people see; -1: as pandas would
 };
 
 // Rows built once, written in any format by table_writers.h.

@@ -17,6 +17,7 @@ namespace {
 //   scientific with 6 decimals where a value would vanish (below 1e-6) or takes too much room;
 // - integers and text as they are;
 // - where doubles and text meet, each double alone, and never scientific.
+// Or with the number of decimals that the caller asks for, none of them cut, never scientific.
 // Numbers and text start with a space or a sign, NaN in a column of doubles does not.
 
 constexpr int kDecimals = 6;
@@ -24,11 +25,13 @@ constexpr double kSmall = 1e-6;
 constexpr double kLarge = 1e6;
 constexpr std::size_t kMaxFixedLength = kDecimals + 6;
 
-std::string format_double(const char* format, double value) {
+using Precision = std::optional<int>;
+
+std::string format_double(const char* format, double value, int decimals = kDecimals) {
     if (std::isnan(value))
         return "NaN";
     std::array<char, 400> text;  // the largest double has 309 digits before the point
-    const int length = std::snprintf(text.data(), text.size(), format, kDecimals, value);
+    const int length = std::snprintf(text.data(), text.size(), format, decimals, value);
     return {text.data(), static_cast<std::size_t>(length)};
 }
 
@@ -87,9 +90,11 @@ std::string escape_control(const std::string& text) {
     return escaped;
 }
 
-std::string format_lone_double(double value) {
+std::string format_lone_double(double value, Precision precision) {
     if (std::isnan(value))
         return " NaN";
+    if (precision)
+        return format_double("% .*f", value, *precision);
     std::vector<std::string> number = {format_double("% .*f", value)};
     trim_zeros(number);
     return number.front();
@@ -102,9 +107,9 @@ std::string join(const IntegerList& numbers, const char* separator) {
     return text;
 }
 
-std::string format_alone(const Cell& cell) {
+std::string format_alone(const Cell& cell, Precision precision) {
     if (const double* const value = std::get_if<double>(&cell))
-        return format_lone_double(*value);
+        return format_lone_double(*value, precision);
     if (const std::int64_t* const value = std::get_if<std::int64_t>(&cell))
         return std::string(*value < 0 ? "" : " ").append(std::to_string(*value));
     if (const IntegerList* const numbers = std::get_if<IntegerList>(&cell))
@@ -131,19 +136,24 @@ double to_double(const Cell& cell) {
     return std::get<double>(cell);
 }
 
-std::vector<std::string> format_column(const Column& column) {
+std::vector<std::string> format_column(const Column& column, Precision precision) {
+    std::vector<std::string> texts;
     if (is_numeric(column) && has_double(column)) {
         std::vector<double> values(column.size());
         std::transform(column.begin(), column.end(), values.begin(), to_double);
-        return format_doubles(values);
+        if (!precision)
+            return format_doubles(values);
+        for (const double value : values)
+            texts.push_back(format_double("% .*f", value, *precision));
+        return texts;
     }
-    std::vector<std::string> texts(column.size());
-    std::transform(column.begin(), column.end(), texts.begin(), format_alone);
+    for (const Cell& cell : column)
+        texts.push_back(format_alone(cell, precision));
     return texts;
 }
 
-std::string format_label(const Cell& cell) {
-    const std::string text = format_alone(cell);
+std::string format_label(const Cell& cell, Precision precision) {
+    const std::string text = format_alone(cell, precision);
     return text.front() == ' ' ? text.substr(1) : text;
 }
 
@@ -166,6 +176,13 @@ Column column_of(const Table& table, std::size_t index) {
 
 // ---------------------------------------------------------------- text and markdown
 
+// What the caller asks for goes before what the column has.
+Precision precision_of(const TableColumn& column, Precision asked) {
+    if (asked || column.decimals < 0)
+        return asked;
+    return column.decimals;
+}
+
 // Characters, for utf-8.
 std::size_t width(const std::string& text) {
     return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
@@ -181,17 +198,18 @@ std::size_t widest(const std::vector<std::string>& lines) {
 }
 
 // Index and columns stand side by side, a space apart: the index to the left, columns to the right.
-std::string write_text(const Table& table) {
+std::string write_text(const Table& table, Precision precision) {
     std::vector<std::string> lines = {""};
     for (const Cell& label : column_of(table, 0))
-        lines.push_back(format_label(label));
+        lines.push_back(format_label(label, precision));
     const std::size_t index_width = widest(lines);
     for (std::string& line : lines)
         line.append(index_width - width(line), ' ');
 
     for (std::size_t i = 1; i < table.columns.size(); ++i) {
         const Column column = column_of(table, i);
-        std::vector<std::string> cells = format_column(column);
+        std::vector<std::string> cells =
+            format_column(column, precision_of(table.columns[i], precision));
         cells.insert(cells.begin(), (is_numeric(column) ? " " : "") + table.columns[i].header);
         const std::size_t column_width = widest(cells);
         for (std::size_t row = 0; row < lines.size(); ++row)
@@ -216,14 +234,15 @@ std::string markdown_cell(const std::string& text) {
     return escaped;
 }
 
-std::string write_markdown(const Table& table) {
+std::string write_markdown(const Table& table, Precision precision) {
     std::string header = "|";
     std::string rule = "|";
     std::vector<std::string> lines(all_rows(table).size(), "|");
     for (std::size_t i = 0; i < table.columns.size(); ++i) {
         header.append(" ").append(markdown_cell(table.columns[i].header)).append(" |");
         rule += " --: |";
-        const std::vector<std::string> cells = format_column(column_of(table, i));
+        const std::vector<std::string> cells =
+            format_column(column_of(table, i), precision_of(table.columns[i], precision));
         for (std::size_t row = 0; row < lines.size(); ++row)
             lines[row].append(" ").append(markdown_cell(cells[row])).append(" |");
     }
@@ -330,16 +349,16 @@ std::string write_json(const Table& table) {
 
 }  // namespace
 
-std::string write_table(const Table& table, TableFormat format) {
+std::string write_table(const Table& table, TableFormat format, std::optional<int> precision) {
     switch (format) {
         case TableFormat::text:
-            return write_text(table);
+            return write_text(table, precision);
         case TableFormat::csv:
             return write_csv(table);
         case TableFormat::json:
             return write_json(table);
         case TableFormat::markdown:
-            return write_markdown(table);
+            return write_markdown(table, precision);
     }
     return {};
 }

@@ -1,72 +1,52 @@
 #include "lib/report/views.h"
 
-#include "lib/report/load_summary.h"
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "lib/base/error.h"
 
 namespace eplb {
 namespace {
+
+bool has_slots(const Subject& subject) {
+    return subject.split != ReplicaSplit::recorded || subject.ids == IdKind::slot;
+}
+
+}  // namespace
+
+std::string bin_name(const Subject& subject, Bins bins) {
+    return bins == Bins::ranks ? "rank" : has_slots(subject) ? "slot" : "expert";
+}
 
 LayerLoad bins_of(const Subject& subject, int layer, Bins bins) {
     return bins == Bins::ranks ? subject.rank_load_of(layer)
                                : subject.slot_load[static_cast<std::size_t>(layer)];
 }
 
-std::vector<Cell> summary_row(Cell label, const LoadSummary& summary) {
-    return {std::move(label), summary.mean, summary.std, summary.imbalance_ratio};
+std::int64_t num_empty_iterations(const Subject& subject) {
+    std::int64_t result = 0;
+    for (const LayerLoad& load : subject.slot_load)
+        for (int i = 0; i < load.num_iterations; ++i) {
+            const std::span<const double> bins = load.iteration(i);
+            result += std::all_of(bins.begin(), bins.end(), [](double bin) { return bin == 0; });
+        }
+    return result;
 }
-
-}  // namespace
 
 void describe_subject(Table& table, const Subject& subject, Bins bins) {
-    const bool slots = subject.split != ReplicaSplit::recorded || subject.ids == IdKind::slot;
-    table.context.emplace_back("bins", std::string(bins == Bins::ranks ? "ranks"
-                                                   : slots             ? "slots"
-                                                                       : "experts"));
-    table.context.emplace_back(
-        "num_bins",
+    const auto add = [&](const char* key, Cell value) {
+        table.context.emplace_back(key, std::move(value));
+    };
+    add("bins", bin_name(subject, bins) + "s");
+    add("num_bins",
         static_cast<std::int64_t>(bins == Bins::ranks ? subject.ep_size : subject.num_slots()));
-    table.context.emplace_back("ids", std::string(subject.ids == IdKind::slot ? "slot" : "expert"));
-    table.context.emplace_back("num_experts", static_cast<std::int64_t>(subject.num_experts));
-    table.context.emplace_back("top_k", static_cast<std::int64_t>(subject.top_k));
-    table.context.emplace_back("iter_start", subject.iter_start);
-    table.context.emplace_back("iter_stop", subject.iter_stop());
-}
-
-Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads) {
-    std::vector<LoadSummary> summaries(subject.layers.size());
-    threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
-        summaries[static_cast<std::size_t>(layer)] =
-            summarize(bins_of(subject, static_cast<int>(layer), bins));
-    });
-    Table table;
-    table.title = "Load statistics:";
-    table.columns = {{"layer", "layer"},
-                     {"mean", "mean"},
-                     {"std", "std"},
-                     {"imbalance_ratio", "imbalance-ratio"}};
-    for (std::size_t i = 0; i < summaries.size(); ++i)
-        table.rows.push_back(
-            summary_row(static_cast<std::int64_t>(subject.layers[i]), summaries[i]));
-    table.average = summary_row(std::string("average"), average(summaries));
-    describe_subject(table, subject, bins);
-    return table;
-}
-
-Table bin_table(const Subject& subject, Bins bins, ThreadPool& threads) {
-    return layer_table(subject, bins, threads);
-}
-
-Table expert_table(const Subject& subject) {
-    Table table;
-    describe_subject(table, subject, Bins::slots);
-    return table;
-}
-
-Table iteration_table(const Subject& subject, Bins bins, ThreadPool& threads) {
-    return layer_table(subject, bins, threads);
-}
-
-Table percentile_table(const Subject& subject, Bins bins, ThreadPool& threads) {
-    return layer_table(subject, bins, threads);
+    add("ids", std::string(subject.ids == IdKind::slot ? "slot" : "expert"));
+    add("num_experts", static_cast<std::int64_t>(subject.num_experts));
+    add("top_k", static_cast<std::int64_t>(subject.top_k));
+    add("iter_start", subject.iter_start);
+    add("iter_stop", subject.iter_stop());
+    add("num_empty_iterations", num_empty_iterations(subject));
 }
 
 }  // namespace eplb

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/report/load_summary.h"
@@ -9,6 +10,7 @@
 using eplb::average;
 using eplb::LayerLoad;
 using eplb::LoadSummary;
+using eplb::percentile;
 using eplb::summarize;
 
 namespace {
@@ -37,6 +39,29 @@ TEST_CASE("figures are taken per iteration and then averaged") {
     CHECK(summary.imbalance_ratio == near((0.75 + 0.5) / 2));
     CHECK(summary.num_iterations == 2);
     CHECK(summary.num_empty_iterations == 0);
+}
+
+TEST_CASE("balancedness is mean / max per iteration") {
+    CHECK(summarize(load_of({{1, 3}, {2, 2}})).balancedness == near((2.0 / 3 + 1) / 2));
+    CHECK(summarize(load_of({{0, 0, 0, 12}})).balancedness == near(0.25));  // the worst of 4 bins
+    CHECK(summarize(load_of({{5}})).balancedness == 1);
+}
+
+TEST_CASE("percentiles lie between neighbours as numpy's do") {
+    // numpy.percentile([1, 2, 4, 8], [0, 10, 50, 90, 99, 100])
+    const std::vector<double> sorted = {1, 2, 4, 8};
+    const std::vector<std::pair<double, double>> expected = {{0, 1},    {10, 1.3},  {50, 3},
+                                                             {90, 6.8}, {99, 7.88}, {100, 8}};
+    for (const auto& [percent, value] : expected)
+        CHECK(percentile(sorted, percent) == near(value));
+    CHECK(percentile(std::vector<double>{7}, 90) == 7);
+    CHECK(percentile({}, 50) == 0);
+    // imbalance ratios 0, 0.5, 1: numpy.percentile([0, 0.5, 1], [50, 90, 99])
+    const LoadSummary summary = summarize(load_of({{2, 2}, {0, 4}, {0, 0}, {1, 3}}));
+    CHECK(summary.p50 == near(0.5));
+    CHECK(summary.p90 == near(0.9));
+    CHECK(summary.p99 == near(0.99));
+    CHECK(summary.max == 1);
 }
 
 TEST_CASE("the ratio of a mean is not the mean of ratios: opposite iterations do not cancel") {
@@ -93,8 +118,33 @@ TEST_CASE("figures equal those of exact arithmetic") {
 }
 
 TEST_CASE("the average of layers is their plain mean, and iterations add up") {
-    const std::vector<LoadSummary> layers = {{10, 1, 0.5, 3, 1}, {20, 4, 1.0, 4, 0}};
-    const LoadSummary mean = average(layers);
+    LoadSummary one;
+    one.mean = 10;
+    one.std = 1;
+    one.imbalance_ratio = 0.5;
+    one.balancedness = 0.6;
+    one.p50 = 0.4;
+    one.p90 = 1;
+    one.p99 = 1;
+    one.max = 1;
+    one.num_iterations = 3;
+    one.num_empty_iterations = 1;
+    LoadSummary other;
+    other.mean = 20;
+    other.std = 4;
+    other.imbalance_ratio = 1.0;
+    other.balancedness = 0.8;
+    other.p50 = 0.6;
+    other.p90 = 2;
+    other.p99 = 3;
+    other.max = 4;
+    other.num_iterations = 4;
+    const LoadSummary mean = average(std::vector<LoadSummary>{one, other, LoadSummary()});
+    CHECK(mean.balancedness == near(0.7));
+    CHECK(mean.p50 == near(0.5));
+    CHECK(mean.p90 == near(1.5));
+    CHECK(mean.p99 == near(2));
+    CHECK(mean.max == near(2.5));
     CHECK(mean.mean == near(15));
     CHECK(mean.std == near(2.5));
     CHECK(mean.imbalance_ratio == near(0.75));

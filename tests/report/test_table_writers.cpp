@@ -178,3 +178,43 @@ TEST_CASE("markdown escapes the pipe") {
     table.rows = {{std::string("a|b")}};
     CHECK(write_table(table, TableFormat::markdown) == "| name |\n| --: |\n| a\\|b |\n");
 }
+
+TEST_CASE("a precision gives doubles that many decimals in text and markdown, of any size") {
+    Table table = small_table();
+    table.columns.push_back({"note", "note"});
+    table.rows[0].push_back(1e-9);  // text and doubles in one column
+    table.rows[1].push_back(std::string("none"));
+    table.average.push_back(1e12);
+    CHECK(write_table(table, TableFormat::text, 2) ==
+          "Load statistics:\n"
+          "            mean  imbalance-ratio              note\n"
+          "3        1024.00             0.10              0.00\n"
+          "60       1024.00             0.33              none\n"
+          "average  1024.00              NaN  1000000000000.00\n");
+    CHECK(write_table(table, TableFormat::markdown, 0) ==
+          "| layer | mean | imbalance-ratio | note |\n"
+          "| --: | --: | --: | --: |\n"
+          "| 3 | 1024 | 0 | 0 |\n"
+          "| 60 | 1024 | 0 | none |\n"
+          "| average | 1024 | NaN | 1000000000000 |\n");
+    CHECK(write_table(table, TableFormat::text, 17).find(" 0.10000000000000001 ") !=
+          std::string::npos);
+    CHECK(write_table(table, TableFormat::csv, 2) == write_table(table, TableFormat::csv));
+    CHECK(write_table(table, TableFormat::json, 2) == write_table(table, TableFormat::json));
+}
+
+TEST_CASE("a column has the decimals that it states, unless others are asked for") {
+    Table table;
+    table.columns = {{"layer", "layer"}, {"mean", "mean"}, {"load", "load", 2}};
+    table.rows = {{std::int64_t{3}, 1.5, 2.0 / 3}, {std::int64_t{4}, 2.25, 1.0}};
+    CHECK(write_table(table, TableFormat::text) ==
+          "   mean  load\n"
+          "3  1.50  0.67\n"
+          "4  2.25  1.00\n");
+    CHECK(write_table(table, TableFormat::text, 1) ==
+          "   mean  load\n"
+          "3   1.5   0.7\n"
+          "4   2.2   1.0\n");
+    CHECK(write_table(table, TableFormat::csv) ==
+          "layer,mean,load\n3,1.5,0.6666666666666666\n4,2.25,1\n");
+}
