@@ -105,8 +105,8 @@ Table fault_table(const Subject& subject, int num_nodes) {
     Table table;
     table.title = "Lost with a " + place_name + ":";
     table.columns = {{place_name, place_name},
-                     {"lost_experts", "lost-experts"},
-                     {"lost_share", "lost-share"},
+                     {"lost_experts", "lost-experts", 1},
+                     {"lost_share", "lost-share", 4},
                      {"worst_layer", "worst-layer"},
                      {"lost_in_worst_layer", "lost-in-worst-layer"}};
     double num_lost = 0;

@@ -18,10 +18,10 @@ namespace {
 
 constexpr double kMegabyte = 1e6;
 
-TableColumn column(const std::string& key) {
+TableColumn column(const std::string& key, int decimals = -1) {
     std::string header = key;
     std::replace(header.begin(), header.end(), '_', '-');
-    return {key, header};
+    return {key, header, decimals};
 }
 
 std::string fixed(double value, int num_decimals) {
@@ -126,7 +126,7 @@ Table traffic_table(const Subject& subject,
         table.rows.push_back({static_cast<std::int64_t>(layer_id)});
     table.average = {std::string("average")};
     const auto add_column = [&](const char* key, const auto& figure) {
-        table.columns.push_back(column(key));
+        table.columns.push_back(column(key, 4));
         std::vector<double> values;
         for (std::size_t i = 0; i < layers.size(); ++i) {
             values.push_back(figure(layers[i]));
@@ -192,10 +192,11 @@ Table rank_traffic_table(const Subject& subject,
     Table table;
     table.title =
         options.bytes_per_token > 0 ? "MB from rank to rank:" : "Tokens from rank to rank:";
+    const int decimals = options.bytes_per_token > 0 ? 4 : 1;
     table.columns = {column("source_rank")};
     for (std::size_t rank = 0; rank < ep_size; ++rank)
-        table.columns.push_back(column("rank_" + std::to_string(rank)));
-    table.columns.push_back(column("total"));
+        table.columns.push_back(column("rank_" + std::to_string(rank), decimals));
+    table.columns.push_back(column("total", decimals));
     std::vector<std::int64_t> received(ep_size + 1);  // the last is the total
     for (int source = 0; source < first.num_sources; ++source) {
         std::vector<std::int64_t> row(
