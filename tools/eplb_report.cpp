@@ -10,6 +10,7 @@
 #include "tools/report_analysis.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
+#include "tools/report_traffic.h"
 
 namespace {
 
@@ -49,6 +50,12 @@ Table make_table(const ReportOptions& options,
             return iteration_table(only_subject(inputs), bins, threads);
         case View::percentiles:
             return percentile_table(only_subject(inputs), bins, threads);
+        case View::traffic:
+            return make_traffic_table(options, inputs.front(), only_subject(inputs), threads);
+        case View::rank_traffic:
+            return make_rank_traffic_table(options, inputs.front(), only_subject(inputs), threads);
+        case View::faults:
+            return make_fault_table(options, only_subject(inputs));
         case View::comparison:
             return comparison_view(inputs, bins, threads);
         case View::held_out:
@@ -57,12 +64,8 @@ Table make_table(const ReportOptions& options,
             return drift_view(options, inputs, threads);
         case View::worth:
             return worth_view(options, inputs, threads);
-        case View::traffic:
-        case View::rank_traffic:
-        case View::faults:
-            break;
     }
-    throw GateError("not yet");
+    return {};
 }
 
 int report(const CLI::App& app, const ReportOptions& options) {

@@ -57,12 +57,13 @@ void add_view_options(CLI::App& app, ReportOptions& options) {
         ->type_name("N")
         ->check(cli::positive());
     app.add_option(cli::flag("num_nodes"), options.num_nodes,
-                   "traffic: nodes, blocks of neighbouring ranks")
+                   "traffic, faults: nodes, blocks of neighbouring ranks")
         ->type_name("N")
         ->check(cli::positive())
         ->capture_default_str();
     app.add_option(cli::flag("bytes_per_token"), options.bytes_per_token,
-                   "traffic: bytes that a token takes on its way to a rank; 0 counts tokens")
+                   "traffic, rank_traffic: bytes that a token takes on its way to a rank; 0 counts "
+                   "tokens")
         ->type_name("BYTES")
         ->check(cli::non_negative_real())
         ->capture_default_str();

@@ -13,7 +13,7 @@
 //
 // Which replica serves is taken as chance: each with the same probability, independently for every
 // id of a token. Upstream's report_send_ranks_per_token takes the replicas of one expert for
-// independent too, and so counts too much where a rank holds several.
+// independent too, and so counts too little where a rank holds several.
 namespace eplb {
 
 struct TokenTraffic {
