@@ -29,6 +29,12 @@ void describe_subject(Table& table, const Subject& subject, Bins bins) {
     table.context.emplace_back("top_k", static_cast<std::int64_t>(subject.top_k));
     table.context.emplace_back("iter_start", subject.iter_start);
     table.context.emplace_back("iter_stop", subject.iter_stop());
+    if (subject.split != ReplicaSplit::recorded) {
+        table.context.emplace_back("replica_split", split_name(subject.split));
+        table.context.emplace_back("num_source_ranks",
+                                   static_cast<std::int64_t>(subject.num_source_ranks));
+        table.notes.push_back(split_note(subject));
+    }
 }
 
 Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads) {
