@@ -15,12 +15,13 @@ ReplicaReplay::ReplicaReplay(std::vector<Placement> placements,
     for (const Placement& placement : placements_) {
         Layer layer{SlotRouter(placement.expert_ids, num_experts), {}};
         for (int expert = 0; expert < num_experts; ++expert) {
-            const auto num_replicas = static_cast<std::uint32_t>(layer.router.num_replicas(expert));
+            const int num_replicas = layer.router.num_replicas(expert);
             if (num_replicas < 2)
                 continue;
             layer.shared.push_back({static_cast<std::size_t>(expert), num_replicas,
-                                    (std::uint64_t{1} << 32) / num_replicas + 1, num_cells_});
-            num_cells_ += num_replicas;
+                                    (std::int64_t{1} << Shared::kShift) / num_replicas + 1,
+                                    num_cells_});
+            num_cells_ += static_cast<std::size_t>(num_replicas);
         }
         layers_.push_back(std::move(layer));
     }
@@ -64,20 +65,17 @@ void ReplicaReplay::add_counts(std::int64_t iteration,
         return;
     }
     std::int64_t* const cells = cells_of(iteration).data();
-    const auto source = static_cast<std::uint32_t>(source_rank);
     for (const Shared& expert : shared) {
-        const auto num_tokens = static_cast<std::uint32_t>(counts[expert.expert]);
-        const std::uint32_t num_replicas = expert.num_replicas;
-        const auto turns = static_cast<std::uint32_t>((num_tokens * expert.reciprocal) >> 32);
+        const std::int64_t num_tokens = counts[expert.expert];
+        const std::int64_t num_turns = expert.divide(num_tokens);
+        const std::int64_t num_left = num_tokens - num_turns * expert.num_replicas;
+        // the turn that is not full begins at this replica and may go on at the first
+        const std::int64_t first = source_rank - expert.divide(source_rank) * expert.num_replicas;
+        const std::int64_t num_wrapped = first + num_left - expert.num_replicas;
         std::int64_t* const replicas = cells + expert.first_cell;
-        for (std::uint32_t replica = 0; replica < num_replicas; ++replica)
-            replicas[replica] += turns;
-        // the turn that is not full begins at the replica of the source rank
-        std::uint32_t replica = source % num_replicas;
-        for (std::uint32_t left = num_tokens - turns * num_replicas; left > 0; --left) {
-            ++replicas[replica];
-            if (++replica == num_replicas)
-                replica = 0;
+        for (std::int64_t replica = 0; replica < expert.num_replicas; ++replica) {
+            const bool is_in_turn = replica >= first && replica < first + num_left;
+            replicas[replica] += num_turns + (is_in_turn || replica < num_wrapped);
         }
     }
 }

@@ -61,14 +61,16 @@ class ReplicaReplay {
     LayerLoad slot_load(const ExpertStatistics& statistics, int layer) const;
 
   private:
-    // An expert with several replicas. Reciprocals: n / R == n * reciprocal >> 32 for n < 2^32 / R,
-    // which is above any count of one block.
+    // An expert with several replicas.
     struct Shared {
+        static constexpr int kShift = 40;
         std::size_t expert = 0;
-        std::uint32_t num_replicas = 0;
-        std::uint64_t reciprocal = 0;
-        std::size_t first_cell =
-            0;  // in an iteration's cells; its replicas in ascending slot order
+        std::int64_t num_replicas = 0;
+        std::int64_t reciprocal = 0;  // of num_replicas, times 2^kShift, a little above
+        std::size_t first_cell = 0;   // in an iteration's cells: its replicas by slot id
+
+        // n / num_replicas, for n * num_replicas < 2^kShift (Granlund and Montgomery, 1994)
+        std::int64_t divide(std::int64_t n) const { return (n * reciprocal) >> kShift; }
     };
     struct Layer {
         SlotRouter router;
