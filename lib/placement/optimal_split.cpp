@@ -1,7 +1,6 @@
 #include "lib/placement/optimal_split.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <numeric>
 #include <span>
@@ -87,14 +86,14 @@ class SplitSolver {
         fixed_.assign(ep_size_, 0);
         std::int64_t total = 0;
         for (std::size_t expert = 0; expert < load.size(); ++expert) {
-            const auto tokens = static_cast<std::int64_t>(std::llround(load[expert]));
+            const auto tokens = static_cast<std::int64_t>(load[expert]);
             total += tokens;
             if (graph_.only_rank[expert] >= 0)
                 fixed_[static_cast<std::size_t>(graph_.only_rank[expert])] += tokens;
         }
         for (std::size_t i = 0; i < load_.size(); ++i)
-            load_[i] = static_cast<std::int64_t>(
-                std::llround(load[static_cast<std::size_t>(graph_.divisible[i])]));
+            load_[i] =
+                static_cast<std::int64_t>(load[static_cast<std::size_t>(graph_.divisible[i])]);
 
         const auto num_ranks = static_cast<std::int64_t>(ep_size_);
         const std::int64_t largest = *std::max_element(fixed_.begin(), fixed_.end());

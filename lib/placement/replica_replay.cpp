@@ -51,6 +51,30 @@ std::span<std::int64_t> ReplicaReplay::cells_of(std::int64_t iteration) {
     return cells;
 }
 
+// Runs for every source rank, hence no division and no branch that depends on the counts.
+void ReplicaReplay::take_turns(std::int64_t* replicas,
+                               const Shared& expert,
+                               std::int64_t num_tokens,
+                               int source_rank) {
+    if (expert.num_replicas == 2) {  // most have no more
+        const int first = source_rank & 1;
+        replicas[first] += (num_tokens + 1) >> 1;
+        replicas[1 - first] += num_tokens >> 1;
+        return;
+    }
+    const std::int64_t num_turns = expert.divide(num_tokens);
+    const std::int64_t num_left = num_tokens - num_turns * expert.num_replicas;
+    // the turn that is not full begins at this replica and may go on at replica 0
+    const std::int64_t first = source_rank - expert.divide(source_rank) * expert.num_replicas;
+    const std::int64_t num_wrapped = first + num_left - expert.num_replicas;
+    for (std::int64_t replica = 0; replica < expert.num_replicas; ++replica) {
+        const bool is_in_turn =
+            static_cast<std::uint64_t>(replica - first) < static_cast<std::uint64_t>(num_left);
+        const bool is_wrapped = replica < num_wrapped;
+        replicas[replica] += num_turns + (is_in_turn | is_wrapped);
+    }
+}
+
 void ReplicaReplay::add_counts(std::int64_t iteration,
                                int layer,
                                int source_rank,
@@ -65,19 +89,8 @@ void ReplicaReplay::add_counts(std::int64_t iteration,
         return;
     }
     std::int64_t* const cells = cells_of(iteration).data();
-    for (const Shared& expert : shared) {
-        const std::int64_t num_tokens = counts[expert.expert];
-        const std::int64_t num_turns = expert.divide(num_tokens);
-        const std::int64_t num_left = num_tokens - num_turns * expert.num_replicas;
-        // the turn that is not full begins at this replica and may go on at the first
-        const std::int64_t first = source_rank - expert.divide(source_rank) * expert.num_replicas;
-        const std::int64_t num_wrapped = first + num_left - expert.num_replicas;
-        std::int64_t* const replicas = cells + expert.first_cell;
-        for (std::int64_t replica = 0; replica < expert.num_replicas; ++replica) {
-            const bool is_in_turn = replica >= first && replica < first + num_left;
-            replicas[replica] += num_turns + (is_in_turn || replica < num_wrapped);
-        }
-    }
+    for (const Shared& expert : shared)
+        take_turns(cells + expert.first_cell, expert, counts[expert.expert], source_rank);
 }
 
 void ReplicaReplay::add_ids(std::int64_t iteration,

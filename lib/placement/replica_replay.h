@@ -78,6 +78,10 @@ class ReplicaReplay {
     };
     using Cells = std::vector<std::int64_t>;
 
+    static void take_turns(std::int64_t* replicas,
+                           const Shared& expert,
+                           std::int64_t num_tokens,
+                           int source_rank);
     void clear_cells();
     std::span<std::int64_t> cells_of(std::int64_t iteration);
 

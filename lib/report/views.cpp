@@ -14,6 +14,30 @@ std::vector<Cell> summary_row(Cell label, const LoadSummary& summary) {
     return {std::move(label), summary.mean, summary.std, summary.imbalance_ratio};
 }
 
+bool has_replicas(const Subject& subject) {
+    return subject.split != ReplicaSplit::recorded && subject.split != ReplicaSplit::none;
+}
+
+// A column; its average as that of the other ones, over the layers that have tokens.
+void add_optimal_split(Table& table,
+                       const Subject& subject,
+                       const std::vector<LoadSummary>& summaries,
+                       ThreadPool& threads) {
+    std::vector<LoadSummary> optima = summaries;
+    threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
+        const auto i = static_cast<std::size_t>(layer);
+        optima[i].imbalance_ratio =
+            optimal_split_ratio(subject.expert_load[i], subject.placements[i]);
+    });
+    table.columns.push_back({"optimal_split", "optimal-split"});
+    for (std::size_t i = 0; i < optima.size(); ++i)
+        table.rows[i].push_back(optima[i].imbalance_ratio);
+    table.average.push_back(average(optima).imbalance_ratio);
+    table.notes.push_back(
+        "optimal-split: the imbalance ratio that the best division of each iteration's tokens "
+        "among replicas could reach");
+}
+
 }  // namespace
 
 void describe_subject(Table& table, const Subject& subject, Bins bins) {
@@ -53,6 +77,8 @@ Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads) {
         table.rows.push_back(
             summary_row(static_cast<std::int64_t>(subject.layers[i]), summaries[i]));
     table.average = summary_row(std::string("average"), average(summaries));
+    if (bins == Bins::ranks && has_replicas(subject))
+        add_optimal_split(table, subject, summaries, threads);
     describe_subject(table, subject, bins);
     return table;
 }

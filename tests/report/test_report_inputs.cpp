@@ -292,6 +292,35 @@ TEST_CASE("a projected table says how replicas were chosen") {
     CHECK(has("each replica takes an equal share"));
 }
 
+TEST_CASE("no division among replicas is better than the optimal split") {
+    ThreadPool threads(2);
+    Scene scene(random_recording(500));
+    scene.add_config("eplb.yaml", config_of_12_slots());
+    const Subject subject = scene.load().projected.front();
+    const Table table = layer_table(subject, Bins::ranks, threads);
+    REQUIRE(table.columns.back().key == "optimal_split");
+    double sum = 0;
+    for (const auto& row : table.rows) {
+        const double ratio = std::get<double>(row[3]);
+        const double optimal = std::get<double>(row[4]);
+        CHECK(optimal >= 0);
+        CHECK(optimal < ratio);
+        sum += optimal;
+    }
+    CHECK(std::get<double>(table.average.back()) == Approx(sum / 2));
+    CHECK(layer_table(subject, Bins::slots, threads).columns.back().key == "imbalance_ratio");
+    CHECK(layer_table(scene.load().recorded, Bins::ranks, threads).columns.back().key ==
+          "imbalance_ratio");
+}
+
+TEST_CASE("the ratio of the optimal split is averaged over iterations with tokens") {
+    // two ranks that both hold expert 0: (6, 4) is 5 and 5; (0, 4) leaves 4 on rank 0, mean 2
+    const LayerLoad load{3, 3, {6, 4, 0, 0, 0, 0, 0, 4, 0}};
+    const Placement placement{2, 2, {0, 1, 0, 2}};
+    CHECK(optimal_split_ratio(load, placement) == (0.0 + 1.0) / 2);
+    CHECK(optimal_split_ratio({1, 3, {0, 0, 0}}, placement) == 0);
+}
+
 TEST_CASE("real counts and real ids give the same replay", "[real]") {
     if (test::real_data().empty())
         return;
