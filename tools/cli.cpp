@@ -15,6 +15,7 @@
 #include "lib/formats/eplb_config.h"
 #include "lib/formats/statistics_source.h"
 #include "lib/placement/rank_load.h"
+#include "lib/placement/slot_fold.h"
 #include "tools/help_formatter.h"
 #include "tools/version.h"
 
@@ -354,39 +355,84 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
     add_threads_option(app, options.num_threads);
 }
 
+namespace {
+
+// path: of the config, for messages
+SlotFold fold_in_force(const ExpertStatistics& statistics,
+                       const EplbConfig& config,
+                       const std::string& path) {
+    if (statistics.num_experts != config.num_slots)
+        throw Error(path + ": has num_slots " + std::to_string(config.num_slots) +
+                    ", but the statistics hold " + std::to_string(statistics.num_experts) +
+                    " ids; give the yaml that was in force during the recording");
+    try {
+        return SlotFold(statistics, config);
+    } catch (const Error& error) {
+        throw Error(path + ": " + error.what());
+    }
+}
+
+// Hands on rows of slots as rows of experts.
+class FoldedRows : public RowSink {
+  public:
+    FoldedRows(const EplbConfig& config, const std::string& path, RowSink& target)
+        : config_(config), path_(path), target_(target) {}
+
+    void begin(const ExpertStatistics& shape) override {
+        fold_.emplace(fold_in_force(shape, config_, path_));
+        target_.begin(fold_->folded_shape(shape));
+    }
+
+    void add(std::int64_t iteration,
+             int layer,
+             int source,
+             std::span<const std::int64_t> counts) override {
+        std::vector<std::int64_t> experts(static_cast<std::size_t>(fold_->num_experts()));
+        fold_->add(layer, counts, experts);
+        target_.add(iteration, layer, source, experts);
+    }
+
+  private:
+    const EplbConfig& config_;
+    const std::string& path_;
+    RowSink& target_;
+    std::optional<SlotFold> fold_;
+};
+
+}  // namespace
+
 ExpertStatistics load_statistics(const std::string& path,
                                  const StatisticsOptions& options,
                                  Sources sources,
                                  ThreadPool& threads,
-                                 std::optional<RecordedUnder>* under) {
+                                 std::optional<RecordedUnder>* under,
+                                 RowSink* rows) {
     if (path.empty())
         throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
     if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
         throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
                          " must be below --iter_stop " + std::to_string(*options.iter_stop));
+    std::optional<EplbConfig> in_force;
+    std::optional<FoldedRows> folded_rows;
+    if (!options.load_balancer.empty())
+        in_force = read_eplb_config(options.load_balancer);
+    if (in_force && rows != nullptr)
+        rows = &folded_rows.emplace(*in_force, options.load_balancer, *rows);
     ExpertStatistics statistics = read_statistics(path,
                                                   {.iter_start = options.iter_start,
                                                    .iter_stop = options.iter_stop,
                                                    .sum_sources = sources == Sources::summed},
-                                                  threads);
+                                                  threads, rows);
     if (std::all_of(statistics.counts.begin(), statistics.counts.end(),
                     [](std::int64_t count) { return count == 0; }))
         throw Error(path + ": holds no tokens");
-    if (options.load_balancer.empty())
+    if (!in_force)
         return statistics;
 
-    const EplbConfig config = read_eplb_config(options.load_balancer);
-    if (statistics.num_experts != config.num_slots)
-        throw Error(options.load_balancer + ": has num_slots " + std::to_string(config.num_slots) +
-                    ", but the statistics hold " + std::to_string(statistics.num_experts) +
-                    " ids; give the yaml that was in force during the recording");
-    if (under != nullptr && config.num_slots % statistics.ep_size == 0)
-        *under = {config.num_slots, recorded_summaries(statistics, statistics.ep_size)};
-    try {
-        return fold_slots(statistics, config);
-    } catch (const Error& error) {
-        throw Error(options.load_balancer + ": " + error.what());
-    }
+    const SlotFold fold = fold_in_force(statistics, *in_force, options.load_balancer);
+    if (under != nullptr && in_force->num_slots % statistics.ep_size == 0)
+        *under = {in_force->num_slots, recorded_summaries(statistics, statistics.ep_size)};
+    return fold.fold(statistics);
 }
 
 std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size) {

@@ -13,6 +13,7 @@
 #include "lib/report/load_summary.h"
 #include "lib/report/table_writers.h"
 #include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/row_sink.h"
 #include "lib/statistics/selection.h"
 
 // What the three tools share: the frame around main(), validators, and options that mean the same
@@ -146,12 +147,14 @@ struct RecordedUnder {
 enum class Sources { summed, kept };
 
 // Reads them, slot ids folded to experts where load_balancer is given (then with `under`, if not
-// null). Error where they hold no tokens at all.
+// null). rows, if not null, sees each source rank's counts, folded too. Error where they hold no
+// tokens at all.
 ExpertStatistics load_statistics(const std::string& path,
                                  const StatisticsOptions& options,
                                  Sources sources,
                                  ThreadPool& threads,
-                                 std::optional<RecordedUnder>* under = nullptr);
+                                 std::optional<RecordedUnder>* under = nullptr,
+                                 RowSink* rows = nullptr);
 
 // Per layer, over ranks that hold the recorded experts (or slots) in order; ep_size must divide
 // them.

@@ -1,10 +1,16 @@
 #include "tools/report_inputs.h"
 
-#include <map>
+#include <algorithm>
+#include <deque>
+#include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "lib/base/error.h"
 #include "lib/formats/eplb_config.h"
+#include "lib/formats/trtllm_statistics.h"
+#include "lib/placement/replica_replay.h"
+#include "lib/statistics/row_sink.h"
 
 namespace eplb {
 namespace {
@@ -58,44 +64,116 @@ std::vector<Placement> placements_of(const EplbConfig& config,
     return placements;
 }
 
+// What the configs make of a recording, row by row while it is read.
+class Projection : public RowSink {
+  public:
+    Projection(const ReportOptions& options, std::string path)
+        : options_(options), path_(std::move(path)) {}
+
+    void begin(const ExpertStatistics& recording) override {
+        if (recording.ids == IdKind::slot)
+            throw Error(path_ +
+                        ": holds the slot ids of a run with EPLB; give the yaml that was in force "
+                        "with --load_balancer to project them");
+        ExpertStatistics shape = recording;
+        shape.num_iterations = 0;
+        if (!options_.layers.empty())
+            cli::keep_layers(shape, cli::parse_layer_list(options_.layers, "--layers"));
+        for (const int layer_id : recording.layers)
+            positions_.push_back(shape.find_layer(layer_id));
+        for (const std::string& config_path : options_.config_paths) {
+            const EplbConfig config =
+                read_eplb_config(config_path, {.num_experts = shape.num_experts});
+            const int ep_size =
+                options_.per_expert
+                    ? std::max(dividing_ep_size(options_, shape.ep_size, config.num_slots), 1)
+                    : required_ep_size(options_, shape.ep_size, config.num_slots);
+            replays_.emplace_back(placements_of(config, config_path, shape.layers, ep_size),
+                                  shape.num_experts, recording.iter_start,
+                                  recording.num_iterations);
+        }
+    }
+
+    void add(std::int64_t iteration,
+             int layer,
+             int source,
+             std::span<const std::int64_t> counts) override {
+        const std::optional<int> position = positions_[static_cast<std::size_t>(layer)];
+        if (!position || options_.equal_split)
+            return;
+        for (ReplicaReplay& replay : replays_)
+            replay.add_counts(iteration, *position, source, counts);
+    }
+
+    // Where counts did not do, routed ids may. recording: all layers, summed over source ranks.
+    void replay_routed_ids(const ExpertStatistics& recording, ThreadPool& threads) {
+        std::vector<ReplicaReplay*> inexact;
+        for (ReplicaReplay& replay : replays_)
+            if (!replay.is_exact())
+                inexact.push_back(&replay);
+        const bool is_folded = !options_.statistics.load_balancer.empty();  // the ids are slots
+        if (inexact.empty() || is_folded || !std::filesystem::is_directory(path_) ||
+            !has_trtllm_routed_ids(path_))
+            return;
+        for (ReplicaReplay* const replay : inexact)
+            replay->restart_from_ids();
+        visit_trtllm_routed_ids(
+            path_, recording, threads,
+            [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
+                if (const auto position = positions_[static_cast<std::size_t>(layer)])
+                    for (ReplicaReplay* const replay : inexact)
+                        replay->add_ids(iteration, *position, source, ids);
+            });
+    }
+
+    // statistics: only the layers wanted
+    std::vector<Subject> subjects(const ExpertStatistics& statistics) const {
+        std::vector<Subject> subjects;
+        for (const ReplicaReplay& replay : replays_) {
+            std::string name = path_ + " under " + options_.config_paths[subjects.size()];
+            subjects.push_back(
+                options_.equal_split
+                    ? projected_subject(statistics, std::move(name), replay.placements())
+                    : replayed_subject(statistics, std::move(name), replay));
+        }
+        return subjects;
+    }
+
+  private:
+    const ReportOptions& options_;
+    std::string path_;
+    std::vector<std::optional<int>> positions_;  // [layers of the recording], among those wanted
+    std::deque<ReplicaReplay> replays_;          // [configs]
+};
+
 ReportInput load_input(const CLI::App& app,
                        const ReportOptions& options,
                        const std::string& path,
                        ThreadPool& threads) {
     ReportInput input;
     input.path = path;
+    const bool is_projected = !options.config_paths.empty();
     // a placement that is fitted here is eplb-gen's, which looks at the source ranks too
-    const bool is_fitted = options.view == View::held_out;
-    input.statistics = cli::load_statistics(
-        path, options.statistics, is_fitted ? cli::Sources::kept : cli::Sources::summed, threads);
+    const bool is_fitted = options.view == View::held_out && !is_projected;
+    Projection projection(options, path);
+    input.statistics = cli::load_statistics(path, options.statistics,
+                                            is_fitted ? cli::Sources::kept : cli::Sources::summed,
+                                            threads, nullptr, is_projected ? &projection : nullptr);
     ExpertStatistics& statistics = input.statistics;
+    projection.replay_routed_ids(statistics, threads);
     if (!options.layers.empty())
         cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"));
-    const bool is_projected = !options.config_paths.empty();
-    if (is_projected && statistics.ids == IdKind::slot)
-        throw Error(path +
-                    ": holds the slot ids of a run with EPLB; give the yaml that was in force with "
-                    "--load_balancer to project them");
 
     int recorded_ep_size = dividing_ep_size(options, statistics.ep_size, statistics.num_experts);
     if (!is_projected && !options.per_expert && !is_fitted)
         recorded_ep_size = required_ep_size(options, statistics.ep_size, statistics.num_experts);
     input.recorded = recorded_subject(statistics, path, std::max(recorded_ep_size, 1));
-
-    for (const std::string& config_path : options.config_paths) {
-        const EplbConfig config =
-            read_eplb_config(config_path, {.num_experts = statistics.num_experts});
-        const int ep_size =
-            options.per_expert
-                ? std::max(dividing_ep_size(options, statistics.ep_size, config.num_slots), 1)
-                : required_ep_size(options, statistics.ep_size, config.num_slots);
+    input.projected = projection.subjects(statistics);
+    for (const Subject& subject : input.projected)
         if (options.ep_size == 0 && !options.per_expert)
-            cli::note(app, "the projection is onto the recording's " + std::to_string(ep_size) +
+            cli::note(app, "the projection is onto the recording's " +
+                               std::to_string(subject.ep_size) +
                                " ranks; give --ep_size if the config is for another number");
-        input.projected.push_back(
-            projected_subject(statistics, path + " under " + config_path,
-                              placements_of(config, config_path, statistics.layers, ep_size)));
-    }
     return input;
 }
 

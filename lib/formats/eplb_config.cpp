@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <climits>
+#include <optional>
 #include <set>
 #include <string_view>
 
@@ -213,16 +214,67 @@ void check_assignment(const Document& document, int layer, int num_experts) {
                     " experts needs one");
 }
 
+void check_config(const Document& document) {
+    const int num_experts = number_of_experts(document);
+    check_num_slots(document, num_experts);  // before anything of that size is made
+    for (const auto& [layer, expert_ids] : document.config.initial_global_assignments)
+        check_assignment(document, layer, num_experts);
+}
+
 EplbConfig read_config(const YAML::Node& root,
                        const std::string& name,
                        const EplbConfigExpectation& expectation) {
     Document document{name, expectation, {}, {}, {}};
     read_members(document, root);
-    const int num_experts = number_of_experts(document);
-    check_num_slots(document, num_experts);  // before anything of that size is made
-    for (const auto& [layer, expert_ids] : document.config.initial_global_assignments)
-        check_assignment(document, layer, num_experts);
+    check_config(document);
     return std::move(document.config);
+}
+
+// The config that format_eplb_config() writes as `text`, a hundred times quicker than a yaml
+// parser. Nothing where the text is spelled in another way or the config is wrong: that is left to
+// the parser, which says where.
+std::optional<EplbConfig> scan_config(const std::string& text,
+                                      const std::string& name,
+                                      const EplbConfigExpectation& expectation) {
+    Document document{name, expectation, {}, {}, {}};
+    EplbConfig& config = document.config;
+    const char* next = text.data();
+    const char* const end = next + text.size();
+    const auto integer = [&](int& number) {
+        next = std::find_if(next, end, [](char c) { return c >= '0' && c <= '9'; });
+        next = std::from_chars(next, end, number).ptr;
+    };
+    const auto line_starts_with = [&](std::string_view word) {
+        return std::string_view(next, static_cast<std::size_t>(end - next)).starts_with(word);
+    };
+    if (line_starts_with("initial_global_assignments:\n"))
+        next = std::find(next, end, '\n') + 1;
+    while (line_starts_with("  ")) {
+        int layer = 0;
+        integer(layer);
+        std::vector<int>& expert_ids = config.initial_global_assignments[layer];
+        while (next != end && *next != ']')
+            integer(expert_ids.emplace_back());
+        next = std::find(next, end, '\n');
+        next += next == end ? 0 : 1;
+        document.lists[layer];  // no node: it is for messages
+    }
+    integer(config.layer_updates_per_iter);
+    integer(config.num_slots);
+    // whatever was taken for a number above: only this very text is written so
+    if (format_eplb_config(config) != text)
+        return std::nullopt;
+    for (const auto& [layer, expert_ids] : config.initial_global_assignments)
+        if (static_cast<int>(expert_ids.size()) != config.num_slots)
+            return std::nullopt;
+    if (config.num_slots < 1 || config.num_slots > kMaxNumSlots)
+        return std::nullopt;
+    try {
+        check_config(document);
+    } catch (const Error&) {
+        return std::nullopt;
+    }
+    return std::move(config);
 }
 
 EplbConfig read_load_balancer_file(const YAML::Node& path,
@@ -261,6 +313,8 @@ void read_moe_config(MoeOptions& options,
 EplbConfig parse_eplb_config(const std::string& text,
                              const std::string& name,
                              const EplbConfigExpectation& expectation) {
+    if (std::optional<EplbConfig> config = scan_config(text, name, expectation))
+        return *std::move(config);
     return read_config(parse_document(text, name), name, expectation);
 }
 

@@ -5,14 +5,17 @@
 
 #include "lib/base/parallel.h"
 #include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/row_sink.h"
 #include "lib/statistics/selection.h"
 
 namespace eplb {
 
-// A folder, a stream file or "-": whichever `path` is.
+// A folder, a stream file or "-": whichever `path` is. rows, where given, sees the counts of each
+// source rank.
 ExpertStatistics read_statistics(const std::string& path,
                                  const StatisticsSelection& selection,
-                                 ThreadPool& threads);
+                                 ThreadPool& threads,
+                                 RowSink* rows = nullptr);
 
 }  // namespace eplb
 

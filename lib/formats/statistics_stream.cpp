@@ -65,11 +65,13 @@ class QuickScanner {
 
 class StreamReader {
   public:
-    StreamReader(const std::string& path, const StatisticsSelection& selection)
-        : reader_(path), selection_(selection) {}
+    StreamReader(const std::string& path, const StatisticsSelection& selection, RowSink* rows)
+        : reader_(path), selection_(selection), rows_(rows) {}
 
     ExpertStatistics read() {
         read_first_line();
+        if (rows_ != nullptr)
+            rows_->begin(shape_);
         while (num_iterations_ < 0) {
             const std::optional<std::string_view> text = reader_.next();
             if (!text)
@@ -241,6 +243,16 @@ class StreamReader {
             if (++sum == size)
                 sum = 0;
         }
+        if (rows_ != nullptr)
+            show_rows(iteration, *position);
+    }
+
+    // counts_, a row per source rank
+    void show_rows(std::int64_t iteration, int layer) const {
+        const auto size = static_cast<std::size_t>(shape_.num_experts);
+        for (int source = 0; source < shape_.ep_size; ++source)
+            rows_->add(iteration, layer, source,
+                       std::span(counts_).subspan(static_cast<std::size_t>(source) * size, size));
     }
 
     bool is_selected(std::int64_t iteration) const {
@@ -300,6 +312,7 @@ class StreamReader {
 
     LineReader reader_;
     StatisticsSelection selection_;
+    RowSink* rows_;  // may be null
     ExpertStatistics shape_;
     std::map<std::int64_t, Iteration> iterations_;
     std::vector<std::int64_t> counts_;  // [ep_size][num_experts] of the line in work
@@ -365,8 +378,9 @@ void StatisticsStreamWriter::write_end(int num_iterations) {
 }
 
 ExpertStatistics read_statistics_stream(const std::string& path,
-                                        const StatisticsSelection& selection) {
-    return StreamReader(path, selection).read();
+                                        const StatisticsSelection& selection,
+                                        RowSink* rows) {
+    return StreamReader(path, selection, rows).read();
 }
 
 }  // namespace eplb

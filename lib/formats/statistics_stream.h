@@ -5,6 +5,7 @@
 
 #include "lib/base/file.h"
 #include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/row_sink.h"
 #include "lib/statistics/selection.h"
 
 // Statistics as JSON lines, for pipes. data/README.md documents the format:
@@ -33,9 +34,11 @@ class StatisticsStreamWriter {
     std::string line_;
 };
 
-// Reads a stream from a file or, for "-", standard input. Errors name the line.
+// Reads a stream from a file or, for "-", standard input. Errors name the line. rows, where given,
+// sees the counts of each source rank on the way.
 ExpertStatistics read_statistics_stream(const std::string& path,
-                                        const StatisticsSelection& selection);
+                                        const StatisticsSelection& selection,
+                                        RowSink* rows = nullptr);
 
 }  // namespace eplb
 

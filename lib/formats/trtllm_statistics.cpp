@@ -170,18 +170,24 @@ std::uint64_t add_counts(const std::byte* data, std::span<std::int64_t> sums) {
     throw std::logic_error("all counts are good");
 }
 
+// Memory of one thread that reads counts.
+struct CountsBuffer {
+    std::vector<std::byte> bytes;   // of neighbours in a file
+    std::vector<std::int64_t> row;  // one of them, for a RowSink
+};
+
 // The cells of one iteration and rank, from file order to table order.
 class CountsReader {
   public:
-    CountsReader(const RankFiles& recording, ExpertStatistics& statistics)
-        : recording_(recording), statistics_(statistics) {
+    CountsReader(const RankFiles& recording, ExpertStatistics& statistics, RowSink* rows)
+        : recording_(recording), statistics_(statistics), rows_(rows) {
         for (int source = 0; source < recording.ep_size(); ++source)
             file_order_.push_back(source > 0 && shares_cells(source) ? file_order_.front()
                                                                      : find_file_order(source));
     }
 
     // iteration: a position from 0 in the statistics
-    void read_iteration(int iteration, std::vector<std::byte>& buffer) {
+    void read_iteration(int iteration, CountsBuffer& buffer) {
         for (int source = 0; source < recording_.ep_size(); ++source) {
             const std::vector<InFile>& order = *file_order_[static_cast<std::size_t>(source)];
             const auto num_layers = recording_.layers.size();
@@ -236,21 +242,22 @@ class CountsReader {
         return size;
     }
 
-    void read_run(int iteration,
-                  int source,
-                  std::span<const InFile> cells,
-                  std::vector<std::byte>& buffer) {
+    void read_run(int iteration, int source, std::span<const InFile> cells, CountsBuffer& buffer) {
         const SafetensorsReader& file = recording_.files[static_cast<std::size_t>(source)];
         const std::size_t begin = tensor(source, cells.front()).begin;
         const std::size_t size = tensor(source, cells.back()).end - begin;
-        if (buffer.size() < size)
-            buffer.resize(size);
-        file.read(begin, std::span(buffer).first(size));
+        if (buffer.bytes.size() < size)
+            buffer.bytes.resize(size);
+        file.read(begin, std::span(buffer.bytes).first(size));
         for (const InFile& cell : cells) {
             const Tensor& found = tensor(source, cell);
+            const std::byte* const data = buffer.bytes.data() + (found.begin - begin);
             add_cell(
-                file.name(), found, buffer.data() + (found.begin - begin),
+                file.name(), found, data,
                 statistics_.row(iteration, cell.layer, statistics_.num_sources == 1 ? 0 : source));
+            if (rows_ != nullptr)
+                rows_->add(statistics_.iter_start + iteration, cell.layer, source,
+                           row_of(found, data, buffer.row));
         }
     }
 
@@ -264,8 +271,21 @@ class CountsReader {
             refuse_counts(name, tensor, data);
     }
 
+    static std::span<const std::int64_t> row_of(const Tensor& tensor,
+                                                const std::byte* data,
+                                                std::vector<std::int64_t>& row) {
+        row.resize(static_cast<std::size_t>(tensor.shape[0]));
+        if (tensor.dtype == "I64")
+            std::memcpy(row.data(), data, row.size() * sizeof row[0]);
+        else
+            for (std::size_t i = 0; i < row.size(); ++i)
+                row[i] = load<std::int32_t>(data, i);
+        return row;
+    }
+
     const RankFiles& recording_;
     ExpertStatistics& statistics_;
+    RowSink* rows_;                      // may be null
     std::vector<FileOrder> file_order_;  // [ep_size]
 };
 
@@ -284,7 +304,6 @@ ExpertStatistics shape_of(const Meta& meta,
     statistics.num_sources = selection.sum_sources ? 1 : statistics.ep_size;
     statistics.ids = meta.ids;
     statistics.layer_updates_per_iter = meta.layer_updates_per_iter;
-    statistics.allocate();
     return statistics;
 }
 
@@ -315,24 +334,59 @@ std::vector<std::int32_t> read_ids(const SafetensorsReader& file,
     return ids;
 }
 
-void check_against_counts(const std::string& name,
-                          const Tensor& tensor,
-                          const std::vector<std::int32_t>& ids,
-                          std::span<const std::int64_t> counts) {
-    std::vector<std::int64_t> counted(counts.size());
+void count_ids(const std::vector<std::int32_t>& ids, std::vector<std::int64_t>& counted) {
     for (const std::int32_t id : ids)
         if (id >= 0)
             ++counted[static_cast<std::size_t>(id)];
+}
+
+// name: the rank's file, or the folder where all ranks were counted
+void check_against_counts(const std::string& name,
+                          const std::string& key,
+                          const std::vector<std::int64_t>& counted,
+                          std::span<const std::int64_t> counts) {
     const auto [ours, theirs] = std::mismatch(counted.begin(), counted.end(), counts.begin());
     if (ours == counted.end())
         return;
     fail_at_key(
-        name, tensor.name,
+        name, key,
         "id " + std::to_string(ours - counted.begin()) + " stands there " + std::to_string(*ours) +
             " times, the rank file counts " + std::to_string(*theirs) +
             ": the files are of different runs, or the recorder kept only the last of several "
             "chunks; remove the token_selected_experts files");
 }
+
+// All source ranks of one iteration and layer, one after the other.
+class RoutedIdsReader {
+  public:
+    RoutedIdsReader(const RankFiles& recording, const ExpertStatistics& statistics)
+        : recording_(recording), statistics_(statistics) {}
+
+    // iteration: an id
+    void read_cells(std::int64_t iteration, int layer, const RoutedIdsVisitor& visit) const {
+        const int position = static_cast<int>(iteration - statistics_.iter_start);
+        const bool is_summed = statistics_.num_sources == 1;
+        std::vector<std::int64_t> counted(static_cast<std::size_t>(statistics_.num_experts));
+        for (int source = 0; source < statistics_.ep_size; ++source) {
+            const SafetensorsReader& file = recording_.files[static_cast<std::size_t>(source)];
+            const Tensor& tensor = recording_.tensor(
+                source, recording_.iteration(source, iteration)[static_cast<std::size_t>(layer)]);
+            std::vector<std::int32_t> ids = read_ids(file, tensor, statistics_);
+            count_ids(ids, counted);
+            if (!is_summed || source + 1 == statistics_.ep_size)
+                check_against_counts(
+                    is_summed ? fs::path(file.name()).parent_path().string() : file.name(),
+                    tensor.name, counted, statistics_.row(position, layer, is_summed ? 0 : source));
+            if (!is_summed)
+                std::fill(counted.begin(), counted.end(), 0);
+            visit(iteration, layer, source, std::move(ids));
+        }
+    }
+
+  private:
+    const RankFiles& recording_;
+    const ExpertStatistics& statistics_;
+};
 
 // ---- writing ----
 
@@ -366,7 +420,8 @@ std::vector<TensorToWrite> ids_to_write(const RoutedIds& routed, int source) {
 
 ExpertStatistics read_trtllm_statistics(const fs::path& folder,
                                         const StatisticsSelection& selection,
-                                        ThreadPool& threads) {
+                                        ThreadPool& threads,
+                                        RowSink* rows) {
     const Meta meta = read_meta(folder);
     const std::vector<fs::path> paths = find_rank_files(folder, kCountsPrefix);
     if (paths.empty())
@@ -383,9 +438,12 @@ ExpertStatistics read_trtllm_statistics(const fs::path& folder,
             check_counts_tensors(file, meta.num_experts);
 
     ExpertStatistics statistics = shape_of(meta, recording, selection, folder.string());
-    CountsReader reader(recording, statistics);
+    if (rows != nullptr)
+        rows->begin(statistics);
+    statistics.allocate();
+    CountsReader reader(recording, statistics, rows);
     // by iteration and not by rank: then no two threads add to one row
-    std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(threads.num_threads()));
+    std::vector<CountsBuffer> buffers(static_cast<std::size_t>(threads.num_threads()));
     threads.for_each(statistics.num_iterations, [&](std::int64_t iteration, int thread) {
         reader.read_iteration(static_cast<int>(iteration),
                               buffers[static_cast<std::size_t>(thread)]);
@@ -393,16 +451,31 @@ ExpertStatistics read_trtllm_statistics(const fs::path& folder,
     return statistics;
 }
 
+bool has_trtllm_routed_ids(const fs::path& folder) {
+    return !find_rank_files(folder, kRoutedIdsPrefix).empty();
+}
+
+void visit_trtllm_routed_ids(const fs::path& folder,
+                             const ExpertStatistics& statistics,
+                             ThreadPool& threads,
+                             const RoutedIdsVisitor& visit) {
+    if (statistics.num_sources != 1 && statistics.num_sources != statistics.ep_size)
+        throw std::logic_error("routed ids are checked against counts of all source ranks");
+    const RankFiles recording = open_rank_files(find_rank_files(folder, kRoutedIdsPrefix));
+    check_same_recording(recording, "routed ids", statistics);
+    const RoutedIdsReader reader(recording, statistics);
+    threads.for_each(statistics.num_iterations, [&](std::int64_t iteration) {
+        for (int layer = 0; layer < statistics.num_layers(); ++layer)
+            reader.read_cells(statistics.iter_start + iteration, layer, visit);
+    });
+}
+
 std::optional<RoutedIds> read_trtllm_routed_ids(const fs::path& folder,
                                                 const ExpertStatistics& statistics) {
     if (statistics.num_sources != statistics.ep_size)
         throw std::logic_error("routed ids can be checked only against counts per source rank");
-    const std::vector<fs::path> paths = find_rank_files(folder, kRoutedIdsPrefix);
-    if (paths.empty())
+    if (!has_trtllm_routed_ids(folder))
         return std::nullopt;
-    const RankFiles recording = open_rank_files(paths);
-    check_same_recording(recording, "routed ids", statistics);
-
     RoutedIds routed;
     routed.top_k = statistics.top_k;
     routed.ep_size = statistics.ep_size;
@@ -411,20 +484,13 @@ std::optional<RoutedIds> read_trtllm_routed_ids(const fs::path& folder,
     routed.num_iterations = statistics.num_iterations;
     routed.ids.resize(static_cast<std::size_t>(statistics.num_iterations) *
                       statistics.layers.size() * static_cast<std::size_t>(statistics.ep_size));
-    for (int source = 0; source < statistics.ep_size; ++source) {
-        const SafetensorsReader& file = recording.files[static_cast<std::size_t>(source)];
-        for (int iteration = 0; iteration < statistics.num_iterations; ++iteration) {
-            const auto cells = recording.iteration(source, statistics.iter_start + iteration);
-            for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-                const Tensor& tensor =
-                    recording.tensor(source, cells[static_cast<std::size_t>(layer)]);
-                std::vector<std::int32_t>& ids = routed.cell(iteration, layer, source);
-                ids = read_ids(file, tensor, statistics);
-                check_against_counts(file.name(), tensor, ids,
-                                     statistics.row(iteration, layer, source));
-            }
-        }
-    }
+    ThreadPool alone(1);
+    visit_trtllm_routed_ids(
+        folder, statistics, alone,
+        [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
+            routed.cell(static_cast<int>(iteration - routed.iter_start), layer, source) =
+                std::move(ids);
+        });
     return routed;
 }
 

@@ -3,13 +3,16 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/base/parallel.h"
 #include "lib/cluster/process_group.h"
 #include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/row_sink.h"
 #include "lib/statistics/selection.h"
 
 // The folder that TensorRT-LLM's ExpertStatistic writes ($EXPERT_STATISTIC_PATH) and that
@@ -30,15 +33,30 @@ namespace eplb {
 // iteration, keys that only some ranks have, a wrong shape or dtype, negative counts, a num_experts
 // that disagrees, stale files of a larger run, truncated or overlapping tensors, `null` in the meta
 // file, an iteration range outside the data: each an Error that names file, key and remedy.
+// rows, where given, sees the counts of each source rank in the same pass.
 ExpertStatistics read_trtllm_statistics(const std::filesystem::path& folder,
                                         const StatisticsSelection& selection,
-                                        ThreadPool& threads);
+                                        ThreadPool& threads,
+                                        RowSink* rows = nullptr);
 
 // Reads the routed ids beside the counts; nothing if the folder has none. Checked against
 // `statistics` (the same folder, with its source ranks): same ranks and layers, its iterations are
 // there, and for every key the ids counted are the counts read.
 std::optional<RoutedIds> read_trtllm_routed_ids(const std::filesystem::path& folder,
                                                 const ExpertStatistics& statistics);
+
+bool has_trtllm_routed_ids(const std::filesystem::path& folder);
+
+// The same without holding them, of a folder that has some: visit(iteration, layer, source, ids)
+// for each cell, iteration an id, layer a position from 0, ids [num_tokens * top_k]. The cells of
+// one iteration come from one thread. statistics may be summed over source ranks: so are the ids
+// then before they are checked.
+using RoutedIdsVisitor = std::function<void(
+    std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids)>;
+void visit_trtllm_routed_ids(const std::filesystem::path& folder,
+                             const ExpertStatistics& statistics,
+                             ThreadPool& threads,
+                             const RoutedIdsVisitor& visit);
 
 // A folder that is about to hold statistics. Opened before the work starts, so that a bad path
 // fails early; write() makes every file ready and synced under a temporary name, then swaps them

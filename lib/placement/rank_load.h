@@ -35,13 +35,6 @@ LayerLoad projected_load(const ExpertStatistics& statistics,
 // Adds up contiguous bins, as slots lie on ranks: num_bins must be a multiple of ep_size.
 LayerLoad rank_load(const LayerLoad& slot_load, int ep_size);
 
-// Turns statistics that hold slot ids into statistics of experts: each slot counts for the expert
-// that `config` puts there; num_experts becomes the highest of them, plus 1.
-// Error: ids are experts already, num_slots differs, the config has no assignments (it then leaves
-// open which experts its slots hold), a layer is missing in it or malformed, or the experts moved
-// during the recording (layer_updates_per_iter > 0 in either).
-ExpertStatistics fold_slots(const ExpertStatistics& statistics, const EplbConfig& config);
-
 }  // namespace eplb
 
 #endif

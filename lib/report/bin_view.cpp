@@ -92,6 +92,7 @@ Table bin_table(const Subject& subject, Bins bins, ThreadPool& threads) {
                           "s, summed over iterations " + std::to_string(subject.iter_start) + "-" +
                           std::to_string(subject.iter_stop()) + ", mean and max over layers");
     table.notes.push_back("fullest: share of pairs of layer and iteration in which it has most");
+    describe_split(table, subject);
     return table;
 }
 

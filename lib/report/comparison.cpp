@@ -22,18 +22,6 @@ struct Side {
     bool has_interval = false;
 };
 
-const char* split_name(ReplicaSplit split) {
-    switch (split) {
-        case ReplicaSplit::recorded:
-            return "recorded";
-        case ReplicaSplit::replayed:
-            return "replayed";
-        case ReplicaSplit::equal:
-            return "equal";
-    }
-    return "";
-}
-
 Side make_side(const Subject& subject,
                std::span<const int> layers,
                Bins bins,
@@ -58,7 +46,7 @@ void describe(Table& table, const Side& side, const std::string& number, Bins bi
         static_cast<std::int64_t>(bins == Bins::ranks ? subject.ep_size : subject.num_slots()));
     add("iter_start", subject.iter_start);
     add("iter_stop", subject.iter_stop());
-    add("replica_split", std::string(split_name(subject.split)));
+    add("replica_split", split_name(subject.split));
     table.notes.push_back(number + ": " + subject.name + ", " + bins_text(subject, bins) +
                           ", iterations " + std::to_string(subject.iter_start) + "-" +
                           std::to_string(subject.iter_stop()) + ".");

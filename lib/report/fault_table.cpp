@@ -121,9 +121,7 @@ Table fault_table(const Subject& subject, int num_nodes) {
                      num_tokens > 0 ? lost_tokens / num_tokens / num_places : 0.0, std::string(),
                      IntegerList()};
 
-    Subject placed = subject;
-    placed.split = ReplicaSplit::recorded;  // how replicas share tokens does not matter here
-    describe_subject(table, placed, Bins::ranks);
+    describe_subject(table, subject, Bins::ranks);
     if (num_nodes > 1)
         table.context.emplace_back("num_nodes", static_cast<std::int64_t>(num_nodes));
     table.notes.push_back("Experts that have no replica on another " + place_name +

@@ -59,6 +59,7 @@ Table iteration_table(const Subject& subject, Bins bins, ThreadPool& threads) {
     table.notes.push_back("over the " + bin_name(subject, bins) +
                           "s of a layer, then averaged over the " + std::to_string(num_layers) +
                           (num_layers == 1 ? " layer" : " layers") + " that have tokens");
+    describe_split(table, subject);
     return table;
 }
 

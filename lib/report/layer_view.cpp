@@ -18,6 +18,7 @@ struct WorstBin {
 
 struct Layer {
     LoadSummary summary;
+    double optimal_split = 0;  // imbalance ratio over ranks, where there are replicas
     WorstBin worst;
     IntegerList hottest;  // on the worst rank: experts, or slots where experts are not known
 };
@@ -60,6 +61,11 @@ IntegerList hottest_of(const Subject& subject, std::size_t layer, std::size_t ra
     return ids;
 }
 
+bool has_optimal_split(const Subject& subject, Bins bins) {
+    return bins == Bins::ranks && subject.split != ReplicaSplit::recorded &&
+           subject.split != ReplicaSplit::none;
+}
+
 std::vector<Layer> measure_layers(const Subject& subject, Bins bins, ThreadPool& threads) {
     std::vector<Layer> layers(subject.layers.size());
     threads.for_each(subject.num_layers(), [&](std::int64_t index) {
@@ -67,6 +73,9 @@ std::vector<Layer> measure_layers(const Subject& subject, Bins bins, ThreadPool&
         const LayerLoad load = bins_of(subject, static_cast<int>(index), bins);
         layers[i].summary = summarize(load);
         layers[i].worst = worst_of(totals_of(load));
+        if (has_optimal_split(subject, bins))
+            layers[i].optimal_split =
+                optimal_split_ratio(subject.expert_load[i], subject.placements[i]);
         if (bins == Bins::ranks)
             layers[i].hottest = hottest_of(subject, i, layers[i].worst.bin);
     });
@@ -104,6 +113,22 @@ LoadSummary average_of(const std::vector<Layer>& layers) {
     for (const Layer& layer : layers)
         summaries.push_back(layer.summary);
     return average(summaries);
+}
+
+// After the imbalance ratio, which it is the best of.
+void add_optimal_split(Table& table, const std::vector<Layer>& layers) {
+    constexpr std::size_t kPlace = 4;
+    table.columns.insert(table.columns.begin() + kPlace, {"optimal_split", "optimal-split"});
+    std::vector<LoadSummary> optima;  // so that the average is that of the other columns
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        table.rows[i].insert(table.rows[i].begin() + kPlace, layers[i].optimal_split);
+        optima.push_back(layers[i].summary);
+        optima.back().imbalance_ratio = layers[i].optimal_split;
+    }
+    table.average.insert(table.average.begin() + kPlace, average(optima).imbalance_ratio);
+    table.notes.push_back(
+        "optimal-split: the imbalance ratio that the best division of each iteration's tokens "
+        "among replicas could reach");
 }
 
 Table table_of(const Subject& subject, Bins bins, const char* title, const TableColumn& label) {
@@ -149,6 +174,9 @@ Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads) {
                bin.c_str()) +
         " of an iteration, then averaged over iterations " + std::to_string(subject.iter_start) +
         "-" + std::to_string(subject.iter_stop()) + "; p50 to max: imbalance ratios of iterations");
+    describe_split(table, subject);
+    if (has_optimal_split(subject, bins))
+        add_optimal_split(table, layers);
     return table;
 }
 
@@ -171,6 +199,7 @@ Table percentile_table(const Subject& subject, Bins bins, ThreadPool& threads) {
     table.average = figure_row(std::string("average"), average_of(layers));
     table.notes.push_back("of each column alone, over " + plural(sorted.front().size(), "layer") +
                           "; low percentiles of balancedness are the bad ones");
+    describe_split(table, subject);
     return table;
 }
 

@@ -6,6 +6,8 @@
 #include <limits>
 #include <numeric>
 
+#include "lib/placement/optimal_split.h"
+
 namespace eplb {
 namespace {
 
@@ -115,6 +117,21 @@ LoadSummary summarize(const LayerLoad& load) {
     summary.p99 = percentile(ratios, 99);
     summary.max = ratios.empty() ? 0 : ratios.back();
     return summary;
+}
+
+double optimal_split_ratio(const LayerLoad& expert_load, const Placement& placement) {
+    const std::vector<double> optimum = optimal_max_load(expert_load, placement);
+    Sum ratio;
+    int num_iterations = 0;
+    for (int i = 0; i < expert_load.num_iterations; ++i) {
+        const std::span<const double> load = expert_load.iteration(i);
+        const double sum = std::accumulate(load.begin(), load.end(), 0.0);
+        if (sum == 0)
+            continue;
+        ratio.add(optimum[static_cast<std::size_t>(i)] / (sum / placement.ep_size) - 1);
+        ++num_iterations;
+    }
+    return ratio.mean(num_iterations);
 }
 
 LoadSummary average(std::span<const LoadSummary> layers) {

@@ -38,6 +38,10 @@ std::vector<double> imbalance_ratios(const LayerLoad& load);
 
 LoadSummary summarize(const LayerLoad& load);
 
+// The imbalance ratio over ranks, averaged likewise, that the best division of each iteration's
+// tokens among replicas could reach (optimal_split.h). expert_load: bins are experts.
+double optimal_split_ratio(const LayerLoad& expert_load, const Placement& placement);
+
 // The plain mean over the layers that have tokens, as upstream's row "average" (which a layer
 // without any would turn into NaN), of percentiles too. The numbers of iterations are summed.
 LoadSummary average(std::span<const LoadSummary> layers);

@@ -1,5 +1,6 @@
 #include "lib/report/subject.h"
 
+#include <algorithm>
 #include <cassert>
 #include <numeric>
 #include <utility>
@@ -17,6 +18,7 @@ Subject shape_of(const ExpertStatistics& statistics, std::string name, int ep_si
     subject.iter_start = statistics.iter_start;
     subject.num_iterations = statistics.num_iterations;
     subject.ids = statistics.ids;
+    subject.num_source_ranks = statistics.ep_size;
     return subject;
 }
 
@@ -25,6 +27,13 @@ Placement in_order(int num_experts, int ep_size) {
     placement.expert_ids.resize(static_cast<std::size_t>(num_experts));
     std::iota(placement.expert_ids.begin(), placement.expert_ids.end(), 0);
     return placement;
+}
+
+// Slots are at least as many as experts, each of which has one.
+bool has_replicas(const std::vector<Placement>& placements, int num_experts) {
+    return std::any_of(placements.begin(), placements.end(), [&](const Placement& placement) {
+        return placement.num_slots() > num_experts;
+    });
 }
 
 }  // namespace
@@ -49,7 +58,8 @@ Subject projected_subject(const ExpertStatistics& statistics,
                           std::vector<Placement> placements) {
     assert(placements.size() == statistics.layers.size() && !placements.empty());
     Subject subject = shape_of(statistics, std::move(name), placements.front().ep_size);
-    subject.split = ReplicaSplit::equal;
+    subject.split =
+        has_replicas(placements, statistics.num_experts) ? ReplicaSplit::equal : ReplicaSplit::none;
     for (int layer = 0; layer < statistics.num_layers(); ++layer) {
         const Placement& placement = placements[static_cast<std::size_t>(layer)];
         subject.slot_load.push_back(projected_load(statistics, layer, placement.expert_ids));
@@ -57,6 +67,69 @@ Subject projected_subject(const ExpertStatistics& statistics,
     }
     subject.placements = std::move(placements);
     return subject;
+}
+
+Subject replayed_subject(const ExpertStatistics& statistics,
+                         std::string name,
+                         const ReplicaReplay& replay) {
+    if (!replay.is_exact()) {
+        Subject subject = projected_subject(statistics, std::move(name), replay.placements());
+        subject.split = ReplicaSplit::equal_without_ids;
+        return subject;
+    }
+    Subject subject = shape_of(statistics, std::move(name), replay.placements().front().ep_size);
+    subject.split = !replay.has_replicas() ? ReplicaSplit::none
+                    : replay.is_from_ids() ? ReplicaSplit::replayed_from_ids
+                                           : ReplicaSplit::replayed_from_counts;
+    for (int layer = 0; layer < statistics.num_layers(); ++layer) {
+        subject.slot_load.push_back(replay.slot_load(statistics, layer));
+        subject.expert_load.push_back(recorded_load(statistics, layer));
+    }
+    subject.placements = replay.placements();
+    return subject;
+}
+
+std::string split_name(ReplicaSplit split) {
+    switch (split) {
+        case ReplicaSplit::recorded:
+            return "recorded";
+        case ReplicaSplit::none:
+            return "none";
+        case ReplicaSplit::replayed_from_counts:
+            return "replayed_from_counts";
+        case ReplicaSplit::replayed_from_ids:
+            return "replayed_from_ids";
+        case ReplicaSplit::equal:
+        case ReplicaSplit::equal_without_ids:
+            return "equal";
+    }
+    return {};
+}
+
+std::string split_note(const Subject& subject) {
+    const std::string replayed =
+        "replicas by the engine's round robin, replayed to the token from ";
+    const std::string ranks = subject.ep_size == subject.num_source_ranks
+                                  ? ""
+                                  : ", with the recording's " +
+                                        std::to_string(subject.num_source_ranks) + " source ranks";
+    switch (subject.split) {
+        case ReplicaSplit::recorded:
+            return {};
+        case ReplicaSplit::none:
+            return "no expert has several replicas";
+        case ReplicaSplit::replayed_from_counts:
+            return replayed + "counts of one block" + ranks;
+        case ReplicaSplit::replayed_from_ids:
+            return replayed + "routed ids" + ranks;
+        case ReplicaSplit::equal:
+            return "each replica takes an equal share";
+        case ReplicaSplit::equal_without_ids:
+            return "each replica takes an equal share (a source rank has more than " +
+                   std::to_string(kRoutingBlock) +
+                   " ids and the recording holds no routed ids of experts)";
+    }
+    return {};
 }
 
 Subject iterations_of(const Subject& subject, const IterationRange& range) {

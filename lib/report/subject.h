@@ -7,6 +7,7 @@
 
 #include "lib/placement/placement.h"
 #include "lib/placement/rank_load.h"
+#include "lib/placement/replica_replay.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/selection.h"
 
@@ -14,9 +15,13 @@ namespace eplb {
 
 // How an expert's tokens came to its replicas.
 enum class ReplicaSplit {
-    recorded,  // as the run counted them: no config was applied
-    replayed,  // by upstream's round robin (slot_router.h), exact to the token
-    equal,     // each replica an equal share
+    recorded,              // as the run counted them: no config was applied
+    none,                  // no expert has several replicas
+    replayed_from_counts,  // by upstream's round robin (slot_router.h), exact to the token: each
+                           // source rank's ids were one block
+    replayed_from_ids,     // the same, from the routed ids
+    equal,                 // each replica an equal share
+    equal_without_ids,     // the same, since there was more than a block and no routed ids
 };
 
 // What a report is about: the tokens that each slot computed, or would have under a config. All
@@ -31,6 +36,7 @@ struct Subject {
     int num_iterations = 0;
     IdKind ids = IdKind::unstated;  // of the recording
     ReplicaSplit split = ReplicaSplit::recorded;
+    int num_source_ranks = 0;  // of the recording, which the round robin starts from
 
     std::vector<LayerLoad> slot_load;  // bins are slots: experts, where there is no config
     // The expert in each slot, and the tokens of each expert; empty where slot ids were recorded
@@ -55,6 +61,17 @@ Subject recorded_subject(const ExpertStatistics& statistics, std::string name, i
 Subject projected_subject(const ExpertStatistics& statistics,
                           std::string name,
                           std::vector<Placement> placements);
+
+// The same by the engine's round robin; an equal share where the replay is not exact.
+Subject replayed_subject(const ExpertStatistics& statistics,
+                         std::string name,
+                         const ReplicaReplay& replay);
+
+// For JSON: "replayed_from_counts"; both equal ones are "equal".
+std::string split_name(ReplicaSplit split);
+
+// The sentence of a report; empty where nothing was projected.
+std::string split_note(const Subject& subject);
 
 // Only iterations [start, stop), ids; they must be there.
 Subject iterations_of(const Subject& subject, const IterationRange& range);

@@ -72,9 +72,7 @@ void describe(Table& table,
               const Subject& subject,
               std::span<const ReplayedTraffic> layers,
               const TrafficOptions& options) {
-    Subject counted = subject;
-    counted.split = ReplicaSplit::recorded;  // how its loads were split is not how ids are routed
-    describe_subject(table, counted, Bins::ranks);
+    describe_subject(table, subject, Bins::ranks);
     table.context.emplace_back("num_source_ranks",
                                static_cast<std::int64_t>(layers.front().num_sources));
     if (options.bytes_per_token > 0)

@@ -49,4 +49,13 @@ void describe_subject(Table& table, const Subject& subject, Bins bins) {
     add("num_empty_iterations", num_empty_iterations(subject));
 }
 
+void describe_split(Table& table, const Subject& subject) {
+    if (subject.split == ReplicaSplit::recorded)
+        return;
+    table.context.emplace_back("replica_split", split_name(subject.split));
+    table.context.emplace_back("num_source_ranks",
+                               static_cast<std::int64_t>(subject.num_source_ranks));
+    table.notes.push_back(split_note(subject));
+}
+
 }  // namespace eplb

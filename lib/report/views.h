@@ -27,6 +27,10 @@ std::int64_t num_empty_iterations(const Subject& subject);
 // iter_start, iter_stop, num_empty_iterations.
 void describe_subject(Table& table, const Subject& subject, Bins bins);
 
+// Adds, under a config, how replicas share their expert's tokens: replica_split, num_source_ranks,
+// and a note.
+void describe_split(Table& table, const Subject& subject);
+
 // A row per layer: TensorRT-LLM's columns first; then balancedness, p50, p90, p99 and max of the
 // iterations' imbalance ratios; worst_rank, the one with most tokens over all iterations (lowest id
 // on ties), its load, and the three experts with most tokens on it.

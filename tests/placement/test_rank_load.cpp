@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/placement/rank_load.h"
+#include "lib/placement/slot_fold.h"
 #include "lib/placement/slot_router.h"
 #include "tests/test_support.h"
 
