@@ -17,7 +17,7 @@ namespace {
 //   scientific with 6 decimals where a value would vanish (below 1e-6) or takes too much room;
 // - integers and text as they are;
 // - where doubles and text meet, each double alone, and never scientific.
-// Or with the number of decimals that the caller asks for, none of them cut, never scientific.
+// Or with the decimals that the caller or the column asks for, none of them cut, never scientific.
 // Numbers and text start with a space or a sign, NaN in a column of doubles does not.
 
 constexpr int kDecimals = 6;
@@ -157,6 +157,13 @@ std::string format_label(const Cell& cell, Precision precision) {
     return text.front() == ' ' ? text.substr(1) : text;
 }
 
+// That of a column: what the caller asks for, else the column's own.
+Precision precision_of(const TableColumn& column, Precision precision) {
+    if (!precision && column.decimals >= 0)
+        return column.decimals;
+    return precision;
+}
+
 // The rows, and then the average where there is one.
 std::vector<const std::vector<Cell>*> all_rows(const Table& table) {
     std::vector<const std::vector<Cell>*> rows;
@@ -194,14 +201,15 @@ std::size_t widest(const std::vector<std::string>& lines) {
 std::string write_text(const Table& table, Precision precision) {
     std::vector<std::string> lines = {""};
     for (const Cell& label : column_of(table, 0))
-        lines.push_back(format_label(label, precision));
+        lines.push_back(format_label(label, precision_of(table.columns.front(), precision)));
     const std::size_t index_width = widest(lines);
     for (std::string& line : lines)
         line.append(index_width - width(line), ' ');
 
     for (std::size_t i = 1; i < table.columns.size(); ++i) {
         const Column column = column_of(table, i);
-        std::vector<std::string> cells = format_column(column, precision);
+        std::vector<std::string> cells =
+            format_column(column, precision_of(table.columns[i], precision));
         cells.insert(cells.begin(), (is_numeric(column) ? " " : "") + table.columns[i].header);
         const std::size_t column_width = widest(cells);
         for (std::size_t row = 0; row < lines.size(); ++row)
@@ -233,7 +241,8 @@ std::string write_markdown(const Table& table, Precision precision) {
     for (std::size_t i = 0; i < table.columns.size(); ++i) {
         header.append(" ").append(markdown_cell(table.columns[i].header)).append(" |");
         rule += " --: |";
-        const std::vector<std::string> cells = format_column(column_of(table, i), precision);
+        const std::vector<std::string> cells =
+            format_column(column_of(table, i), precision_of(table.columns[i], precision));
         for (std::size_t row = 0; row < lines.size(); ++row)
             lines[row].append(" ").append(markdown_cell(cells[row])).append(" |");
     }

@@ -202,3 +202,21 @@ TEST_CASE("a precision gives doubles that many decimals in text and markdown, of
     CHECK(write_table(table, TableFormat::csv, 2) == write_table(table, TableFormat::csv));
     CHECK(write_table(table, TableFormat::json, 2) == write_table(table, TableFormat::json));
 }
+
+TEST_CASE("a column may have decimals of its own, unless the caller asks for others") {
+    Table table = small_table();
+    table.columns[2].decimals = 3;
+    CHECK(write_table(table, TableFormat::text) ==
+          "Load statistics:\n"
+          "           mean  imbalance-ratio\n"
+          "3        1024.0            0.100\n"
+          "60       1024.0            0.333\n"
+          "average  1024.0              NaN\n");
+    CHECK(write_table(table, TableFormat::text, 1) ==
+          "Load statistics:\n"
+          "           mean  imbalance-ratio\n"
+          "3        1024.0              0.1\n"
+          "60       1024.0              0.3\n"
+          "average  1024.0              NaN\n");
+    CHECK(write_table(table, TableFormat::json) == write_table(small_table(), TableFormat::json));
+}
