@@ -419,12 +419,12 @@ void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers) {
 }
 
 void add_format_option(CLI::App& app, TableFormat& format, const std::string& description) {
-    add_choice<TableFormat>(app, "--format", format,
-                            {{"text", TableFormat::text},
-                             {"csv", TableFormat::csv},
-                             {"json", TableFormat::json},
-                             {"md", TableFormat::markdown}},
-                            description);
+    add_choice(app, "--format", format,
+               {{"text", TableFormat::text},
+                {"csv", TableFormat::csv},
+                {"json", TableFormat::json},
+                {"md", TableFormat::markdown}},
+               description);
 }
 
 void add_threads_option(CLI::App& app, int& num_threads) {

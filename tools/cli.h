@@ -64,14 +64,24 @@ const CLI::Validator& id();
 // Any text but none: an empty one is a shell variable that was not set.
 const CLI::Validator& not_empty();
 
-// An option that takes one of some names; its help and its error list them. Target is Value, or an
-// optional of it, which has no default.
-template <typename Value, typename Target>
-CLI::Option* add_choice(CLI::App& app,
-                        const std::string& flags,
-                        Target& target,
-                        const std::vector<std::pair<std::string, Value>>& choices,
-                        const std::string& description) {
+template <typename Value>
+struct ChoiceOf {
+    using type = Value;
+};
+template <typename Value>
+struct ChoiceOf<std::optional<Value>> {
+    using type = Value;
+};
+
+// An option that takes one of some names; its help and its error list them. An optional target has
+// no default.
+template <typename Target>
+CLI::Option* add_choice(
+    CLI::App& app,
+    const std::string& flags,
+    Target& target,
+    const std::vector<std::pair<std::string, typename ChoiceOf<Target>::type>>& choices,
+    const std::string& description) {
     std::string names;
     std::string default_name;
     for (const auto& [name, choice] : choices) {

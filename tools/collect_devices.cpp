@@ -19,6 +19,7 @@
 #include "lib/base/file.h"
 #include "lib/base/hash.h"
 #include "lib/cluster/launch.h"
+#include "lib/cluster/meeting.h"
 #include "lib/cluster/tcp_group.h"
 #include "lib/cluster/thread_group.h"
 #include "tools/collect_recording.h"
@@ -68,8 +69,10 @@ std::string configuration_of(const CLI::App& app,
                 std::to_string(recording.range->stop);
     for (const CLI::Option* const option : app.get_options()) {
         const std::string name = option->get_lnames().empty() ? "" : option->get_lnames().front();
-        if (option->count() == 0 || name == "rank" || name == "local_rank" || name == "threads" ||
-            name == "master")
+        constexpr std::string_view kNotCompared[] = {
+            "rank", "local_rank", "threads", "master", "iter_range", "expert_statistic_path"};
+        if (option->count() == 0 || std::find(std::begin(kNotCompared), std::end(kNotCompared),
+                                              name) != std::end(kNotCompared))
             continue;
         text += ", --" + name;
         for (const std::string& value : option->results())
@@ -124,8 +127,6 @@ class Part {
     bool is_gpu_;
 };
 
-constexpr const char* kItWasInterrupted = "it was interrupted";
-
 // Runs `body` as a member of a group: the others are told where it fails.
 int run_member(const CLI::App& app,
                ProcessGroup& group,
@@ -174,12 +175,25 @@ int run_process(const CLI::App& app,
     if (launch.rank != 0)
         keep_quiet();
     note(app, "rank " + std::to_string(launch.rank) + " of " + std::to_string(launch.world_size) +
-                  ", by " + launch.source);
-    TcpProcessGroup group(launch, {.configuration = configuration,
-                                   .meeting_limit = std::chrono::seconds(options.meeting_limit),
-                                   .silence_limit = std::chrono::seconds(options.silence_limit)});
-    const std::string name = "rank " + std::to_string(launch.rank) + " (host " +
-                             group.hosts()[static_cast<std::size_t>(launch.rank)] + ")";
+                  ", by " + launch.source +
+                  (kind == BackendKind::cuda ? ", on GPUs" : ", on CPUs"));
+    stop_at_signals();
+    std::unique_ptr<TcpProcessGroup> met;
+    try {
+        met = std::make_unique<TcpProcessGroup>(
+            launch, TcpGroupOptions{.configuration = configuration,
+                                    .meeting_limit = std::chrono::seconds(options.meeting_limit),
+                                    .is_interrupted = is_interrupted,
+                                    .silence_limit = std::chrono::seconds(options.silence_limit)});
+    } catch (const Error& error) {
+        if (!std::string_view(error.what()).ends_with(kItWasInterrupted))
+            throw;
+        warn(app, std::string("nothing was recorded: ") + error.what());
+        return kInterrupted;
+    }
+    TcpProcessGroup& group = *met;
+    const std::string name =
+        describe_rank(launch.rank, group.hosts()[static_cast<std::size_t>(launch.rank)]);
     return run_member(app, group, name, [&] {
         const int local_rank = launch.local_rank >= 0 ? launch.local_rank : group.local_rank();
         const auto num_here = std::count(group.hosts().begin(), group.hosts().end(),
@@ -201,8 +215,8 @@ int run_threads(const CLI::App& app,
                 const std::function<int(const Device&)>& body) {
     const int num_devices = options.num_devices;
     if (kind == BackendKind::cuda && num_devices > num_cuda_devices())
-        throw Error("--devices " + std::to_string(num_devices) + ": there are " +
-                    std::to_string(num_cuda_devices()) + " GPUs here");
+        throw UsageError("--devices " + std::to_string(num_devices) + ": there are " +
+                         std::to_string(num_cuda_devices()) + " GPUs here");
     ThreadGroup threads(num_devices);
     std::mutex mutex;
     std::exception_ptr first_error;
@@ -276,6 +290,8 @@ int run_on_devices(const CLI::App& app,
         // peers
         ::setenv("CUDA_MODULE_LOADING", "EAGER", 0);
     const BackendKind kind = find_backend(options);
+    if (kind == BackendKind::cpu && options.precision == ProductPrecision::bf16 && launch.rank == 0)
+        warn(app, "--precision bf16 is for GPUs: on a CPU all products are fp32");
     if (launch.world_size > 1 && (options.resume || !options.state.empty()))
         throw UsageError("--resume, --state: a run of several processes keeps no state to resume");
     if (launch.world_size > 1 && options.num_devices > 1)

@@ -48,11 +48,10 @@ void add_checkpoint_options(CLI::App& app, CollectOptions& options) {
         ->type_name("DIR")
         ->check(not_empty())
         ->group(kCheckpointGroup);
-    add_choice<Segment>(
-        app, "--segment", options.segment,
-        {{"prompt", Segment::prompt}, {"output", Segment::output}, {"all", Segment::all}},
-        "Whose tokens are counted: prompts (prefill), recorded output_ids (decoding: one "
-        "of each running request per iteration), or both")
+    add_choice(app, "--segment", options.segment,
+               {{"prompt", Segment::prompt}, {"output", Segment::output}, {"all", Segment::all}},
+               "Whose tokens are counted: prompts (prefill), recorded output_ids (decoding: one "
+               "of each running request per iteration), or both")
         ->group(kCheckpointGroup);
     app.add_flag("--plan", options.plan,
                  "Print what would be read and computed, and the memory and time it takes; "
@@ -91,16 +90,15 @@ void add_checkpoint_options(CLI::App& app, CollectOptions& options) {
 }
 
 void add_device_options(CLI::App& app, CollectOptions& options) {
-    add_choice<BackendChoice>(app, "--backend", options.backend,
-                              {{"auto", BackendChoice::automatic},
-                               {"cpu", BackendChoice::cpu},
-                               {"cuda", BackendChoice::cuda}},
-                              "What computes; auto takes GPUs where there are any")
+    add_choice(app, "--backend", options.backend,
+               {{"auto", BackendChoice::automatic},
+                {"cpu", BackendChoice::cpu},
+                {"cuda", BackendChoice::cuda}},
+               "What computes; auto takes GPUs where there are any")
         ->group(kDeviceGroup);
-    add_choice<ProductPrecision>(
-        app, "--precision", options.precision,
-        {{"fp32", ProductPrecision::fp32}, {"bf16", ProductPrecision::bf16}},
-        "Of a GPU's matrix products; the router's is always fp32")
+    add_choice(app, "--precision", options.precision,
+               {{"fp32", ProductPrecision::fp32}, {"bf16", ProductPrecision::bf16}},
+               "Of a GPU's matrix products; the router's is always fp32")
         ->group(kDeviceGroup);
     app.add_option("--devices", options.num_devices,
                    "Devices that this process deals the ranks out to: GPUs, or threads of the CPU")

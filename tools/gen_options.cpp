@@ -42,7 +42,7 @@ void add_deployment_options(CLI::App& app, GenOptions& options) {
 void add_search_options(CLI::App& app, GenOptions& options) {
     PlanRequest& request = options.request;
     request.algorithm = Algorithm::automatic;
-    cli::add_choice<Algorithm>(
+    cli::add_choice(
         app, "--algorithm", request.algorithm,
         {{"auto", Algorithm::automatic},
          {"risk", Algorithm::risk},
@@ -57,9 +57,9 @@ void add_search_options(CLI::App& app, GenOptions& options) {
                    "How much each workload counts, in their order; by default all the same")
         ->type_name("LIST")
         ->check(cli::not_empty());
-    cli::add_choice<Robust>(app, "--robust", request.robust,
-                            {{"mean", Robust::mean}, {"worst", Robust::worst}},
-                            "Of several workloads, what counts");
+    cli::add_choice(app, "--robust", request.robust,
+                    {{"mean", Robust::mean}, {"worst", Robust::worst}},
+                    "Of several workloads, what counts");
     app.add_option(
            "--tolerance", request.tolerance,
            "How far risk may leave the summed load above its optimum, as an imbalance ratio")

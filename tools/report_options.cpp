@@ -16,9 +16,9 @@ const std::vector<std::pair<std::string, View>>& views() {
 }
 
 void add_view_option(CLI::App& app, ReportOptions& options) {
-    cli::add_choice<View>(app, "--view", options.view, views(),
-                          "What the table is about; by default layers, and comparison of several "
-                          "statistics or configs");
+    cli::add_choice(app, "--view", options.view, views(),
+                    "What the table is about; by default layers, and comparison of several "
+                    "statistics or configs");
 }
 
 void add_table_options(CLI::App& app, ReportOptions& options) {

@@ -14,7 +14,8 @@ constexpr int kMaxPort = 65535;
 
 const char* const kHowToMeet =
     "give --master HOST:PORT or set EPLB_MASTER: an address of rank 0's host that all reach and a "
-    "free port there, or file:PATH, a file on a file system that all share";
+    "free port there, or file:PATH, a file on a file system that all share; or set MASTER_ADDR and "
+    "MASTER_PORT";
 
 template <typename Integer>
 std::optional<Integer> to_integer(std::string_view text) {

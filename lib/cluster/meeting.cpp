@@ -152,6 +152,8 @@ class Host {
             if (visitor && admit(std::move(*visitor)))
                 --missing;
             check_alive();
+            if (request_.is_interrupted && request_.is_interrupted())
+                refuse(describe_rank(0, met_.hosts[0]) + ": " + kItWasInterrupted);
             if (missing > 0 && Clock::now() >= deadline_)
                 throw_missing();
         }
@@ -183,9 +185,11 @@ class Host {
                    ": start all processes as parts of one run, or give each run a port of its own";
         } else if (hello.configuration != request_.configuration) {
             const auto [its, ours] = differences(hello.configuration, request_.configuration);
-            what = who + ": its configuration has '" + shortened(its) + "', that of " + rank_0 +
-                   " has '" + shortened(ours) +
-                   "': start all ranks with the same options and inputs";
+            const auto said = [](const std::string& items) {
+                return items.empty() ? "does not have this" : "has '" + shortened(items) + "'";
+            };
+            what = who + ": its configuration " + said(its) + ", that of " + rank_0 + " " +
+                   said(ours) + ": start all ranks with the same options and inputs";
         } else if (hello.rank < 1 || hello.rank >= request_.world_size ||
                    met_.connections[static_cast<std::size_t>(hello.rank)].socket.is_open()) {
             const std::string first =
@@ -284,9 +288,9 @@ class Guest {
             Connection connection = look_for_host(host);
             if (connection.socket.is_open())
                 return join(std::move(connection), host);
+            check_interrupted();
             if (Clock::now() >= deadline_)
-                throw Error("rank " + std::to_string(request_.rank) + " (host " + own_host_name() +
-                            "): could not reach rank 0 " + place() + " within " +
+                throw Error(own_name() + ": could not reach rank 0 " + place() + " within " +
                             in_seconds(request_.time_limit) + " (" + why_ +
                             "): start rank 0, see its own messages, or correct the address");
             std::this_thread::sleep_for(kBetweenAttempts);
@@ -294,6 +298,13 @@ class Guest {
     }
 
   private:
+    std::string own_name() const { return describe_rank(request_.rank, own_host_name()); }
+
+    void check_interrupted() const {
+        if (request_.is_interrupted && request_.is_interrupted())
+            throw Error(own_name() + ": " + kItWasInterrupted);
+    }
+
     Connection look_for_host(std::string& host) {
         const MeetingPoint& point = request_.point;
         try {
@@ -332,6 +343,9 @@ class Guest {
                                         .configuration = request_.configuration})});
         const std::string rank_0 = describe_rank(0, host);
         bool is_closed = !send_all(connection.socket, hello, deadline);
+        while (!is_closed && Clock::now() < deadline &&
+               !wait_to_receive(connection.socket, Clock::now() + kBetweenChecks))
+            check_interrupted();
         std::optional<Frame> answer;
         if (!is_closed)
             answer = receive_frame(connection, deadline, is_closed);

@@ -2,6 +2,7 @@
 #define EPLB_CLUSTER_MEETING_H
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@ struct MeetingRequest {
     // What all processes must have in common, for people to read: the model, ep_size, …
     std::string configuration;
     std::chrono::milliseconds time_limit{300'000};
+    // asked while waiting: an Error where it says yes; may be null
+    std::function<bool()> is_interrupted = {};
 };
 
 // How the processes of a run found each other.
@@ -27,13 +30,16 @@ struct Met {
     std::string local_address;       // by which others reached this process, or it reached rank 0
 };
 
+constexpr const char* kItWasInterrupted = "it was interrupted";
+
 // Brings the processes together: rank 0 listens, the others connect as soon as it does. All of
 // them return, or all that have come throw an Error: where one differs in world size or
-// configuration, comes twice, dies, or has not come at the time limit.
+// configuration, comes twice, dies, or has not come at the time limit. The text of the Error of an
+// interrupted process ends in kItWasInterrupted.
 //
 // In a shared file rank 0 writes how it is reached, and removes it when all have come. A file of
 // an earlier run is overwritten by rank 0; who reads it before finds nobody there, or somebody with
-// another nonce, and reads again.
+// another nonce, and reads again. Any other file that is there is an Error, and stays.
 Met meet(const MeetingRequest& request);
 
 // "rank 3 (host gpu07)"

@@ -105,7 +105,8 @@ class TcpProcessGroup::Wires {
                         .world_size = launch.world_size,
                         .point = launch.meeting_point,
                         .configuration = options.configuration,
-                        .time_limit = options.meeting_limit});
+                        .time_limit = options.meeting_limit,
+                        .is_interrupted = options.is_interrupted});
         hosts_ = std::move(met.hosts);
         local_address_ = std::move(met.local_address);
         links_.resize(met.connections.size());

@@ -2,6 +2,7 @@
 #define EPLB_CLUSTER_TCP_GROUP_H
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ struct TcpGroupOptions {
     // has another makes all fail.
     std::string configuration;
     std::chrono::milliseconds meeting_limit{300'000};  // until all have come
+    std::function<bool()> is_interrupted = {};         // of the meeting, as in meeting.h
     // A process that sends nothing for so long, not even the heartbeats that a thread of its own
     // sends, is stopped, or its host unreachable: it has failed.
     std::chrono::milliseconds silence_limit{60'000};

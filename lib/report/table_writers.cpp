@@ -17,7 +17,7 @@ namespace {
 //   scientific with 6 decimals where a value would vanish (below 1e-6) or takes too much room;
 // - integers and text as they are;
 // - where doubles and text meet, each double alone, and never scientific.
-// Or with the decimals that the caller or the column asks for, none of them cut, never scientific.
+// Or with the number of decimals that the caller asks for, none of them cut, never scientific.
 // Numbers and text start with a space or a sign, NaN in a column of doubles does not.
 
 constexpr int kDecimals = 6;
@@ -157,13 +157,6 @@ std::string format_label(const Cell& cell, Precision precision) {
     return text.front() == ' ' ? text.substr(1) : text;
 }
 
-// That of a column: what the caller asks for, else the column's own.
-Precision precision_of(const TableColumn& column, Precision precision) {
-    if (!precision && column.decimals >= 0)
-        return column.decimals;
-    return precision;
-}
-
 // The rows, and then the average where there is one.
 std::vector<const std::vector<Cell>*> all_rows(const Table& table) {
     std::vector<const std::vector<Cell>*> rows;
@@ -183,6 +176,13 @@ Column column_of(const Table& table, std::size_t index) {
 
 // ---------------------------------------------------------------- text and markdown
 
+// What the caller asks for goes before what the column has.
+Precision precision_of(const TableColumn& column, Precision asked) {
+    if (asked || column.decimals < 0)
+        return asked;
+    return column.decimals;
+}
+
 // Characters, for utf-8.
 std::size_t width(const std::string& text) {
     return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
@@ -201,7 +201,7 @@ std::size_t widest(const std::vector<std::string>& lines) {
 std::string write_text(const Table& table, Precision precision) {
     std::vector<std::string> lines = {""};
     for (const Cell& label : column_of(table, 0))
-        lines.push_back(format_label(label, precision_of(table.columns.front(), precision)));
+        lines.push_back(format_label(label, precision));
     const std::size_t index_width = widest(lines);
     for (std::string& line : lines)
         line.append(index_width - width(line), ' ');

@@ -20,7 +20,7 @@ enum class TableFormat { text, csv, json, markdown };
 //
 // Full precision: the shortest digits that give the same double again; 1024.0 is 1024.
 // With a `precision`, 0 to 17, doubles have that many digits after the point in text and markdown,
-// whatever their size; without one those of a column that says how many it wants.
+// whatever their size.
 std::string write_table(const Table& table,
                         TableFormat format,
                         std::optional<int> precision = std::nullopt);

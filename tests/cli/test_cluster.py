@@ -178,6 +178,25 @@ class ClusterTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"ranks? 1(,| and) 2 of 3 did not come")
 
+    def test_an_interrupt_while_waiting_for_others_leaves_nothing_behind(self):
+        meeting = pathlib.Path("meeting").absolute()
+        for rank in (0, 1):
+            with self.subTest(rank=rank):
+                process = subprocess.Popen(
+                    [TOOLS / "eplb-collect", *SMALL], stderr=subprocess.PIPE, text=True,
+                    env=environment(EPLB_RANK=rank, EPLB_WORLD_SIZE=2, EPLB_MASTER=f"file:{meeting}"))
+                self.addCleanup(process.kill)
+                deadline = time.monotonic() + BOUND
+                while rank == 0 and not meeting.exists() and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                time.sleep(1)
+                process.send_signal(signal.SIGTERM)
+                _, said = process.communicate(timeout=BOUND)
+                self.assertEqual(process.returncode, 130, said)
+                if rank == 0:  # who speaks for all
+                    self.assertRegex(said, r"nothing was recorded: rank 0 .*: it was interrupted")
+                self.assertFalse(meeting.exists())
+
     def test_what_is_missing_in_the_environment_is_said(self):
         for variables, text in (({"EPLB_RANK": 0}, "EPLB_WORLD_SIZE"),
                                 ({"EPLB_RANK": 0, "EPLB_WORLD_SIZE": 2}, "--master"),

@@ -169,7 +169,7 @@ TEST_CASE("whoever differs in configuration, world size or rank makes all fail a
              " has 'ep_size 8': start all ranks with the same"},
         {4, "model tiny, raw, ep_size 8", 2,
          "rank 2" + host + ": its configuration has 'raw', that of rank 0" + host +
-             " has '': start all ranks with the same"},
+             " does not have this: start all ranks with the same"},
         {5, "model tiny, ep_size 8", 2,
          "rank 2" + host + ": world size 5, but rank 0" + host + " has 4"},
         {4, "model tiny, ep_size 8", 1,

@@ -203,20 +203,18 @@ TEST_CASE("a precision gives doubles that many decimals in text and markdown, of
     CHECK(write_table(table, TableFormat::json, 2) == write_table(table, TableFormat::json));
 }
 
-TEST_CASE("a column may have decimals of its own, unless the caller asks for others") {
-    Table table = small_table();
-    table.columns[2].decimals = 3;
+TEST_CASE("a column has the decimals that it states, unless others are asked for") {
+    Table table;
+    table.columns = {{"layer", "layer"}, {"mean", "mean"}, {"load", "load", 2}};
+    table.rows = {{std::int64_t{3}, 1.5, 2.0 / 3}, {std::int64_t{4}, 2.25, 1.0}};
     CHECK(write_table(table, TableFormat::text) ==
-          "Load statistics:\n"
-          "           mean  imbalance-ratio\n"
-          "3        1024.0            0.100\n"
-          "60       1024.0            0.333\n"
-          "average  1024.0              NaN\n");
+          "   mean  load\n"
+          "3  1.50  0.67\n"
+          "4  2.25  1.00\n");
     CHECK(write_table(table, TableFormat::text, 1) ==
-          "Load statistics:\n"
-          "           mean  imbalance-ratio\n"
-          "3        1024.0              0.1\n"
-          "60       1024.0              0.3\n"
-          "average  1024.0              NaN\n");
-    CHECK(write_table(table, TableFormat::json) == write_table(small_table(), TableFormat::json));
+          "   mean  load\n"
+          "3   1.5   0.7\n"
+          "4   2.2   1.0\n");
+    CHECK(write_table(table, TableFormat::csv) ==
+          "layer,mean,load\n3,1.5,0.6666666666666666\n4,2.25,1\n");
 }
