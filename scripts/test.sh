@@ -14,9 +14,9 @@ case "${1-}" in
 esac
 
 if $all; then
-    scripts/install_packages.sh python3 clang libclang-rt-14-dev
+    scripts/install_packages.sh python3 python3-jsonschema clang libclang-rt-14-dev
 else
-    scripts/install_packages.sh python3
+    scripts/install_packages.sh python3 python3-jsonschema
 fi
 
 builds=

@@ -143,9 +143,10 @@ std::string HelpFormatter::make_option(const CLI::Option* option, bool is_positi
 }
 
 std::string HelpFormatter::make_footer(const CLI::App* app) const {
-    const std::string footer = app->get_footer();
-    return std::string(kSpellings) + "\n" + footer + (footer.empty() ? "\n" : "\n\n") +
-           kExitStatus + "\n";
+    std::string text = std::string(kSpellings) + "\n\n";
+    if (!app->get_footer().empty())
+        text += app->get_footer() + "\n\n";
+    return text + kExitStatus + "\n";
 }
 
 }  // namespace eplb::cli

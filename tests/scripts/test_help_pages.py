@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """The man pages and completions of data/ against the tools themselves: test_help_pages.py TOOLS_FOLDER"""
 
+import os
 import pathlib
+import pty
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import termios
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -44,6 +47,38 @@ def option_lines(tool):
     lines = re.findall(r"(?m)^  (-.*?)(?:  .*)?$", help_of(tool))
     return [(re.findall(r"(?<!\w)--?\w[\w-]*", line), (re.findall(r" ([A-Z][A-Z-]*)", line) or [""])[0])
             for line in lines]
+
+
+def widths(tool, num_columns):
+    """Lengths of the lines of the options in a terminal of so many columns."""
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, num_columns))
+    with subprocess.Popen([str(TOOLS_FOLDER / tool), "--help"], stdout=terminal) as process:
+        os.close(terminal)
+        text = b""
+        try:
+            while part := os.read(controller, 65536):
+                text += part
+        except OSError:  # the terminal is closed
+            pass
+        process.wait()
+    os.close(controller)
+    text = text.decode().replace("\r", "")
+    return [len(line) for line in text[:text.index("\n\nOptions may be")].split("\n")]
+
+
+class Help(unittest.TestCase):
+    def test_is_as_wide_as_the_terminal_within_reason(self):
+        for tool in TOOLS:
+            for num_columns, least, most in ((20, 45, 60), (72, 60, 72), (100, 80, 100),
+                                             (300, 100, 120)):
+                widest = max(widths(tool, num_columns))
+                self.assertTrue(least < widest <= most, f"{tool}: {widest} of {num_columns}")
+
+    def test_is_80_wide_in_a_pipe(self):
+        for tool in TOOLS:
+            lines = help_of(tool).split("\n\nOptions may be")[0].split("\n")
+            self.assertTrue(70 < max(map(len, lines)) <= 80)
 
 
 class BashCompletion(unittest.TestCase):
