@@ -47,29 +47,48 @@ def peak_private_mib(command):
     return peak / 1024
 
 
+def report_commands(report, folder, config):
+    """What is timed of eplb-report: name, arguments, and how often it reads the folder."""
+    projected = ["--ep_size", "36", "--projection_eplb_config_path", config]
+    views = [
+        ("", [], 1),
+        ("projected, replayed", projected, 1),
+        ("projected, --equal_split", [*projected, "--equal_split"], 1),
+        ("--per_expert", ["--per_expert"], 1),
+        ("--view ranks, projected", ["--view", "ranks", *projected], 1),
+        ("--view experts", ["--view", "experts"], 1),
+        ("--view iterations, projected", ["--view", "iterations", *projected], 1),
+        ("--view percentiles, projected", ["--view", "percentiles", *projected], 1),
+    ]
+    return [(f"eplb-report {name}".rstrip(), [report, *[folder] * readings, *arguments], readings)
+            for name, arguments, readings in views]
+
+
 def bench_reading(tools, folder, runs):
     subprocess.run([sys.executable, ROOT / "scripts" / "make_statistics.py", folder, *SHAPE],
                    check=True, stdout=subprocess.DEVNULL)
     size = sum(path.stat().st_size for path in pathlib.Path(folder).iterdir())
+    config = f"{folder}.yaml"
+    generate = [tools / "eplb-gen", folder, "--algorithm", "greedy", "--ep_size", "36",
+                "--num_slots", "288", "--output_path", config]
+    subprocess.run(generate, check=True, stderr=subprocess.DEVNULL)
+    commands = [*report_commands(tools / "eplb-report", folder, config),
+                ("eplb-gen --algorithm greedy", generate, 1)]
     cat = f"cat {folder}/* > /dev/null"
-    commands = {
-        "eplb-report": [tools / "eplb-report", folder],
-        "eplb-gen --algorithm greedy": [
-            tools / "eplb-gen", folder, "--algorithm", "greedy", "--ep_size", "36",
-            "--num_slots", "288", "--output_path", f"{folder}.yaml"],
-    }
-    best = {name: float("inf") for name in ["cat", *commands]}
+    best = {name: float("inf") for name in ["cat", *(name for name, _, _ in commands)]}
     for _ in range(runs):  # interleaved: a slow moment of the machine hits all alike
         best["cat"] = min(best["cat"], timed(cat))
-        for name, command in commands.items():
+        for name, command, _ in commands:
             best[name] = min(best[name], timed(command))
-    os.unlink(f"{folder}.yaml")
     print(f"a folder of {size / 1e6:.0f} MB (32 ranks x 100 iterations x 58 layers x 256 experts), "
           f"best of {runs}:")
     print(f"  cat: {1000 * best['cat']:.0f} ms")
-    for name, command in commands.items():
-        print(f"  {name}: {1000 * best[name]:.0f} ms, {best[name] / best['cat']:.2f} x cat, "
+    for name, command, readings in commands:
+        print(f"  {name}: {1000 * best[name]:.0f} ms, "
+              f"{best[name] / best['cat'] / readings:.2f} x cat"
+              f"{f' of {readings}' if readings > 1 else ''}, "
               f"{peak_private_mib(command):.0f} MiB private memory at most")
+    os.unlink(config)
 
 
 def bench_counting(tools, folder):

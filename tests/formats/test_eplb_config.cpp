@@ -182,6 +182,39 @@ TEST_CASE("a flipped bit gives an error or another valid config") {
     }
 }
 
+TEST_CASE("our own spelling, read without the yaml parser, means what the parser says") {
+    // a comment at the end changes nothing, but makes the parser read it
+    const auto check = [](const std::string& text, const EplbConfigExpectation& expectation) {
+        CAPTURE(text);
+        const std::string commented = text + "\n# a comment\n";
+        const std::string error = error_for(text, expectation);
+        CHECK(error == error_for(commented, expectation));
+        if (error.empty())
+            CHECK(parse(text, expectation) == parse(commented, expectation));
+    };
+    const std::string wide = read_text(kFixtures / "eplb_config_wide.yaml");
+    for (const EplbConfigExpectation& expectation :
+         {EplbConfigExpectation{}, {3, 2}, {4, 0}, {2, 0}, {0, 3}, {256, 36}, {255, 0}, {0, 7}}) {
+        check(kSmall, expectation);
+        check(wide, expectation);
+        // each digit another one
+        for (std::size_t i = 0; i < kSmall.size(); ++i)
+            if (kSmall[i] >= '0' && kSmall[i] <= '9')
+                for (const std::string digits : {"0", "1", "2", "9", "12", "-1", "99999999999"})
+                    check(kSmall.substr(0, i) + digits + kSmall.substr(i + 1), expectation);
+    }
+    for (const std::string text :
+         {"layer_updates_per_iter: 0\nnum_slots: 0\n", "layer_updates_per_iter: 2\nnum_slots: 8\n",
+          "layer_updates_per_iter: 0\nnum_slots: 2000000\n",
+          "initial_global_assignments:\nlayer_updates_per_iter: 0\nnum_slots: 4\n",
+          "initial_global_assignments:\n  3: []\nlayer_updates_per_iter: 0\nnum_slots: 1\n",
+          "initial_global_assignments:\n  3: [0]\n  3: [0]\nlayer_updates_per_iter: 0\n"
+          "num_slots: 1\n",
+          "initial_global_assignments:\n  5: [0]\n  3: [0]\nlayer_updates_per_iter: 0\n"
+          "num_slots: 1\n"})
+        check(text, {});
+}
+
 TEST_CASE("a file that is absent is named") {
     CHECK_STARTS_WITH(error_of([] { read_eplb_config("absent.yaml"); }),
                       "absent.yaml: cannot open");
