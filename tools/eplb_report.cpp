@@ -7,65 +7,29 @@
 #include "lib/report/table_writers.h"
 #include "lib/report/views.h"
 #include "tools/cli.h"
-#include "tools/report_analysis.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
-#include "tools/report_traffic.h"
+#include "tools/report_views.h"
+#include "tools/terminal.h"
 
 namespace {
 
 using namespace eplb;
 
-// The one that a view of a single subject is about.
-const Subject& only_subject(const std::vector<ReportInput>& inputs) {
-    if (inputs.size() > 1 || inputs.front().projected.size() > 1)
-        throw UsageError(
-            "this --view looks at one statistics and at most one config; comparison "
-            "takes several");
-    return inputs.front().projected.empty() ? inputs.front().recorded
-                                            : inputs.front().projected.front();
+void warn_of_empty_iterations(const CLI::App& app, const std::vector<ReportInput>& inputs) {
+    std::int64_t num_empty = 0;
+    for (const ReportInput& input : inputs)
+        num_empty += num_empty_iterations(input.recorded);
+    if (num_empty > 0)
+        cli::warn(app, std::to_string(num_empty) +
+                           " pairs of iteration and layer have no tokens; they are left out of the "
+                           "averages");
 }
 
-View view_of(const ReportOptions& options) {
-    if (options.view)
-        return *options.view;
-    return options.expert_statistic_paths.size() + options.config_paths.size() > 2 ||
-                   options.expert_statistic_paths.size() > 1
-               ? View::comparison
-               : View::layers;
-}
-
-Table make_table(const ReportOptions& options,
-                 const std::vector<ReportInput>& inputs,
-                 ThreadPool& threads) {
-    const Bins bins = options.per_expert ? Bins::slots : Bins::ranks;
-    switch (view_of(options)) {
-        case View::layers:
-            return layer_table(only_subject(inputs), bins, threads);
-        case View::ranks:
-            return bin_table(only_subject(inputs), bins, threads);
-        case View::experts:
-            return expert_table(only_subject(inputs));
-        case View::iterations:
-            return iteration_table(only_subject(inputs), bins, threads);
-        case View::percentiles:
-            return percentile_table(only_subject(inputs), bins, threads);
-        case View::traffic:
-            return make_traffic_table(options, inputs.front(), only_subject(inputs), threads);
-        case View::rank_traffic:
-            return make_rank_traffic_table(options, inputs.front(), only_subject(inputs), threads);
-        case View::faults:
-            return make_fault_table(options, only_subject(inputs));
-        case View::comparison:
-            return comparison_view(inputs, bins, threads);
-        case View::held_out:
-            return held_out_view(options, inputs, threads);
-        case View::drift:
-            return drift_view(options, inputs, threads);
-        case View::worth:
-            return worth_view(options, inputs, threads);
-    }
-    return {};
+void check_max_imbalance(double imbalance, double limit) {
+    if (imbalance > limit)
+        throw GateError("the average imbalance ratio is " + cli::formatted("%.6g", imbalance) +
+                        ", above --max_imbalance " + cli::formatted("%.6g", limit));
 }
 
 int report(const CLI::App& app, const ReportOptions& options) {
@@ -78,7 +42,8 @@ int report(const CLI::App& app, const ReportOptions& options) {
     OutputFile output(options.output_path);
     ThreadPool threads(options.statistics.num_threads);
     const std::vector<ReportInput> inputs = load_report_inputs(app, options, threads);
-    Table table = make_table(options, inputs, threads);
+    warn_of_empty_iterations(app, inputs);
+    Table table = make_view(options, inputs, threads);
     table.context.insert(table.context.begin(), {"view", view_name(view_of(options))});
     if (!options.sort.empty())
         sort_rows(table, options.sort);
@@ -86,6 +51,9 @@ int report(const CLI::App& app, const ReportOptions& options) {
         keep_top(table, options.top);
     output.write(write_table(table, options.format, options.precision));
     output.commit();
+    if (options.max_imbalance)
+        check_max_imbalance(gated_imbalance(options, inputs, table, threads),
+                            *options.max_imbalance);
     return cli::kDone;
 }
 

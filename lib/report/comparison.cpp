@@ -47,9 +47,11 @@ void describe(Table& table, const Side& side, const std::string& number, Bins bi
     add("iter_start", subject.iter_start);
     add("iter_stop", subject.iter_stop());
     add("replica_split", split_name(subject.split));
+    const std::string split = split_note(subject);
     table.notes.push_back(number + ": " + subject.name + ", " + bins_text(subject, bins) +
                           ", iterations " + std::to_string(subject.iter_start) + "-" +
-                          std::to_string(subject.iter_stop()) + ".");
+                          std::to_string(subject.iter_stop()) + (split.empty() ? "" : "; ") +
+                          split + ".");
 }
 
 class Comparison {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/placement/replica_replay.h"
 #include "lib/report/bootstrap.h"
 #include "lib/report/iteration_figures.h"
 #include "lib/report/number_text.h"
@@ -226,9 +227,27 @@ void describe(Table& table, const HeldOut& held_out) {
     if (held_out.greedy)
         note += "; greedy: TensorRT-LLM's placement, fitted alike, on the test";
     table.notes.push_back(note + ".");
+    if (const std::string split = split_note(held_out.held_out); !split.empty())
+        table.notes.push_back(split + ".");
     table.notes.push_back(
         "Speed-up: of the fullest rank, (1 + unbalanced) / (1 + held-out), at equally many tokens "
         "per rank.");
+}
+
+// Under placements; exact where the source ranks' counts tell it.
+Subject under(const ExpertStatistics& statistics,
+              const std::string& name,
+              const std::vector<Placement>& placements) {
+    ReplicaReplay replay(placements, statistics.num_experts, statistics.iter_start,
+                         statistics.num_iterations);
+    if (statistics.num_sources != statistics.ep_size)
+        return projected_subject(statistics, name, placements);
+    for (int i = 0; i < statistics.num_iterations; ++i)
+        for (int layer = 0; layer < statistics.num_layers(); ++layer)
+            for (int source = 0; source < statistics.num_sources; ++source)
+                replay.add_counts(statistics.iter_start + i, layer, source,
+                                  statistics.row(i, layer, source));
+    return replayed_subject(statistics, name, replay);
 }
 
 }  // namespace
@@ -280,9 +299,9 @@ HeldOut plan_held_out(const HeldOutPart& fit,
     HeldOut result;
     result.placement = "eplb-gen's placement";
     result.unbalanced = iterations_of(unbalanced, test.range);
-    result.fitted = projected_subject(fit_part, fit.name, placements);
-    result.held_out = projected_subject(test_part, test.name, placements);
-    result.greedy = projected_subject(test_part, test.name, plan(fit_part, greedy, threads));
+    result.fitted = under(fit_part, fit.name, placements);
+    result.held_out = under(test_part, test.name, placements);
+    result.greedy = under(test_part, test.name, plan(fit_part, greedy, threads));
     return result;
 }
 

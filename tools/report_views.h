@@ -1,0 +1,30 @@
+#ifndef EPLB_TOOLS_REPORT_VIEWS_H
+#define EPLB_TOOLS_REPORT_VIEWS_H
+
+#include <vector>
+
+#include "lib/base/parallel.h"
+#include "lib/report/table.h"
+#include "tools/report_inputs.h"
+#include "tools/report_options.h"
+
+namespace eplb {
+
+// The view asked for, or the one that suits the inputs.
+View view_of(const ReportOptions& options);
+
+// Its table. UsageError where the inputs are too many or too few for it.
+Table make_view(const ReportOptions& options,
+                const std::vector<ReportInput>& inputs,
+                ThreadPool& threads);
+
+// What --max_imbalance is about: of held_out the average on the test; of all other views that of
+// the last statistics, under the last config where there is one.
+double gated_imbalance(const ReportOptions& options,
+                       const std::vector<ReportInput>& inputs,
+                       const Table& table,
+                       ThreadPool& threads);
+
+}  // namespace eplb
+
+#endif
