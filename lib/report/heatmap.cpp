@@ -46,11 +46,9 @@ class Heatmap {
         text += pad_right("layer", label_width_) + "  " + pad_right(ticks(), cells_width()) + "  " +
                 kRatioHeader + "\n";
         for (const GridRow& row : grid_.rows)
-            text +=
-                line(std::to_string(row.layer), cells_of(row),
-                     row.has_tokens() ? short_number(row.summary.imbalance_ratio) : "no tokens");
+            text += line(std::to_string(row.layer), cells_of(row), grid_.ratio_text(row.summary));
         if (grid_.rows.size() > 1)
-            text += line("average", "", short_number(grid_.average.imbalance_ratio));
+            text += line("average", "", grid_.ratio_text(grid_.average));
         return text + legend();
     }
 

@@ -10,6 +10,8 @@ namespace {
 
 constexpr int kHeight = 220;
 constexpr int kMostTicks = 12;
+constexpr std::size_t kMostLayerWidth = 80;  // pixels: bars of few layers are no walls
+constexpr std::size_t kSides = 250;          // for axis and title
 constexpr double kGap = 0.25;  // of a layer's room, between its bars and the next layer's
 
 // layer id -> [subjects], null where a subject lacks it
@@ -97,6 +99,7 @@ std::string layer_bars(const std::vector<Drawn>& subjects) {
     append(text, "</p>\n", legend(subjects, num_bars),
            "<figure class=\"scroll\"><div class=\"plot\" style=\"min-width:",
            std::to_string(rows.size() * (2 * num_bars + 1)),
+           "px;max-width:", std::to_string(kSides + kMostLayerWidth * rows.size()),
            "px\"><svg role=\"img\" width=\"100%\" height=\"", std::to_string(kHeight + 40),
            "\" aria-label=\"Bars of the imbalance ratio of ", std::to_string(rows.size()),
            " layers\">\n<svg y=\"8\" width=\"100%\" height=\"", std::to_string(kHeight + 32),

@@ -13,6 +13,8 @@ constexpr int kLeastRowHeight = 7;
 constexpr int kLabelHeight = 11;  // rows that are lower are labelled now and then
 constexpr int kMostTicks = 8;
 constexpr int kLeastBinWidth = 3;
+constexpr int kMostBinWidth = 70;
+constexpr int kSides = 200;      // for labels
 constexpr int kMostGapped = 72;  // bins that are still wide enough for gaps between them
 
 int row_height(std::size_t num_rows) {
@@ -52,12 +54,12 @@ std::string cells(const LoadGrid& grid, const GridRow& row, int y, int height) {
     return text;
 }
 
-std::string row_labels(const GridRow& row, int y, int height) {
+std::string row_labels(const LoadGrid& grid, const GridRow& row, int y, int height) {
     std::string text;
     const std::string middle = std::to_string(y + height / 2);
     append(text, "<text x=\"0\" dx=\"-6\" y=\"", middle, "\" class=\"e\">",
-           std::to_string(row.layer), "</text><text x=\"100%\" dx=\"6\" y=\"", middle,
-           "\" class=\"b\">", row.has_tokens() ? short_number(row.summary.imbalance_ratio) : "none",
+           std::to_string(row.layer), "</text><text x=\"100%\" dx=\"38\" y=\"", middle,
+           "\" class=\"e\">", row.has_tokens() ? grid.ratio_text(row.summary) : "none",
            "</text>\n");
     return text;
 }
@@ -69,7 +71,7 @@ std::string ticks(const LoadGrid& grid, int y) {
     for (int bin = 0; bin < grid.num_bins; bin += step)
         append(text, "<text x=\"", percent((bin + 0.5) / grid.num_bins), "\" y=\"",
                std::to_string(y), "\" class=\"m\">", std::to_string(bin), "</text>");
-    append(text, "<text x=\"0\" dx=\"-6\" y=\"", std::to_string(y), "\" class=\"e\">",
+    append(text, "<text x=\"0\" dx=\"-10\" y=\"", std::to_string(y), "\" class=\"e\">",
            grid.bin_name, "</text>\n");
     return text;
 }
@@ -95,17 +97,18 @@ std::string heatmap(const Drawn& drawn) {
            escape(drawn.subject->name), "</figcaption>\n<div class=\"scroll\"><div class=\"plot ",
            grid.num_bins <= kMostGapped ? "gaps" : "dense",
            "\" style=\"min-width:", std::to_string(kLeastBinWidth * grid.num_bins),
+           "px;max-width:", std::to_string(kSides + kMostBinWidth * grid.num_bins),
            "px\"><svg role=\"img\" width=\"100%\" height=\"", std::to_string(bottom + 36),
            "\" aria-label=\"", aria_label(drawn), "\">\n",
            "<text x=\"0\" dx=\"-6\" y=\"8\" class=\"e\">layer</text>"
-           "<text x=\"100%\" dx=\"6\" y=\"8\" class=\"b\">ratio</text>\n"
+           "<text x=\"100%\" dx=\"38\" y=\"8\" class=\"e\">ratio</text>\n"
            "<svg y=\"16\" width=\"100%\" height=\"",
            std::to_string(bottom + 20), "\" class=\"open\">\n");
     for (std::size_t i = 0; i < grid.rows.size(); ++i) {
         const int y = height * static_cast<int>(i);
         text += cells(grid, grid.rows[i], y, height);
         if (i % label_step(height) == 0)
-            text += row_labels(grid.rows[i], y, height);
+            text += row_labels(grid, grid.rows[i], y, height);
     }
     append(text, ticks(grid, bottom + 12), "</svg></svg></div></div></figure>\n");
     return text;

@@ -102,16 +102,26 @@ rect.s4,text.s4{fill:var(--s4)}
 .line.s2{stroke:var(--s2);stroke-dasharray:1 5}
 .line.s3{stroke:var(--s3);stroke-dasharray:11 5 1 5}
 .line.s4{stroke:var(--s4);stroke-dasharray:4 5}
+.lead.line{stroke-width:1;stroke-dasharray:none}
 details{margin:.5em 0}
 summary{cursor:pointer;font-weight:600}
 .sheet{overflow:auto;max-height:75vh;margin-top:6px}
 table{border-collapse:separate;border-spacing:0;font-variant-numeric:tabular-nums;font-size:.93em}
 th,td{text-align:right;padding:2px 12px;border-bottom:1px solid var(--rule);font-weight:400;white-space:nowrap}
 thead th{position:sticky;top:0;background:var(--page);font-weight:600;border-bottom-color:var(--base)}
+tbody th{position:sticky;left:0;background:var(--page)}
 tfoot th,tfoot td{font-weight:600}
 .t{text-align:left}
 .name{white-space:normal;overflow-wrap:anywhere;min-width:12em}
 footer{margin-top:2.5em;border-top:1px solid var(--rule);padding-top:8px}
+@media screen and (max-width:860px){
+.subjects thead{display:none}
+.subjects tr{display:block;padding:6px 0;border-bottom:1px solid var(--rule)}
+.subjects th,.subjects td{border:0;padding:0}
+.subjects th{display:block}
+.subjects td{display:inline-block;margin-right:16px}
+.subjects td::before{content:attr(data-label) " ";color:var(--quiet)}
+}
 @media print{
 body{font-size:12px}
 main{padding:0;max-width:none}
@@ -123,8 +133,11 @@ h2,summary{break-after:avoid}
 .panels{display:block}
 .plot{min-width:0!important}
 .scroll,.sheet{overflow:visible;max-height:none}
-th,td{padding:1px 6px;white-space:normal}
-thead th{position:static}
+th,td{padding:1px 6px}
+thead th,.t{white-space:normal}
+tfoot{display:table-row-group}
+.cards{grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}
+thead th,tbody th{position:static}
 details::details-content{content-visibility:visible;block-size:auto}
 }
 )";

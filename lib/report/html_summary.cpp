@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "lib/report/html_parts.h"
 #include "lib/report/picture_text.h"
 
@@ -18,20 +20,23 @@ std::string split_text(const Subject& subject) {
 
 std::string subject_row(const Drawn& drawn) {
     const Subject& subject = *drawn.subject;
-    const std::vector<std::string> cells = {
-        std::to_string(subject.iter_start) + "-" + std::to_string(subject.iter_stop()),
-        ranges_text(subject.layers),
-        std::to_string(subject.ep_size),
-        std::to_string(subject.num_experts),
-        std::to_string(subject.num_slots()),
-        std::to_string(subject.top_k),
+    const std::vector<std::pair<std::string, std::string>> cells = {
+        {"iterations",
+         std::to_string(subject.iter_start) + "-" + std::to_string(subject.iter_stop())},
+        {"layers", ranges_text(subject.layers)},
+        {"ranks", std::to_string(subject.ep_size)},
+        {"experts", std::to_string(subject.num_experts)},
+        {"slots", std::to_string(subject.num_slots())},
+        {"top_k", std::to_string(subject.top_k)},
     };
     std::string text;
     append(text, "<tr><th scope=\"row\" class=\"t name\"><b class=\"letter\">", drawn.letter,
            "</b> ", escape(subject.name), "</th>");
-    for (const std::string& cell : cells)
-        append(text, "<td>", cell, "</td>");
-    append(text, "<td class=\"t\">", split_text(subject), "</td></tr>\n");
+    // narrow screens show the labels beside the numbers
+    for (const auto& [label, cell] : cells)
+        append(text, "<td data-label=\"", label, "\">", cell, "</td>");
+    append(text, "<td class=\"t\" data-label=\"tokens of replicas\">", split_text(subject),
+           "</td></tr>\n");
     return text;
 }
 

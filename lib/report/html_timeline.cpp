@@ -134,8 +134,8 @@ std::string direct_labels(const std::vector<Line>& lines, const Axis& axis) {
     for (const Label& label : labels_of(lines, axis)) {
         const std::string series = std::to_string(label.series);
         const std::string y = trimmed(label.y, 1);
-        append(text, "<path d=\"M1 ", trimmed(label.end, 1), "L14 ", y, "\" class=\"line s", series,
-               "\"/><text x=\"18\" y=\"", y, "\" class=\"b s", series, "\">layer ",
+        append(text, "<path d=\"M1 ", trimmed(label.end, 1), "L14 ", y, "\" class=\"lead line s",
+               series, "\"/><text x=\"18\" y=\"", y, "\" class=\"b s", series, "\">layer ",
                std::to_string(lines[label.series].row->layer), "</text>");
     }
     return text + "</svg>\n";
@@ -183,6 +183,13 @@ std::string panel(const Drawn& drawn, const std::vector<Line>& lines, const Axis
     return text + "</figure>\n";
 }
 
+std::string list_of(const std::vector<int>& layers) {
+    std::string text;
+    for (const int layer : layers)
+        text += (text.empty() ? "" : ", ") + std::to_string(layer);
+    return text.empty() ? "none" : text;
+}
+
 }  // namespace
 
 std::string time_lines(const std::vector<Drawn>& subjects) {
@@ -195,10 +202,11 @@ std::string time_lines(const std::vector<Drawn>& subjects) {
         most = std::max(most, largest(lines_of(*one, layers)));
     const Axis axis(most, kHeight);
     std::string text;
-    append(text, "<section><h2>Imbalance ratio over iterations</h2>\n<p>The ",
-           std::to_string(layers.size()), " worst layers of ", subjects.front().letter,
-           subjects.size() > 1 ? ", in it and in " + subjects.back().letter : "",
-           ". 0 is perfect.</p>\n<div class=\"panels\">\n");
+    append(text, "<section><h2>Imbalance ratio over iterations</h2>\n<p>",
+           layers.size() == 1 ? "The layer" : "The layers", " with the highest ratio in ",
+           subjects.front().letter, ": ", list_of(layers), ".",
+           subjects.size() > 1 ? " The same in " + subjects.back().letter + "." : "",
+           " 0 is perfect.</p>\n<div class=\"panels\">\n");
     for (const Drawn* const one : drawn)
         text += panel(*one, lines_of(*one, layers), axis);
     return text + "</div></section>\n";

@@ -1,7 +1,10 @@
 #include "lib/report/load_grid.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
+
+#include "lib/report/picture_text.h"
 
 namespace eplb {
 namespace {
@@ -33,6 +36,12 @@ const GridRow* LoadGrid::worst() const {
             (result == nullptr || row.summary.imbalance_ratio > result->summary.imbalance_ratio))
             result = &row;
     return result;
+}
+
+std::string LoadGrid::ratio_text(const LoadSummary& summary) const {
+    if (summary.num_iterations == 0)
+        return "no tokens";
+    return fixed(summary.imbalance_ratio, worst()->summary.imbalance_ratio < 1 ? 3 : 2);
 }
 
 LoadGrid load_grid(const Subject& subject, Bins bins, ThreadPool& threads) {

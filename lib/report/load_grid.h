@@ -33,6 +33,9 @@ struct LoadGrid {
 
     // The row with the highest imbalance ratio (lowest layer on ties); null where none has tokens.
     const GridRow* worst() const;
+    // The imbalance ratio of a row, or of the average, with as many decimals as all of them have: 3
+    // where they are below 1, else 2. "no tokens" where there are none.
+    std::string ratio_text(const LoadSummary& summary) const;
 };
 
 LoadGrid load_grid(const Subject& subject, Bins bins, ThreadPool& threads);
