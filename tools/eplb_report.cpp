@@ -1,3 +1,4 @@
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "tools/cli.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
+#include "tools/report_pictures.h"
 #include "tools/report_views.h"
 #include "tools/terminal.h"
 
@@ -39,7 +41,13 @@ int report(const CLI::App& app, const ReportOptions& options) {
     input_paths.insert(input_paths.end(), options.config_paths.begin(), options.config_paths.end());
     input_paths.push_back(options.statistics.load_balancer);
     cli::check_output(options.output_path, input_paths);
+    check_picture_options(options);
     OutputFile output(options.output_path);
+    std::optional<OutputFile> page;
+    if (!options.html_path.empty()) {
+        cli::check_output(options.html_path, input_paths);
+        page.emplace(options.html_path);
+    }
     ThreadPool threads(options.statistics.num_threads);
     const std::vector<ReportInput> inputs = load_report_inputs(app, options, threads);
     warn_of_empty_iterations(app, inputs);
@@ -49,7 +57,14 @@ int report(const CLI::App& app, const ReportOptions& options) {
         sort_rows(table, options.sort);
     if (options.top > 0)
         keep_top(table, options.top);
-    output.write(write_table(table, options.format, options.precision));
+    output.write(options.heatmap ? heatmap_text(options, inputs, threads)
+                                 : write_table(table, options.format, options.precision));
+    output.sync();
+    if (page) {
+        PageText text = make_page_text(options, inputs, table, threads);
+        page->write(html_page(options, inputs, std::move(text.tables), text.verdict, threads));
+        page->commit();
+    }
     output.commit();
     if (options.max_imbalance)
         check_max_imbalance(gated_imbalance(options, inputs, table, threads),

@@ -70,6 +70,38 @@ Table make_view(const ReportOptions& options,
     return {};
 }
 
+PageText make_page_text(const ReportOptions& options,
+                        const std::vector<ReportInput>& inputs,
+                        const Table& table,
+                        ThreadPool& threads) {
+    const Bins bins = bins_of(options);
+    const ReportInput& last = inputs.back();
+    std::vector<const Subject*> subjects = {&inputs.front().recorded};
+    const Subject& last_subject = last.projected.empty() ? last.recorded : last.projected.back();
+    if (&last_subject != subjects.front())
+        subjects.push_back(&last_subject);
+
+    PageText page;
+    page.tables.push_back(table);
+    const bool is_comparable =
+        subjects.size() > 1 && (inputs.size() == 1 || inputs.front().projected.size() < 2);
+    if (is_comparable) {
+        Table comparison = comparison_view(inputs, bins, threads);
+        page.verdict = comparison.notes.back();
+        if (view_of(options) != View::comparison)
+            page.tables.push_back(std::move(comparison));
+    }
+    for (const Subject* const subject : subjects) {
+        for (Table one :
+             {layer_table(*subject, bins, threads), percentile_table(*subject, bins, threads),
+              bin_table(*subject, bins, threads)}) {
+            one.title = subject->name + ": " + one.title;
+            page.tables.push_back(std::move(one));
+        }
+    }
+    return page;
+}
+
 double gated_imbalance(const ReportOptions& options,
                        const std::vector<ReportInput>& inputs,
                        const Table& table,

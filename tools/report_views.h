@@ -1,6 +1,7 @@
 #ifndef EPLB_TOOLS_REPORT_VIEWS_H
 #define EPLB_TOOLS_REPORT_VIEWS_H
 
+#include <string>
 #include <vector>
 
 #include "lib/base/parallel.h"
@@ -17,6 +18,17 @@ View view_of(const ReportOptions& options);
 Table make_view(const ReportOptions& options,
                 const std::vector<ReportInput>& inputs,
                 ThreadPool& threads);
+
+// What a page shows: a sentence, and the tables: the one asked for, a comparison where there is
+// something to compare, and layers, ranks and percentiles of the first and the last subject.
+struct PageText {
+    std::string verdict;
+    std::vector<Table> tables;
+};
+PageText make_page_text(const ReportOptions& options,
+                        const std::vector<ReportInput>& inputs,
+                        const Table& table,
+                        ThreadPool& threads);
 
 // What --max_imbalance is about: of held_out the average on the test; of all other views that of
 // the last statistics, under the last config where there is one.

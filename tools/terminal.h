@@ -8,6 +8,14 @@ namespace eplb::cli {
 // printf's format of one number.
 std::string formatted(const char* format, double value);
 
+// What standard output, or a file in its place, can show.
+struct Screen {
+    int width = 80;        // characters: of the window, else $COLUMNS
+    bool unicode = false;  // the locale's characters are UTF-8
+    bool colour = false;   // a terminal, which $NO_COLOR and TERM=dumb do not speak against
+};
+Screen screen_of_output(const std::string& output_path);  // "-": standard output
+
 // A line on stderr that is written over again; nothing where stderr is no terminal, or one that
 // cannot move its cursor.
 class ProgressLine {

@@ -1,0 +1,84 @@
+#include "tools/report_pictures.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "lib/base/error.h"
+#include "lib/report/heatmap.h"
+#include "lib/report/html_report.h"
+#include "tools/terminal.h"
+#include "tools/version.h"
+
+namespace eplb {
+namespace {
+
+Bins bins_of(const ReportOptions& options) {
+    return options.per_expert ? Bins::slots : Bins::ranks;
+}
+
+// As recorded, and under each config. A recording that cannot be spread over ranks (1 stands for
+// them then) is no picture beside a projection that can.
+std::vector<const Subject*> subjects_of(const ReportOptions& options,
+                                        const std::vector<ReportInput>& inputs) {
+    std::vector<const Subject*> subjects;
+    for (const ReportInput& input : inputs) {
+        const bool has_ranks = options.per_expert || input.projected.empty() ||
+                               input.recorded.ep_size > 1 || input.projected.front().ep_size == 1;
+        if (has_ranks)
+            subjects.push_back(&input.recorded);
+        for (const Subject& projected : input.projected)
+            subjects.push_back(&projected);
+    }
+    return subjects;
+}
+
+bool is_same_file(const std::string& a, const std::string& b) {
+    std::error_code ignored;
+    return a == b || std::filesystem::equivalent(a, b, ignored) ||
+           std::filesystem::weakly_canonical(a, ignored) ==
+               std::filesystem::weakly_canonical(b, ignored);
+}
+
+}  // namespace
+
+void check_picture_options(const ReportOptions& options) {
+    if (options.heatmap && options.format != TableFormat::text)
+        throw UsageError("--heatmap draws in the terminal, instead of a table; leave --format out");
+    if (options.heatmap && options.html_path.empty() &&
+        (options.view || !options.sort.empty() || options.top > 0 || options.precision))
+        throw UsageError(
+            "--heatmap takes the place of the table; leave --view, --sort, --top and --precision "
+            "out");
+    if (!options.html_path.empty() && is_same_file(options.html_path, options.output_path))
+        throw UsageError("--html " + options.html_path +
+                         ": is where the report goes; the page needs a name of its own");
+}
+
+std::string heatmap_text(const ReportOptions& options,
+                         const std::vector<ReportInput>& inputs,
+                         ThreadPool& threads) {
+    const cli::Screen screen = cli::screen_of_output(options.output_path);
+    const HeatmapStyle style{
+        .width = screen.width, .unicode = screen.unicode, .colour = screen.colour};
+    std::string text;
+    for (const Subject* const subject : subjects_of(options, inputs))
+        text +=
+            (text.empty() ? "" : "\n") + draw_heatmap(*subject, bins_of(options), style, threads);
+    return text;
+}
+
+std::string html_page(const ReportOptions& options,
+                      const std::vector<ReportInput>& inputs,
+                      std::vector<Table> tables,
+                      const std::string& verdict,
+                      ThreadPool& threads) {
+    return html_report({.title = "How evenly experts load their ranks",
+                        .verdict = verdict,
+                        .version = EPLB_VERSION,
+                        .bins = bins_of(options),
+                        .subjects = subjects_of(options, inputs),
+                        .tables = std::move(tables)},
+                       threads);
+}
+
+}  // namespace eplb
