@@ -59,6 +59,13 @@ def report_commands(report, folder, config):
         ("--view experts", ["--view", "experts"], 1),
         ("--view iterations, projected", ["--view", "iterations", *projected], 1),
         ("--view percentiles, projected", ["--view", "percentiles", *projected], 1),
+        ("--view comparison, projected", ["--view", "comparison", *projected], 1),
+        ("--view held_out, projected", ["--view", "held_out", *projected], 1),
+        ("--view worth, projected", ["--view", "worth", *projected], 1),
+        ("--view faults, projected", ["--view", "faults", *projected], 1),
+        ("--view drift", ["--view", "drift"], 2),
+        ("--heatmap, projected", ["--heatmap", *projected], 1),
+        ("--html, projected", ["--html", os.devnull, *projected], 1),
     ]
     return [(f"eplb-report {name}".rstrip(), [report, *[folder] * readings, *arguments], readings)
             for name, arguments, readings in views]
