@@ -1,9 +1,11 @@
 #include "tools/report_traffic.h"
 
 #include <algorithm>
+#include <deque>
 #include <filesystem>
 #include <optional>
-#include <utility>
+#include <string>
+#include <vector>
 
 #include "lib/base/error.h"
 #include "lib/formats/eplb_config.h"
@@ -24,62 +26,41 @@ void check_ranks(const ReportOptions& options, const Subject& subject) {
                          " ranks: all nodes have the same number of them");
 }
 
-// Only these layers, which are there.
-void keep_layers(RoutedIds& routed, const std::vector<int>& layers) {
-    RoutedIds kept = routed;
-    kept.layers = layers;
-    kept.ids.clear();
-    for (int iteration = 0; iteration < routed.num_iterations; ++iteration)
-        for (const int layer_id : layers) {
-            const auto found =
-                std::lower_bound(routed.layers.begin(), routed.layers.end(), layer_id);
-            const auto layer = static_cast<int>(found - routed.layers.begin());
-            for (int source = 0; source < routed.ep_size; ++source)
-                kept.ids.push_back(std::move(routed.cell(iteration, layer, source)));
-        }
-    routed = std::move(kept);
-}
-
-// Slot ids turn into experts. The counts beside them were folded before, so that the config is
-// known to fit.
-void fold_slots(RoutedIds& routed, const EplbConfig& config) {
-    for (int layer = 0; layer < static_cast<int>(routed.layers.size()); ++layer) {
-        const std::vector<int>& expert_ids =
-            config.initial_global_assignments.at(routed.layers[static_cast<std::size_t>(layer)]);
-        for (int iteration = 0; iteration < routed.num_iterations; ++iteration)
-            for (int source = 0; source < routed.ep_size; ++source)
-                for (std::int32_t& id : routed.cell(iteration, layer, source))
-                    id = id < 0 ? id : expert_ids.at(static_cast<std::size_t>(id));
-    }
-}
-
-RoutedIds read_routed_ids(const ReportOptions& options,
-                          const std::string& path,
-                          const Subject& subject,
-                          ThreadPool& threads) {
+void require_routed_ids(const std::string& path) {
     const std::string remedy =
         " no routed ids, and counts do not tell which experts a token takes together; record a "
         "folder with them (eplb-collect --raw, or upstream's token_selected_experts files)";
     if (path == "-" || !std::filesystem::is_directory(path))
         throw Error((path == "-" ? "standard input" : path) + ": a stream holds" + remedy);
-    // the ids are checked against the counts as they were recorded: all layers, not folded
-    const ExpertStatistics statistics = read_statistics(
-        path,
-        {.iter_start = options.statistics.iter_start, .iter_stop = options.statistics.iter_stop},
-        threads);
-    std::optional<RoutedIds> routed = read_trtllm_routed_ids(path, statistics);
-    if (!routed)
+    if (!has_trtllm_routed_ids(path))
         throw Error(path + ": holds" + remedy);
-    keep_layers(*routed, subject.layers);
-    if (!options.statistics.load_balancer.empty())
-        fold_slots(*routed, read_eplb_config(options.statistics.load_balancer));
-    return std::move(*routed);
 }
 
 TrafficOptions traffic_options(const ReportOptions& options) {
     return {.num_nodes = options.num_nodes, .bytes_per_token = options.bytes_per_token};
 }
 
+// [layers of the recording]: their positions among those of the subject.
+std::vector<std::optional<int>> positions_in(const Subject& subject,
+                                             const ExpertStatistics& recording) {
+    std::vector<std::optional<int>> positions;
+    for (const int layer_id : recording.layers) {
+        const auto found = std::lower_bound(subject.layers.begin(), subject.layers.end(), layer_id);
+        positions.push_back(found != subject.layers.end() && *found == layer_id
+                                ? std::optional(static_cast<int>(found - subject.layers.begin()))
+                                : std::nullopt);
+    }
+    return positions;
+}
+
+// Slot ids turn into experts. The counts beside them were folded before, so that the assignment is
+// known to fit.
+void fold(std::vector<std::int32_t>& ids, const std::vector<int>& expert_ids) {
+    for (std::int32_t& id : ids)
+        id = id < 0 ? id : expert_ids.at(static_cast<std::size_t>(id));
+}
+
+// One cell of ids after the other, which are not held.
 std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
                                           const ReportInput& input,
                                           const Subject& subject,
@@ -89,8 +70,34 @@ std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
         throw UsageError(
             "--equal_split: a token goes to one replica, not to a part of each; "
             "leave it out of this --view");
-    return traffic_of(subject, read_routed_ids(options, input.path, subject, threads),
-                      options.num_nodes, threads);
+    require_routed_ids(input.path);
+    // the ids are checked against the counts as they were recorded: all layers, not folded
+    const ExpertStatistics recording = read_statistics(input.path,
+                                                       {.iter_start = options.statistics.iter_start,
+                                                        .iter_stop = options.statistics.iter_stop,
+                                                        .sum_sources = true},
+                                                       threads);
+    const std::string& config_path = options.statistics.load_balancer;
+    const EplbConfig in_force = config_path.empty() ? EplbConfig{} : read_eplb_config(config_path);
+    const std::vector<std::optional<int>> positions = positions_in(subject, recording);
+    std::deque<TrafficReplay> replays =
+        traffic_replays(subject, recording.ep_size, options.num_nodes);
+    visit_trtllm_routed_ids(
+        input.path, recording, threads,
+        [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
+            const auto position = positions[static_cast<std::size_t>(layer)];
+            if (!position)
+                return;
+            if (!config_path.empty())
+                fold(ids, in_force.initial_global_assignments.at(
+                              recording.layers[static_cast<std::size_t>(layer)]));
+            replays[static_cast<std::size_t>(*position)].add(
+                static_cast<int>(iteration - recording.iter_start), source, ids);
+        });
+    std::vector<ReplayedTraffic> layers;
+    for (const TrafficReplay& replay : replays)
+        layers.push_back(replay.traffic());
+    return layers;
 }
 
 }  // namespace

@@ -175,15 +175,4 @@ void TrafficReplay::add(int iteration, int source, std::span<const std::int32_t>
     cell.add_to(traffic_, iteration, source);
 }
 
-ReplayedTraffic replayed_traffic(const RoutedIds& routed,
-                                 int layer,
-                                 const Placement& placement,
-                                 int num_nodes) {
-    TrafficReplay replay(placement, routed.top_k, routed.ep_size, routed.num_iterations, num_nodes);
-    for (int iteration = 0; iteration < routed.num_iterations; ++iteration)
-        for (int source = 0; source < routed.ep_size; ++source)
-            replay.add(iteration, source, routed.cell(iteration, layer, source));
-    return replay.traffic();
-}
-
 }  // namespace eplb

@@ -8,7 +8,6 @@
 
 #include "lib/placement/placement.h"
 #include "lib/placement/slot_router.h"
-#include "lib/statistics/expert_statistics.h"
 
 // How far a placement sends tokens, counted: each id goes to the slot that the engine's round robin
 // chooses (slot_router.h). traffic.h has the same by chance, which plans need.
@@ -77,12 +76,6 @@ class TrafficReplay {
     std::mutex mutex_;  // of traffic_
     ReplayedTraffic traffic_;
 };
-
-// Of all iterations and source ranks. layer is a position from 0, not an id. Errors as above.
-ReplayedTraffic replayed_traffic(const RoutedIds& routed,
-                                 int layer,
-                                 const Placement& placement,
-                                 int num_nodes = 1);
 
 }  // namespace eplb
 

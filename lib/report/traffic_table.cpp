@@ -96,20 +96,13 @@ std::string own_rank_note(const ReplayedTraffic& layer) {
 
 }  // namespace
 
-std::vector<ReplayedTraffic> traffic_of(const Subject& subject,
-                                        const RoutedIds& routed,
-                                        int num_nodes,
-                                        ThreadPool& threads) {
-    assert(routed.layers == subject.layers);
+std::deque<TrafficReplay> traffic_replays(const Subject& subject, int num_sources, int num_nodes) {
     const Placement in_order = subject.knows_experts() ? Placement{} : slots_in_order(subject);
-    std::vector<ReplayedTraffic> layers(subject.layers.size());
-    threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
-        const auto i = static_cast<std::size_t>(layer);
-        layers[i] =
-            replayed_traffic(routed, static_cast<int>(layer),
-                             subject.knows_experts() ? subject.placements[i] : in_order, num_nodes);
-    });
-    return layers;
+    std::deque<TrafficReplay> replays;  // cannot be moved
+    for (std::size_t layer = 0; layer < subject.layers.size(); ++layer)
+        replays.emplace_back(subject.knows_experts() ? subject.placements[layer] : in_order,
+                             subject.top_k, num_sources, subject.num_iterations, num_nodes);
+    return replays;
 }
 
 Table traffic_table(const Subject& subject,

@@ -1,10 +1,9 @@
 #ifndef EPLB_REPORT_TRAFFIC_TABLE_H
 #define EPLB_REPORT_TRAFFIC_TABLE_H
 
+#include <deque>
 #include <span>
-#include <vector>
 
-#include "lib/base/parallel.h"
 #include "lib/placement/replayed_traffic.h"
 #include "lib/report/subject.h"
 #include "lib/report/table.h"
@@ -16,12 +15,9 @@ struct TrafficOptions {
     double bytes_per_token = 0;  // on the way to a rank; 0: tokens are counted
 };
 
-// [layers]: where the subject's placements send the routed ids. Both are of the same layers and
-// iterations; where the subject knows no experts, the ids are its slots.
-std::vector<ReplayedTraffic> traffic_of(const Subject& subject,
-                                        const RoutedIds& routed,
-                                        int num_nodes,
-                                        ThreadPool& threads);
+// [layers]: to be given the routed ids of the subject's layers and iterations. Where the subject
+// knows no experts, these are its slots. num_sources: ranks of the recording.
+std::deque<TrafficReplay> traffic_replays(const Subject& subject, int num_sources, int num_nodes);
 
 // A row per layer, means over tokens: ranks_per_token, with several nodes nodes_per_token, where
 // the own rank is known remote_ranks_per_token, saved (1 - sends / routed ids), within_rank_share,

@@ -9,6 +9,7 @@
 
 #include "lib/base/parallel.h"
 #include "lib/placement/replayed_traffic.h"
+#include "lib/statistics/expert_statistics.h"
 #include "tests/test_support.h"
 
 using namespace eplb;
@@ -38,6 +39,18 @@ RoutedIds routed_of(const std::vector<Ids>& sources, int top_k) {
     routed.layers = {4};
     routed.ids = sources;
     return routed;
+}
+
+// Of one layer.
+ReplayedTraffic replayed_traffic(const RoutedIds& routed,
+                                 int layer,
+                                 const Placement& placement,
+                                 int num_nodes = 1) {
+    TrafficReplay replay(placement, routed.top_k, routed.ep_size, routed.num_iterations, num_nodes);
+    for (int iteration = 0; iteration < routed.num_iterations; ++iteration)
+        for (int source = 0; source < routed.ep_size; ++source)
+            replay.add(iteration, source, routed.cell(iteration, layer, source));
+    return replay.traffic();
 }
 
 // Every expert once, then any, in any order: a rank may hold an expert twice.

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -7,7 +8,6 @@
 #include <vector>
 
 #include "lib/formats/trtllm_statistics.h"
-#include "lib/report/table_writers.h"
 #include "lib/report/traffic_table.h"
 #include "tests/test_support.h"
 
@@ -56,8 +56,16 @@ Subject projected(const RoutedIds& routed, const Placement& placement) {
 std::vector<ReplayedTraffic> traffic(const Subject& subject,
                                      const RoutedIds& routed,
                                      int num_nodes = 1) {
-    ThreadPool threads(2);
-    return traffic_of(subject, routed, num_nodes, threads);
+    std::deque<TrafficReplay> replays = traffic_replays(subject, routed.ep_size, num_nodes);
+    std::vector<ReplayedTraffic> layers;
+    for (TrafficReplay& replay : replays) {
+        const auto layer = static_cast<int>(layers.size());
+        for (int iteration = 0; iteration < routed.num_iterations; ++iteration)
+            for (int source = 0; source < routed.ep_size; ++source)
+                replay.add(iteration, source, routed.cell(iteration, layer, source));
+        layers.push_back(replay.traffic());
+    }
+    return layers;
 }
 
 std::vector<std::string> keys_of(const Table& table) {
@@ -215,18 +223,6 @@ TEST_CASE("recordings without tokens make tables of zeros and NaN") {
     CHECK(std::isnan(number(traffic_table(subject, traffic(subject, routed), {}).average[1])));
 }
 
-TEST_CASE("traffic does not depend on the number of threads") {
-    const RoutedIds routed = small_recording();
-    const Subject subject = projected(routed, {2, 3, {0, 1, 1, 2, 3, 0}});
-    ThreadPool one(1);
-    ThreadPool four(4);
-    const auto write = [&](ThreadPool& threads) {
-        return write_table(rank_traffic_table(subject, traffic_of(subject, routed, 1, threads), {}),
-                           TableFormat::json);
-    };
-    CHECK(write(one) == write(four));
-}
-
 TEST_CASE("traffic of real routes is what numpy counts") {
     const std::filesystem::path data = eplb::test::real_data();
     if (data.empty()) {
@@ -239,8 +235,7 @@ TEST_CASE("traffic of real routes is what numpy counts") {
     const std::optional<RoutedIds> routed = read_trtllm_routed_ids(folder, statistics);
     REQUIRE(routed);
     const Subject subject = recorded_subject(statistics, "intent", 8);
-    const Table table =
-        traffic_table(subject, traffic_of(subject, *routed, 2, threads), {.num_nodes = 2});
+    const Table table = traffic_table(subject, traffic(subject, *routed, 2), {.num_nodes = 2});
     // np.unique(ids // 8) of each token of layers 1 and 2, experts in order on 8 ranks of 2 nodes
     const double expected[2][5] = {{4.5155029296875, 3.9552001953125, 1.980712890625,
                                     1 - 4.5155029296875 / 6, 0.11166178385416667},
