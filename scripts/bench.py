@@ -63,6 +63,7 @@ def report_commands(report, folder, config):
         ("--view held_out, projected", ["--view", "held_out", *projected], 1),
         ("--view worth, projected", ["--view", "worth", *projected], 1),
         ("--view faults, projected", ["--view", "faults", *projected], 1),
+        ("--view comparison, of two", ["--view", "comparison"], 2),
         ("--view drift", ["--view", "drift"], 2),
         ("--heatmap, projected", ["--heatmap", *projected], 1),
         ("--html, projected", ["--html", os.devnull, *projected], 1),

@@ -17,25 +17,36 @@ void require_expert_ids(const ExpertStatistics& statistics) {
 }  // namespace
 
 LayerLoad recorded_load(const ExpertStatistics& statistics, int layer) {
-    const std::vector<std::int64_t> counts = counts_per_iteration(statistics, layer);
-    return {statistics.num_iterations, statistics.num_experts, {counts.begin(), counts.end()}};
+    const auto num_experts = static_cast<std::size_t>(statistics.num_experts);
+    LayerLoad recorded{statistics.num_iterations, statistics.num_experts, {}};
+    recorded.load.resize(static_cast<std::size_t>(statistics.num_iterations) * num_experts);
+    double* sums = recorded.load.data();
+    for (int iteration = 0; iteration < statistics.num_iterations; ++iteration) {
+        for (int source = 0; source < statistics.num_sources; ++source) {
+            const std::span<const std::int64_t> row = statistics.row(iteration, layer, source);
+            for (std::size_t expert = 0; expert < num_experts; ++expert)
+                sums[expert] += static_cast<double>(row[expert]);  // exact below 2^53
+        }
+        sums += num_experts;
+    }
+    return recorded;
 }
 
 LayerLoad projected_load(const ExpertStatistics& statistics,
                          int layer,
                          std::span<const int> expert_ids) {
     require_expert_ids(statistics);
-    const auto num_experts = static_cast<std::size_t>(statistics.num_experts);
     const std::vector<int> replicas = covering_replica_counts(expert_ids, statistics.num_experts);
-    const std::vector<std::int64_t> counts = counts_per_iteration(statistics, layer);
+    const LayerLoad recorded = recorded_load(statistics, layer);
     LayerLoad projected{statistics.num_iterations, static_cast<int>(expert_ids.size()), {}};
     projected.load.reserve(static_cast<std::size_t>(statistics.num_iterations) * expert_ids.size());
-    for (std::size_t first = 0; first < counts.size(); first += num_experts)
+    for (int i = 0; i < statistics.num_iterations; ++i) {
+        const std::span<const double> load = recorded.iteration(i);
         for (const int id : expert_ids) {
             const auto expert = static_cast<std::size_t>(id);
-            projected.load.push_back(static_cast<double>(counts[first + expert]) /
-                                     replicas[expert]);
+            projected.load.push_back(load[expert] / replicas[expert]);
         }
+    }
     return projected;
 }
 

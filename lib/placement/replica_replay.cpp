@@ -113,28 +113,28 @@ void ReplicaReplay::add_ids(std::int64_t iteration,
     }
 }
 
-LayerLoad ReplicaReplay::slot_load(const ExpertStatistics& statistics, int layer) const {
+LayerLoad ReplicaReplay::slot_load(const LayerLoad& expert_load,
+                                   std::int64_t iter_start,
+                                   int layer) const {
     assert(is_exact());
     const Layer& found = layers_[static_cast<std::size_t>(layer)];
     const std::vector<int>& expert_ids = placements_[static_cast<std::size_t>(layer)].expert_ids;
-    const std::vector<std::int64_t> counts = counts_per_iteration(statistics, layer);
-    LayerLoad load{statistics.num_iterations, found.router.num_slots(), {}};
+    LayerLoad load{expert_load.num_iterations, found.router.num_slots(), {}};
     load.load.reserve(static_cast<std::size_t>(load.num_iterations) * expert_ids.size());
     for (int i = 0; i < load.num_iterations; ++i) {
-        const std::size_t first =
-            static_cast<std::size_t>(i) * static_cast<std::size_t>(statistics.num_experts);
+        const std::span<const double> experts = expert_load.iteration(i);
+        const std::size_t first = load.load.size();
         for (const int expert : expert_ids)
-            load.load.push_back(
-                static_cast<double>(counts[first + static_cast<std::size_t>(expert)]));
+            load.load.push_back(experts[static_cast<std::size_t>(expert)]);
         if (found.shared.empty())
             continue;
-        double* const slots = load.load.data() + static_cast<std::size_t>(i) * expert_ids.size();
-        const Cells& cells = cells_.at(statistics.iter_start + i);
+        const Cells& cells = cells_.at(iter_start + i);
         for (const Shared& expert : found.shared) {
             std::size_t cell = expert.first_cell;
             for (const std::int32_t slot :
                  found.router.replica_slots(static_cast<int>(expert.expert)))
-                slots[slot] = static_cast<double>(cells[cell++]);
+                load.load[first + static_cast<std::size_t>(slot)] =
+                    static_cast<double>(cells[cell++]);
         }
     }
     return load;

@@ -56,9 +56,9 @@ class ReplicaReplay {
     bool is_exact() const { return is_exact_.load(std::memory_order_relaxed); }
     bool is_from_ids() const { return is_from_ids_; }
 
-    // [statistics.num_iterations][num_slots], where is_exact(). statistics: the same layers and
-    // experts, its iterations among those added.
-    LayerLoad slot_load(const ExpertStatistics& statistics, int layer) const;
+    // [num_iterations][num_slots], where is_exact(). expert_load: the sums over source ranks of
+    // what was added, from iteration iter_start on; all of its iterations must be there.
+    LayerLoad slot_load(const LayerLoad& expert_load, std::int64_t iter_start, int layer) const;
 
   private:
     // An expert with several replicas.

@@ -82,8 +82,9 @@ Subject replayed_subject(const ExpertStatistics& statistics,
                     : replay.is_from_ids() ? ReplicaSplit::replayed_from_ids
                                            : ReplicaSplit::replayed_from_counts;
     for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        subject.slot_load.push_back(replay.slot_load(statistics, layer));
         subject.expert_load.push_back(recorded_load(statistics, layer));
+        subject.slot_load.push_back(
+            replay.slot_load(subject.expert_load.back(), statistics.iter_start, layer));
     }
     subject.placements = replay.placements();
     return subject;

@@ -110,6 +110,11 @@ LayerLoad load_by_formula(const RoutedIds& routed, int layer, const Placement& p
     return load;
 }
 
+// What a replay makes of one layer.
+LayerLoad replayed(const ReplicaReplay& replay, const ExpertStatistics& statistics, int layer) {
+    return replay.slot_load(recorded_load(statistics, layer), statistics.iter_start, layer);
+}
+
 }  // namespace
 
 TEST_CASE("of ids in one block, counts tell as much as the ids") {
@@ -130,11 +135,11 @@ TEST_CASE("of ids in one block, counts tell as much as the ids") {
             for (int layer = 0; layer < 2; ++layer) {
                 const LayerLoad expected = load_by_formula(
                     recording.routed, layer, placements[static_cast<std::size_t>(layer)]);
-                const LayerLoad counted = from_counts.slot_load(recording.statistics, layer);
+                const LayerLoad counted = replayed(from_counts, recording.statistics, layer);
                 CHECK(counted.load == expected.load);
                 CHECK(counted.num_bins == 4 * slots_per_rank);
                 CHECK(counted.num_iterations == kNumIterations);
-                CHECK(from_ids.slot_load(recording.statistics, layer).load == expected.load);
+                CHECK(replayed(from_ids, recording.statistics, layer).load == expected.load);
             }
         }
 }
@@ -150,7 +155,7 @@ TEST_CASE("more than a block is replayed from ids alone") {
     add_all_ids(replay, recording.routed);
     CHECK(replay.is_exact());
     CHECK(replay.is_from_ids());
-    CHECK(replay.slot_load(recording.statistics, 0).load ==
+    CHECK(replayed(replay, recording.statistics, 0).load ==
           load_by_formula(recording.routed, 0, placement).load);
 }
 
@@ -185,7 +190,7 @@ TEST_CASE("where no expert with replicas has tokens, any number of ids is exact"
     summed.num_iterations = summed.num_sources = 1;
     summed.counts = {1, 5000, 71022};
     // source rank 1 begins at the second replica
-    CHECK(replay.slot_load(summed, 0).load == std::vector<double>{0, 5000, 1, 71022});
+    CHECK(replayed(replay, summed, 0).load == std::vector<double>{0, 5000, 1, 71022});
     replay.add_counts(0, 0, 1, std::vector<std::int64_t>{1, 0, 1024});
     CHECK(!replay.is_exact());
 }
@@ -203,9 +208,9 @@ TEST_CASE("a replay is the same for any number of threads, and where iterations 
     add_all_counts(several, recording.statistics, 4);
     add_all_counts(unknown, recording.statistics, 1);
     for (int layer = 0; layer < 3; ++layer) {
-        const LayerLoad expected = one.slot_load(recording.statistics, layer);
-        CHECK(several.slot_load(recording.statistics, layer).load == expected.load);
-        CHECK(unknown.slot_load(recording.statistics, layer).load == expected.load);
+        const LayerLoad expected = replayed(one, recording.statistics, layer);
+        CHECK(replayed(several, recording.statistics, layer).load == expected.load);
+        CHECK(replayed(unknown, recording.statistics, layer).load == expected.load);
     }
 }
 
@@ -219,7 +224,7 @@ TEST_CASE("a recording's later iterations are found by their ids") {
     last.iter_start = 42;
     last.num_iterations = 1;
     last.counts.erase(last.counts.begin(), last.counts.begin() + 2 * kNumSources * kNumExperts);
-    const LayerLoad whole = replay.slot_load(recording.statistics, 0);
+    const LayerLoad whole = replayed(replay, recording.statistics, 0);
     const auto expected = whole.iteration(2);
-    CHECK(replay.slot_load(last, 0).load == std::vector<double>(expected.begin(), expected.end()));
+    CHECK(replayed(replay, last, 0).load == std::vector<double>(expected.begin(), expected.end()));
 }
