@@ -126,17 +126,15 @@ class Projection : public RowSink {
             });
     }
 
+    std::size_t num_configs() const { return replays_.size(); }
+
     // statistics: only the layers wanted
-    std::vector<Subject> subjects(const ExpertStatistics& statistics) const {
-        std::vector<Subject> subjects;
-        for (const ReplicaReplay& replay : replays_) {
-            std::string name = path_ + " under " + options_.config_paths[subjects.size()];
-            subjects.push_back(
-                options_.equal_split
-                    ? projected_subject(statistics, std::move(name), replay.placements())
-                    : replayed_subject(statistics, std::move(name), replay));
-        }
-        return subjects;
+    Subject subject(const ExpertStatistics& statistics, std::size_t config) const {
+        const ReplicaReplay& replay = replays_[config];
+        std::string name = path_ + " under " + options_.config_paths[config];
+        return options_.equal_split
+                   ? projected_subject(statistics, std::move(name), replay.placements())
+                   : replayed_subject(statistics, std::move(name), replay);
     }
 
   private:
@@ -167,8 +165,15 @@ ReportInput load_input(const CLI::App& app,
     int recorded_ep_size = dividing_ep_size(options, statistics.ep_size, statistics.num_experts);
     if (!is_projected && !options.per_expert && !is_fitted)
         recorded_ep_size = required_ep_size(options, statistics.ep_size, statistics.num_experts);
-    input.recorded = recorded_subject(statistics, path, std::max(recorded_ep_size, 1));
-    input.projected = projection.subjects(statistics);
+    input.projected.resize(projection.num_configs());
+    threads.for_each(1 + static_cast<std::int64_t>(input.projected.size()), [&](std::int64_t i) {
+        if (i == 0) {
+            input.recorded = recorded_subject(statistics, path, std::max(recorded_ep_size, 1));
+        } else {
+            const auto config = static_cast<std::size_t>(i - 1);
+            input.projected[config] = projection.subject(statistics, config);
+        }
+    });
     for (const Subject& subject : input.projected)
         if (options.ep_size == 0 && !options.per_expert)
             cli::note(app, "the projection is onto the recording's " +
