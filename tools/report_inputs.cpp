@@ -58,6 +58,7 @@ std::vector<Placement> placements_of(const EplbConfig& config,
                                      const std::vector<int>& layers,
                                      int ep_size) {
     std::vector<Placement> placements;
+    placements.reserve(layers.size());
     for (const int layer_id : layers)
         placements.push_back(
             {ep_size, config.num_slots / ep_size, assignment_of(config, path, layer_id)});
@@ -117,13 +118,17 @@ class Projection : public RowSink {
             return;
         for (ReplicaReplay* const replay : inexact)
             replay->restart_from_ids();
-        visit_trtllm_routed_ids(
-            path_, recording, threads,
-            [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
-                if (const auto position = positions_[static_cast<std::size_t>(layer)])
-                    for (ReplicaReplay* const replay : inexact)
-                        replay->add_ids(iteration, *position, source, ids);
-            });
+        try {
+            visit_trtllm_routed_ids(
+                path_, recording, threads,
+                [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
+                    if (const auto position = positions_[static_cast<std::size_t>(layer)])
+                        for (ReplicaReplay* const replay : inexact)
+                            replay->add_ids(iteration, *position, source, ids);
+                });
+        } catch (const Error& error) {
+            throw Error(std::string(error.what()) + ", or give --equal_split, which needs none");
+        }
     }
 
     std::size_t num_configs() const { return replays_.size(); }

@@ -174,6 +174,20 @@ TEST_CASE("a projection of several blocks is replayed from routed ids, else spli
     }
 }
 
+TEST_CASE("routed ids that are not those counted are no ground for a replay") {
+    Recording recording = random_recording(2500);
+    recording.routed.cell(1, 1, 2)[17] ^= 1;
+    Scene scene(recording);
+    scene.add_config("eplb.yaml", config_of_12_slots());
+    const std::string error = error_of([&] { scene.load(); });
+    CHECK_STARTS_WITH(error, (scene.folder / "stats").string() + ": key \"8_10\": id ");
+    CHECK(
+        error.ends_with("remove the token_selected_experts files, or give --equal_split, which "
+                        "needs none"));
+    scene.options.equal_split = true;
+    CHECK(scene.load().projected.front().split == ReplicaSplit::equal);
+}
+
 TEST_CASE("several configs and a choice of layers are projected in one pass") {
     const Recording recording = random_recording(900);
     EplbConfig only_10 = config_of_12_slots();
