@@ -32,11 +32,13 @@ std::vector<const Subject*> subjects_of(const ReportOptions& options,
     return subjects;
 }
 
+// Also where neither exists yet; links are followed.
 bool is_same_file(const std::string& a, const std::string& b) {
     std::error_code ignored;
-    return a == b || std::filesystem::equivalent(a, b, ignored) ||
-           std::filesystem::weakly_canonical(a, ignored) ==
-               std::filesystem::weakly_canonical(b, ignored);
+    const auto whole = [&](const std::string& path) {
+        return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
+    };
+    return whole(a) == whole(b);
 }
 
 }  // namespace

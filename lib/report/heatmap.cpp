@@ -62,7 +62,7 @@ class Heatmap {
         const std::string whose = bins_per_cell_ > 1
                                       ? "the most loaded of " + std::to_string(bins_per_cell_) +
                                             " neighbouring " + bin + "s"
-                                      : "a " + bin;
+                                      : "one " + bin;
         return "cell: tokens of " + whose + " / mean of the layer, over all iterations";
     }
 

@@ -135,7 +135,7 @@ std::string scale() {
 std::string heatmaps(const std::vector<Drawn>& subjects) {
     const std::string bin = subjects.front().grid.bin_name;
     std::string text;
-    append(text, "<section><h2>Load of each ", bin, "</h2>\n<p>A cell is the tokens of a ", bin,
+    append(text, "<section><h2>Load of each ", bin, "</h2>\n<p>A cell is the tokens of one ", bin,
            " over all iterations, divided by their mean over the layer. Right of it: the layer's "
            "imbalance ratio.</p>\n",
            scale(), "\n<div class=\"panels\">\n");
