@@ -88,10 +88,10 @@ Table bin_table(const Subject& subject, Bins bins, ThreadPool& threads) {
              static_cast<std::int64_t>(subject.layers[sums[bin].worst_layer]),
              static_cast<double>(sums[bin].times_fullest) / static_cast<double>(num_pairs)});
     describe_subject(table, subject, bins);
-    table.notes.push_back("mean: tokens per layer and iteration; load: tokens / mean over " + name +
+    table.notes.push_back("Mean: tokens per layer and iteration; load: tokens / mean over " + name +
                           "s, summed over iterations " + std::to_string(subject.iter_start) + "-" +
-                          std::to_string(subject.iter_stop()) + ", mean and max over layers");
-    table.notes.push_back("fullest: share of pairs of layer and iteration in which it has most");
+                          std::to_string(subject.iter_stop()) + ", mean and max over layers.");
+    table.notes.push_back("Fullest: share of pairs of layer and iteration in which it has most.");
     describe_split(table, subject);
     return table;
 }
@@ -133,9 +133,9 @@ Table expert_table(const Subject& subject) {
         }
     }
     describe_subject(table, subject, Bins::ranks);
-    table.notes.push_back("tokens over iterations " + std::to_string(subject.iter_start) + "-" +
+    table.notes.push_back("Tokens over iterations " + std::to_string(subject.iter_start) + "-" +
                           std::to_string(subject.iter_stop()) +
-                          "; load: tokens / mean over the layer's experts");
+                          "; load: tokens / mean over the layer's experts.");
     return table;
 }
 

@@ -228,7 +228,7 @@ void describe(Table& table, const HeldOut& held_out) {
         note += "; greedy: TensorRT-LLM's placement, fitted alike, on the test";
     table.notes.push_back(note + ".");
     if (const std::string split = split_note(held_out.held_out); !split.empty())
-        table.notes.push_back(split + ".");
+        table.notes.push_back(sentence(split));
     table.notes.push_back(
         "Speed-up: of the fullest rank, (1 + unbalanced) / (1 + held-out), at equally many tokens "
         "per rank.");

@@ -56,9 +56,9 @@ Table iteration_table(const Subject& subject, Bins bins, ThreadPool& threads) {
                               layers[worst].imbalance_ratio});
     }
     describe_subject(table, subject, bins);
-    table.notes.push_back("over the " + bin_name(subject, bins) +
+    table.notes.push_back("Over the " + bin_name(subject, bins) +
                           "s of a layer, then averaged over the " + std::to_string(num_layers) +
-                          (num_layers == 1 ? " layer" : " layers") + " that have tokens");
+                          (num_layers == 1 ? " layer" : " layers") + " that have tokens.");
     describe_split(table, subject);
     return table;
 }

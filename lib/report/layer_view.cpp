@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/report/load_summary.h"
+#include "lib/report/number_text.h"
 #include "lib/report/views.h"
 
 namespace eplb {
@@ -127,8 +128,8 @@ void add_optimal_split(Table& table, const std::vector<Layer>& layers) {
     }
     table.average.insert(table.average.begin() + kPlace, average(optima).imbalance_ratio);
     table.notes.push_back(
-        "optimal-split: the imbalance ratio that the best division of each iteration's tokens "
-        "among replicas could reach");
+        "Optimal-split: the imbalance ratio that the best division of each iteration's tokens "
+        "among replicas could reach.");
 }
 
 Table table_of(const Subject& subject, Bins bins, const char* title, const TableColumn& label) {
@@ -139,10 +140,6 @@ Table table_of(const Subject& subject, Bins bins, const char* title, const Table
         table.columns.push_back(figure.column);
     describe_subject(table, subject, bins);
     return table;
-}
-
-std::string plural(std::size_t count, const char* what) {
-    return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
 
 }  // namespace
@@ -168,12 +165,11 @@ Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads) {
     }
     table.average = figure_row(std::string("average"), average_of(layers));
     table.average.resize(table.columns.size(), std::string());
-    table.notes.push_back(
-        "over the " +
-        plural(static_cast<std::size_t>(std::get<std::int64_t>(table.context[1].second)),
-               bin.c_str()) +
-        " of an iteration, then averaged over iterations " + std::to_string(subject.iter_start) +
-        "-" + std::to_string(subject.iter_stop()) + "; p50 to max: imbalance ratios of iterations");
+    table.notes.push_back("Over the " + counted(num_bins(subject, bins), bin) +
+                          " of an iteration, then averaged over iterations " +
+                          std::to_string(subject.iter_start) + "-" +
+                          std::to_string(subject.iter_stop()) +
+                          "; p50 to max: imbalance ratios of iterations.");
     describe_split(table, subject);
     if (has_optimal_split(subject, bins))
         add_optimal_split(table, layers);
@@ -197,8 +193,9 @@ Table percentile_table(const Subject& subject, Bins bins, ThreadPool& threads) {
             table.rows.back().emplace_back(percentile(values, percent));
     }
     table.average = figure_row(std::string("average"), average_of(layers));
-    table.notes.push_back("of each column alone, over " + plural(sorted.front().size(), "layer") +
-                          "; low percentiles of balancedness are the bad ones");
+    table.notes.push_back("Of each column alone, over " +
+                          counted(static_cast<int>(sorted.front().size()), "layer") +
+                          "; low percentiles of balancedness are the bad ones.");
     describe_split(table, subject);
     return table;
 }

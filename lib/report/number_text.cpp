@@ -16,6 +16,12 @@ std::string fixed(double value, int decimals) {
     return is_zero && result.front() == '-' ? result.substr(1) : result;
 }
 
+std::string sentence(std::string text) {
+    if (!text.empty() && text.front() >= 'a' && text.front() <= 'z')
+        text.front() = static_cast<char>(text.front() - 'a' + 'A');
+    return text + ".";
+}
+
 std::string counted(int count, const std::string& singular) {
     return std::to_string(count) + " " + singular + (count == 1 ? "" : "s");
 }

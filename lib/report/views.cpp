@@ -4,7 +4,7 @@
 #include <numeric>
 #include <utility>
 
-#include "lib/base/error.h"
+#include "lib/report/number_text.h"
 
 namespace eplb {
 namespace {
@@ -17,6 +17,10 @@ bool has_slots(const Subject& subject) {
 
 std::string bin_name(const Subject& subject, Bins bins) {
     return bins == Bins::ranks ? "rank" : has_slots(subject) ? "slot" : "expert";
+}
+
+int num_bins(const Subject& subject, Bins bins) {
+    return bins == Bins::ranks ? subject.ep_size : subject.num_slots();
 }
 
 LayerLoad bins_of(const Subject& subject, int layer, Bins bins) {
@@ -39,8 +43,7 @@ void describe_subject(Table& table, const Subject& subject, Bins bins) {
         table.context.emplace_back(key, std::move(value));
     };
     add("bins", bin_name(subject, bins) + "s");
-    add("num_bins",
-        static_cast<std::int64_t>(bins == Bins::ranks ? subject.ep_size : subject.num_slots()));
+    add("num_bins", std::int64_t{num_bins(subject, bins)});
     add("ids", std::string(subject.ids == IdKind::slot ? "slot" : "expert"));
     add("num_experts", static_cast<std::int64_t>(subject.num_experts));
     add("top_k", static_cast<std::int64_t>(subject.top_k));
@@ -55,7 +58,7 @@ void describe_split(Table& table, const Subject& subject) {
     table.context.emplace_back("replica_split", split_name(subject.split));
     table.context.emplace_back("num_source_ranks",
                                static_cast<std::int64_t>(subject.num_source_ranks));
-    table.notes.push_back(split_note(subject));
+    table.notes.push_back(sentence(split_note(subject)));
 }
 
 }  // namespace eplb

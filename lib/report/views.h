@@ -17,6 +17,8 @@ enum class Bins {
 // "rank", "slot" or "expert": what one bin is.
 std::string bin_name(const Subject& subject, Bins bins);
 
+int num_bins(const Subject& subject, Bins bins);
+
 // [num_iterations][bins] of one layer, a position from 0.
 LayerLoad bins_of(const Subject& subject, int layer, Bins bins);
 

@@ -36,8 +36,8 @@ ExpertStatistics statistics_of(const Tokens& tokens) {
     return statistics_of(layers, tokens);
 }
 
-Subject subject_of(const Tokens& tokens, int ep_size) {
-    return recorded_subject(statistics_of(tokens), "tokens", ep_size);
+Subject subject_of(const Tokens& tokens, int ep_size, const std::string& name) {
+    return recorded_subject(statistics_of(tokens), name, ep_size);
 }
 
 nlohmann::json json_of(const Table& table) {

@@ -28,7 +28,7 @@ Subject subject_of(const std::string& name,
 // The same with layers from 3 on.
 using Tokens = std::vector<Counts>;
 ExpertStatistics statistics_of(const Tokens& tokens);
-Subject subject_of(const Tokens& tokens, int ep_size);
+Subject subject_of(const Tokens& tokens, int ep_size, const std::string& name = "tokens");
 
 // The table as a reader of its JSON sees it.
 nlohmann::json json_of(const Table& table);

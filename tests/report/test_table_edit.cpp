@@ -103,11 +103,11 @@ TEST_CASE("the first rows are kept, the average and a note of what is gone with 
     keep_top(table, 2);
     CHECK(labels(table) == Order{0, 1});
     CHECK(std::get<double>(table.average[1]) == 2.0);
-    CHECK(table.notes == std::vector<std::string>{"2 of 3 rows; the average is of all of them"});
+    CHECK(table.notes == std::vector<std::string>{"2 of 3 rows; the average is of all of them."});
 
     Table plain = table_of({1.0, 2.0, 3.0});
     keep_top(plain, 1);
-    CHECK(plain.notes == std::vector<std::string>{"1 of 3 rows"});
+    CHECK(plain.notes == std::vector<std::string>{"1 of 3 rows."});
 }
 
 TEST_CASE("nothing is said where all rows stay") {
