@@ -62,6 +62,7 @@ class Help:
     spellings: str = ""  # the sentence about underscores
     prose: list = dataclasses.field(default_factory=list)  # paragraphs of the footer
     environment: list = dataclasses.field(default_factory=list)  # [Entry]
+    views: list = dataclasses.field(default_factory=list)  # [Entry], of --view
     examples: list = dataclasses.field(default_factory=list)  # lines
     exit_status: list = dataclasses.field(default_factory=list)  # (code, meaning)
 
@@ -107,6 +108,8 @@ def parse_help(name, version, text):
             continue
         if lines[0] == "environment:":
             page.environment = parse_entries(lines[1:])
+        elif lines[0] == "views:":
+            page.views = parse_entries(lines[1:])
         elif lines[0] == "examples:":
             page.examples = [line[2:] for line in lines[1:]]
         elif lines[0].startswith("exit status: "):
@@ -170,6 +173,10 @@ def man_page(page):
         heading = "Arguments" if heading == "Positionals" else heading
         lines.append(f".SS {roff(heading)}")
         for entry in entries:
+            lines += roff_entry(entry)
+    if page.views:
+        lines.append(".SH VIEWS")
+        for entry in page.views:
             lines += roff_entry(entry)
     lines.append(".SH EXIT STATUS")
     for code, meaning in page.exit_status:

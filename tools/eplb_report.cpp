@@ -37,6 +37,7 @@ void check_max_imbalance(double imbalance, double limit) {
 int report(const CLI::App& app, const ReportOptions& options) {
     if (options.per_expert && options.ep_size > 0)
         throw UsageError("--ep_size says nothing about --per_expert, which looks at no ranks");
+    check_view_options(app, options);
     std::vector<std::string> input_paths = options.expert_statistic_paths;
     input_paths.insert(input_paths.end(), options.config_paths.begin(), options.config_paths.end());
     input_paths.push_back(options.statistics.load_balancer);

@@ -37,11 +37,6 @@ Subjects subjects_of(const std::vector<ReportInput>& inputs) {
     return result;
 }
 
-void check_over_ranks(const ReportOptions& options, const std::string& view) {
-    if (options.per_expert)
-        throw UsageError("--per_expert changes nothing in --view " + view + "; leave it out");
-}
-
 bool is_same_recording(const std::string& a, const std::string& b) {
     return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
 }
@@ -115,7 +110,6 @@ Table comparison_view(const std::vector<ReportInput>& inputs, Bins bins, ThreadP
 Table held_out_view(const ReportOptions& options,
                     const std::vector<ReportInput>& inputs,
                     ThreadPool& threads) {
-    check_over_ranks(options, "held_out");
     if (inputs.size() > 2 || inputs.front().projected.size() > 1)
         throw UsageError(
             "held_out takes the statistics that were fitted to, those to test on where they are "
@@ -134,10 +128,7 @@ Table held_out_view(const ReportOptions& options,
     return table;
 }
 
-Table drift_view(const ReportOptions& options,
-                 const std::vector<ReportInput>& inputs,
-                 ThreadPool& threads) {
-    check_over_ranks(options, "drift");
+Table drift_view(const std::vector<ReportInput>& inputs, ThreadPool& threads) {
     if (inputs.size() != 2 || inputs.front().projected.size() > 1)
         throw UsageError(
             "drift takes two statistics, the earlier one first, and at most one config");
@@ -154,7 +145,6 @@ Table drift_view(const ReportOptions& options,
 Table worth_view(const ReportOptions& options,
                  const std::vector<ReportInput>& inputs,
                  ThreadPool& threads) {
-    check_over_ranks(options, "worth");
     if (!(options.moe_share > 0 && options.moe_share <= 1))
         throw UsageError("--moe_share is a share of the time: above 0 and up to 1");
     const Subjects subjects = subjects_of(inputs);

@@ -22,9 +22,7 @@ Table held_out_view(const ReportOptions& options,
                     ThreadPool& threads);
 
 // Two statistics, and a config or none.
-Table drift_view(const ReportOptions& options,
-                 const std::vector<ReportInput>& inputs,
-                 ThreadPool& threads);
+Table drift_view(const std::vector<ReportInput>& inputs, ThreadPool& threads);
 
 // What comparison takes, from the first to the last; of one subject, to perfect balance.
 Table worth_view(const ReportOptions& options,

@@ -18,8 +18,6 @@ namespace eplb {
 namespace {
 
 void check_ranks(const ReportOptions& options, const Subject& subject) {
-    if (options.per_expert)
-        throw UsageError("--per_expert: this --view is about ranks; leave it out");
     if (subject.ep_size % options.num_nodes != 0)
         throw UsageError("--num_nodes " + std::to_string(options.num_nodes) +
                          " does not divide the " + std::to_string(subject.ep_size) +

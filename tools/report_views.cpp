@@ -37,6 +37,40 @@ View view_of(const ReportOptions& options) {
                : View::layers;
 }
 
+void check_view_options(const CLI::App& app, const ReportOptions& options) {
+    struct OnlyFor {
+        const char* option;
+        std::vector<View> views;
+    };
+    const std::vector<OnlyFor> all = {
+        {"fit", {View::held_out}},
+        {"test", {View::held_out}},
+        {"num_slots", {View::held_out}},
+        {"min_speedup", {View::held_out}},
+        {"num_nodes", {View::traffic, View::faults}},
+        {"bytes_per_token", {View::traffic, View::rank_traffic}},
+        {"moe_share", {View::worth}},
+        {"tokens_per_second_per_rank", {View::worth}},
+        {"per_expert",
+         {View::layers, View::ranks, View::iterations, View::percentiles, View::comparison}},
+    };
+    const View view = view_of(options);
+    for (const auto& [option, views] : all) {
+        const bool is_given = app.get_option("--" + std::string(option))->count() > 0;
+        if (!is_given || std::find(views.begin(), views.end(), view) != views.end())
+            continue;
+        std::string names;
+        for (const View one : views)
+            names += (names.empty() ? "" : ", ") + view_name(one);
+        throw UsageError("--" + std::string(option) + " says nothing to --view " + view_name(view) +
+                         "; it is for " + names);
+    }
+    if (options.equal_split && options.config_paths.empty())
+        throw UsageError(
+            "--equal_split is about replicas, which only a config has; give one with "
+            "--projection_eplb_config_path");
+}
+
 Table make_view(const ReportOptions& options,
                 const std::vector<ReportInput>& inputs,
                 ThreadPool& threads) {
@@ -63,7 +97,7 @@ Table make_view(const ReportOptions& options,
         case View::held_out:
             return held_out_view(options, inputs, threads);
         case View::drift:
-            return drift_view(options, inputs, threads);
+            return drift_view(inputs, threads);
         case View::worth:
             return worth_view(options, inputs, threads);
     }

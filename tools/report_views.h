@@ -14,6 +14,9 @@ namespace eplb {
 // The view asked for, or the one that suits the inputs.
 View view_of(const ReportOptions& options);
 
+// UsageError where an option was given that says nothing to the view.
+void check_view_options(const CLI::App& app, const ReportOptions& options);
+
 // Its table. UsageError where the inputs are too many or too few for it.
 Table make_view(const ReportOptions& options,
                 const std::vector<ReportInput>& inputs,
