@@ -16,15 +16,16 @@ Bins bins_of(const ReportOptions& options) {
     return options.per_expert ? Bins::slots : Bins::ranks;
 }
 
-// As recorded, and under each config. A recording that cannot be spread over ranks (1 stands for
-// them then) is no picture beside a projection that can.
+// In the order and by the rule of --view comparison, so that numbers agree: one recording, then
+// under each config; several recordings as they are, or under the configs. A recording that cannot
+// be spread over ranks (1 stands for them then) is no picture beside a projection that can.
 std::vector<const Subject*> subjects_of(const ReportOptions& options,
                                         const std::vector<ReportInput>& inputs) {
     std::vector<const Subject*> subjects;
     for (const ReportInput& input : inputs) {
         const bool has_ranks = options.per_expert || input.projected.empty() ||
                                input.recorded.ep_size > 1 || input.projected.front().ep_size == 1;
-        if (has_ranks)
+        if (input.projected.empty() || (inputs.size() == 1 && has_ranks))
             subjects.push_back(&input.recorded);
         for (const Subject& projected : input.projected)
             subjects.push_back(&projected);

@@ -48,8 +48,8 @@ std::string bar(const GridRow& row,
     std::string text;
     append(text, "<rect x=\"", percent(x), "\" y=\"", trimmed(top, 1), "\" width=\"",
            percent(width), "\" height=\"", trimmed(kHeight - top, 1), "\" class=\"s",
-           std::to_string(series), "\"><title>layer ", std::to_string(row.layer), ", ",
-           drawn.letter, ": ", row.has_tokens() ? short_number(ratio) : "no tokens",
+           std::to_string(series), "\"><title>layer ", std::to_string(row.layer), " of ",
+           drawn.number, ": ", row.has_tokens() ? short_number(ratio) : "no tokens",
            "</title></rect>\n");
     return text;
 }
@@ -79,7 +79,7 @@ std::string legend(const std::vector<Drawn>& subjects, std::size_t num_bars) {
     std::string text = "<ul class=\"legend\">";
     for (std::size_t i = 0; i < num_bars; ++i)
         append(text, "<li><span class=\"swatch s", std::to_string(i), "\"></span><b>",
-               subjects[i].letter, "</b> ", escape(subjects[i].subject->name), "</li>");
+               subjects[i].number, "</b> ", escape(subjects[i].subject->name), "</li>");
     return text + "</ul>\n";
 }
 

@@ -93,7 +93,7 @@ std::string heatmap(const Drawn& drawn) {
     const int height = row_height(grid.rows.size());
     const int bottom = height * static_cast<int>(grid.rows.size());
     std::string text;
-    append(text, "<figure class=\"panel\"><figcaption><b class=\"letter\">", drawn.letter, "</b> ",
+    append(text, "<figure class=\"panel\"><figcaption><b class=\"number\">", drawn.number, "</b> ",
            escape(drawn.subject->name), "</figcaption>\n<div class=\"scroll\"><div class=\"plot ",
            grid.num_bins <= kMostGapped ? "gaps" : "dense",
            "\" style=\"min-width:", std::to_string(kLeastBinWidth * grid.num_bins),

@@ -13,11 +13,11 @@
 // any width and their letters keep their size.
 namespace eplb::html {
 
-// A subject with its picture and its letter.
+// A subject with its picture and its number, as tables count them: "1" is the first.
 struct Drawn {
     const Subject* subject = nullptr;
     LoadGrid grid;
-    std::string letter;  // "A"
+    std::string number;
 };
 
 // Text for content and attributes. What XML forbids, and bytes that are no UTF-8, become U+FFFD.

@@ -7,25 +7,18 @@
 namespace eplb {
 namespace {
 
-// A to Z, then #27 and so on.
-std::string letter_of(std::size_t index) {
-    constexpr std::size_t kNumLetters = 26;
-    return index < kNumLetters ? std::string(1, static_cast<char>('A' + index))
-                               : "#" + std::to_string(index + 1);
-}
-
 // Where the pictures say little, a sentence says why.
 std::string remarks(const std::vector<html::Drawn>& subjects) {
     std::string text;
     for (const html::Drawn& drawn : subjects) {
         if (drawn.grid.num_bins == 1)
-            html::append(text, "<p class=\"empty\">", drawn.letter, " has one ",
-                         drawn.grid.bin_name, ": there is nothing to balance.</p>\n");
+            html::append(text, "<p class=\"empty\">", drawn.number, ": one ", drawn.grid.bin_name,
+                         ", there is nothing to balance.</p>\n");
         std::size_t num_empty = 0;
         for (const GridRow& row : drawn.grid.rows)
             num_empty += row.has_tokens() ? 0 : 1;
         if (num_empty > 0)
-            html::append(text, "<p class=\"empty\">", drawn.letter, ": ", std::to_string(num_empty),
+            html::append(text, "<p class=\"empty\">", drawn.number, ": ", std::to_string(num_empty),
                          " of ", std::to_string(drawn.grid.rows.size()),
                          " layers had no tokens; averages leave them out.</p>\n");
     }
@@ -38,8 +31,8 @@ std::string html_report(const ReportPage& page, ThreadPool& threads) {
     assert(!page.subjects.empty());
     std::vector<html::Drawn> subjects;
     for (std::size_t i = 0; i < page.subjects.size(); ++i)
-        subjects.push_back(
-            {page.subjects[i], load_grid(*page.subjects[i], page.bins, threads), letter_of(i)});
+        subjects.push_back({page.subjects[i], load_grid(*page.subjects[i], page.bins, threads),
+                            std::to_string(i + 1)});
     std::string text;
     html::append(text,
                  "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n"

@@ -62,9 +62,9 @@ p{margin:.3em 0;max-width:75em}
 figure{margin:.8em 0 0}
 figcaption{overflow-wrap:anywhere;margin-bottom:4px}
 .small,.label{color:var(--quiet);font-size:.87em}
-.verdict{font-size:1.1em;font-weight:600}
+.verdict{font-size:1.1em;font-weight:600;margin:0 0 .8em}
 .empty{color:var(--quiet);font-style:italic}
-.letter{display:inline-block;min-width:1.6em;text-align:center;border:1px solid var(--base);border-radius:4px;font-size:.85em}
+.number{display:inline-block;min-width:1.6em;text-align:center;border:1px solid var(--base);border-radius:4px;font-size:.85em}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,215px),1fr));gap:12px;margin:16px 0}
 .card{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:10px 14px}
 .value{font-size:1.5em;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
@@ -104,7 +104,7 @@ rect.s4,text.s4{fill:var(--s4)}
 .line.s4{stroke:var(--s4);stroke-dasharray:4 5}
 .lead.line{stroke-width:1;stroke-dasharray:none}
 details{margin:.5em 0}
-summary{cursor:pointer;font-weight:600}
+summary{cursor:pointer;font-weight:600;overflow-wrap:anywhere}
 .sheet{overflow:auto;max-height:75vh;margin-top:6px}
 table{border-collapse:separate;border-spacing:0;font-variant-numeric:tabular-nums;font-size:.93em}
 th,td{text-align:right;padding:2px 12px;border-bottom:1px solid var(--rule);font-weight:400;white-space:nowrap}
@@ -112,14 +112,16 @@ thead th{position:sticky;top:0;background:var(--page);font-weight:600;border-bot
 tbody th{position:sticky;left:0;background:var(--page)}
 tfoot th,tfoot td{font-weight:600}
 .t{text-align:left}
+.subjects td.t{white-space:normal;min-width:14em}
 .name{white-space:normal;overflow-wrap:anywhere;min-width:12em}
 footer{margin-top:2.5em;border-top:1px solid var(--rule);padding-top:8px}
 @media screen and (max-width:860px){
 .subjects thead{display:none}
 .subjects tr{display:block;padding:6px 0;border-bottom:1px solid var(--rule)}
 .subjects th,.subjects td{border:0;padding:0}
-.subjects th{display:block}
+.subjects th,.subjects td.t{display:block}
 .subjects td{display:inline-block;margin-right:16px}
+.subjects td.t{margin:0}
 .subjects td::before{content:attr(data-label) " ";color:var(--quiet)}
 }
 @media print{

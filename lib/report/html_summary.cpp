@@ -24,7 +24,7 @@ std::string subject_row(const Drawn& drawn) {
         {"top_k", std::to_string(subject.top_k)},
     };
     std::string text;
-    append(text, "<tr><th scope=\"row\" class=\"t name\"><b class=\"letter\">", drawn.letter,
+    append(text, "<tr><th scope=\"row\" class=\"t name\"><b class=\"number\">", drawn.number,
            "</b> ", escape(subject.name), "</th>");
     // narrow screens show the labels beside the numbers
     for (const auto& [label, cell] : cells)
@@ -49,7 +49,7 @@ std::string of_each(const std::vector<Drawn>& subjects, const TextOf& text_of) {
         if (!text.empty())
             text += subjects.size() == 2 ? " → " : " · ";
         if (subjects.size() > 2)
-            text += drawn.letter + "\u00a0";
+            text += drawn.number + "\u00a0";
         text += text_of(drawn);
     }
     return text;

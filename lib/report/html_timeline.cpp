@@ -160,7 +160,7 @@ std::string ticks(const Subject& subject) {
 std::string panel(const Drawn& drawn, const std::vector<Line>& lines, const Axis& axis) {
     const Subject& subject = *drawn.subject;
     std::string text;
-    append(text, "<figure class=\"panel\"><figcaption><b class=\"letter\">", drawn.letter, "</b> ",
+    append(text, "<figure class=\"panel\"><figcaption><b class=\"number\">", drawn.number, "</b> ",
            escape(subject.name), "</figcaption>\n");
     if (subject.num_iterations < 2)
         return text + "<p class=\"empty\">One iteration: there is no line to draw.</p></figure>\n";
@@ -204,8 +204,8 @@ std::string time_lines(const std::vector<Drawn>& subjects) {
     std::string text;
     append(text, "<section><h2>Imbalance ratio over iterations</h2>\n<p>",
            layers.size() == 1 ? "The layer" : "The layers", " with the highest ratio in ",
-           subjects.front().letter, ": ", list_of(layers), ".",
-           subjects.size() > 1 ? " The same in " + subjects.back().letter + "." : "",
+           subjects.front().number, ": ", list_of(layers), ".",
+           subjects.size() > 1 ? " The same in " + subjects.back().number + "." : "",
            " 0 is perfect.</p>\n<div class=\"panels\">\n");
     for (const Drawn* const one : drawn)
         text += panel(*one, lines_of(*one, layers), axis);

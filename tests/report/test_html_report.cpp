@@ -108,7 +108,7 @@ TEST_CASE("html: cards") {
     CHECK(contains(one, "<div class=\"value\">0.750</div><div class=\"small\">layer 4</div>"));
     CHECK(contains(one, "<div class=\"value\">0.681</div>"));  // (7/9 + 7/12) / 2
     CHECK_FALSE(contains(one, "speed-up"));
-    CHECK(contains(one, "A: 1 of 3 layers had no tokens"));
+    CHECK(contains(one, "1: 1 of 3 layers had no tokens"));
 
     const Subject after = named(subject_of({{{1, 1, 1, 2}}}, 2), "after");  // 3 / 2.5 - 1
     const std::string two = page_of({&before, &after});
@@ -121,11 +121,11 @@ TEST_CASE("html: bars of at most four, gaps where a subject lacks a layer") {
     const Subject before = named(subject_of(kTokens, 2), "before");
     const Subject after = named(subject_of({{{1, 1, 1, 2}}}, 2), "after");
     const std::string page = page_of({&before, &after, &before, &after, &before});
-    CHECK(contains(page, "<title>layer 4, A: 0.750</title>"));
-    CHECK(contains(page, "<title>layer 3, B: 0.200</title>"));
-    CHECK_FALSE(contains(page, "<title>layer 4, B: "));
-    CHECK(contains(page, "<title>layer 3, D: "));
-    CHECK_FALSE(contains(page, "<title>layer 3, E: "));
+    CHECK(contains(page, "<title>layer 4 of 1: 0.750</title>"));
+    CHECK(contains(page, "<title>layer 3 of 2: 0.200</title>"));
+    CHECK_FALSE(contains(page, "<title>layer 4 of 2: "));
+    CHECK(contains(page, "<title>layer 3 of 4: "));
+    CHECK_FALSE(contains(page, "<title>layer 3 of 5: "));
     CHECK(contains(page, "The first 4 of 5."));
     CHECK(occurrences(page, "Heatmap of ") == 5);
 }
@@ -133,7 +133,7 @@ TEST_CASE("html: bars of at most four, gaps where a subject lacks a layer") {
 TEST_CASE("html: lines of the worst layers, broken where there are no tokens") {
     // box 1000 x 200; axis 0 to 1 in steps of 0.2. Layer 4 (ratio 1, 0.5, none), layer 3 (.5 .5 0)
     const std::string page = page_of(subject_of(kTokens, 2));
-    CHECK(contains(page, "in A: 4, 3."));
+    CHECK(contains(page, "in 1: 4, 3."));
     CHECK(contains(page, "<path d=\"M0 0h0L500 100\" class=\"line s0\"><title>layer 4: 0.750 on"));
     CHECK(contains(page, "<path d=\"M0 100h0L500 100L1000 200\" class=\"line s1\">"));
     CHECK(contains(page, ">iteration</text>"));
@@ -183,10 +183,10 @@ TEST_CASE("html: whatever stands in names and tables is text") {
 }
 
 TEST_CASE("html: where there is little to show, a sentence says why") {
-    CHECK(contains(page_of(subject_of(kTokens, 1)), "A has one rank: there is nothing to balance"));
+    CHECK(contains(page_of(subject_of(kTokens, 1)), "1: one rank, there is nothing to balance"));
     const std::string silent = page_of(subject_of({{{0, 0}, {0, 0}}}, 2));
-    CHECK(contains(silent, "A: 1 of 1 layers had no tokens"));
-    CHECK(contains(silent, "in A: none."));
+    CHECK(contains(silent, "1: 1 of 1 layers had no tokens"));
+    CHECK(contains(silent, "in 1: none."));
     const std::string body = silent.substr(silent.find("</style>"));
     CHECK_FALSE(contains(body, "nan"));
     CHECK_FALSE(contains(body, "inf"));

@@ -103,9 +103,10 @@ class InBrowser(unittest.TestCase):
     def setUpClass(cls):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.temporary.name)
-        write_stream(cls.folder / "stats.jsonl", 3, 1.0)
+        statistics = "statistics_of_" + 20 * "a_long_name_" + ".jsonl"
+        write_stream(cls.folder / statistics, 3, 1.0)
         write_config(cls.folder / "eplb.yaml")
-        subprocess.run([TOOL, "stats.jsonl", "--ep_size", str(EP_SIZE),
+        subprocess.run([TOOL, statistics, "--ep_size", str(EP_SIZE),
                         "--projection_eplb_config_path", "eplb.yaml", "--html", "page.html",
                         "-o", "table.txt"], cwd=cls.folder, check=True)
         page = (cls.folder / "page.html").read_text(encoding="utf-8")

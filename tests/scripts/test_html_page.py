@@ -140,8 +140,8 @@ class Page(unittest.TestCase):
             parts = [max(load) / (sum(load) / EP_SIZE) - 1
                      for load in rank_loads(self.counts, layer) if sum(load) > 0]
             ratios[layer] = sum(parts) / len(parts)
-        titles = [title.text for title in tree.iter(f"{SVG}title") if ", A: " in title.text]
-        self.assertEqual(titles, [f"layer {layer}, A: {ratio:.3f}"
+        titles = [title.text for title in tree.iter(f"{SVG}title") if " of 1: " in title.text]
+        self.assertEqual(titles, [f"layer {layer} of 1: {ratio:.3f}"
                                   for layer, ratio in ratios.items()])
         values = [element.text for element in tree.iter(f"{SVG}div")
                   if element.get("class") == "value"]
