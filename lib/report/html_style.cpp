@@ -68,6 +68,8 @@ figcaption{overflow-wrap:anywhere;margin-bottom:4px}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,215px),1fr));gap:12px;margin:16px 0}
 .card{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:10px 14px}
 .value{font-size:1.5em;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+.each{display:inline-block;margin-right:14px;white-space:nowrap}
+.value .each{font-size:.75em}
 .legend{list-style:none;margin:.4em 0;padding:0;display:flex;flex-wrap:wrap;gap:2px 20px}
 .legend li{overflow-wrap:anywhere}
 .swatch{display:inline-block;width:12px;height:12px;margin-right:6px}

@@ -41,17 +41,16 @@ std::string card(const std::string& label, const std::string& value, const std::
     return text;
 }
 
-// "1.51 → 0.126" of two; "A 1.51 · B 0.126 · C 0.2" of more.
+// "1.51 → 0.126" of two; of more each with its number.
 template <typename TextOf>
 std::string of_each(const std::vector<Drawn>& subjects, const TextOf& text_of) {
     std::string text;
-    for (const Drawn& drawn : subjects) {
-        if (!text.empty())
-            text += subjects.size() == 2 ? " → " : " · ";
+    for (const Drawn& drawn : subjects)
         if (subjects.size() > 2)
-            text += drawn.number + "\u00a0";
-        text += text_of(drawn);
-    }
+            append(text, "<span class=\"each\"><b class=\"number\">", drawn.number, "</b> ",
+                   text_of(drawn), "</span> ");
+        else
+            append(text, text.empty() ? "" : " → ", text_of(drawn));
     return text;
 }
 

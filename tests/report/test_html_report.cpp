@@ -127,6 +127,8 @@ TEST_CASE("html: bars of at most four, gaps where a subject lacks a layer") {
     CHECK(contains(page, "<title>layer 3 of 4: "));
     CHECK_FALSE(contains(page, "<title>layer 3 of 5: "));
     CHECK(contains(page, "The first 4 of 5."));
+    CHECK(contains(page, "<b class=\"number\">2</b> 0.200</span>"));  // cards have all
+    CHECK(contains(page, "<b class=\"number\">5</b> 0.542</span>"));
     CHECK(occurrences(page, "Heatmap of ") == 5);
 }
 

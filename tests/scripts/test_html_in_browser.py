@@ -103,7 +103,7 @@ class InBrowser(unittest.TestCase):
     def setUpClass(cls):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.temporary.name)
-        statistics = "statistics_of_" + 20 * "a_long_name_" + ".jsonl"
+        statistics = "statistics_of_" + 10 * "a_long_name_" + ".jsonl"
         write_stream(cls.folder / statistics, 3, 1.0)
         write_config(cls.folder / "eplb.yaml")
         subprocess.run([TOOL, statistics, "--ep_size", str(EP_SIZE),
