@@ -107,9 +107,10 @@ class Heatmap {
     std::string cells_of(const GridRow& row) const {
         if (!row.has_tokens())
             return "";
-        std::vector<int> levels;
+        std::vector<int> levels(static_cast<std::size_t>(num_cells_));
         for (int cell = 0; cell < num_cells_; ++cell)
-            levels.push_back(heat_level(hottest(row, cell), static_cast<int>(ramp_.size())));
+            levels[static_cast<std::size_t>(cell)] =
+                heat_level(hottest(row, cell), static_cast<int>(ramp_.size()));
         const std::string spare(cells_width() - static_cast<std::size_t>(num_cells_), ' ');
         return painted(levels) + spare;
     }
