@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/report/heatmap.h"
@@ -12,6 +13,11 @@ using namespace eplb;
 using namespace eplb::test;
 
 namespace {
+
+Subject named(Subject subject, std::string name) {
+    subject.name = std::move(name);
+    return subject;
+}
 
 // Four experts on four ranks. Layer 3 over both iterations: 0 4 8 12, mean 6; ratios 7 / 3 - 1 and
 // 5 / 3 - 1. Layer 4 has no tokens.
@@ -53,7 +59,7 @@ Subject one_hot(int num_ranks, int hot) {
 }  // namespace
 
 TEST_CASE("heatmap: a character per rank, the ratio to the right, the legend below") {
-    CHECK(draw(subject_of(kTokens, 4, "stats"), {.width = 80, .unicode = true}) ==
+    CHECK(draw(named(subject_of(kTokens, 4), "stats"), {.width = 80, .unicode = true}) ==
           "stats, iterations 100-102:\n"
           "layer    0     imbalance-ratio\n"
           "      3  ▁▃▆█             1.00\n"
@@ -61,7 +67,7 @@ TEST_CASE("heatmap: a character per rank, the ratio to the right, the legend bel
           "average                   1.00\n"
           "cell: tokens of one rank / mean of the layer, over all iterations\n"
           "from  ▁ 0  ▂ 0.25  ▃ 0.5  ▄ 0.75  ▅ 1  ▆ 1.25  ▇ 1.5  █ 1.75\n");
-    CHECK(draw(subject_of(kTokens, 4, "a\nb"), {.width = 80}) ==
+    CHECK(draw(named(subject_of(kTokens, 4), "a\nb"), {.width = 80}) ==
           "a b, iterations 100-102:\n"
           "layer    0     imbalance-ratio\n"
           "      3   -*@             1.00\n"

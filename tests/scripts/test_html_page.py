@@ -95,7 +95,7 @@ class Page(unittest.TestCase):
         result = subprocess.run([TOOL, self.name, *arguments], cwd=self.folder, check=False,
                                 capture_output=True)
         if check:
-            self.assertEqual((result.returncode, result.stderr), (0, b""))
+            self.assertEqual(result.returncode, 0, result.stderr)
         return result
 
     def page(self, *arguments):
