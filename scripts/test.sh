@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what is missing, builds and runs the tests: with g++, and with CUDA where it is found. With
 # --all also what CI checks besides: a build with clang without CUDA, for the compiler's default
-# processor, and its tests under the address and undefined-behaviour sanitizers. Warnings are errors.
+# processor, and its tests under the address and undefined-behaviour sanitizers; and the report's page in
+# a browser. Warnings are errors.
 # Closes with "N passed, N failed".
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,7 +15,7 @@ case "${1-}" in
 esac
 
 if $all; then
-    scripts/install_packages.sh python3 python3-jsonschema clang libclang-rt-14-dev
+    scripts/install_packages.sh python3 python3-jsonschema chromium clang libclang-rt-14-dev
 else
     scripts/install_packages.sh python3 python3-jsonschema
 fi

@@ -7,6 +7,7 @@
 
 #include "lib/base/random.h"
 #include "lib/placement/prediction.h"
+#include "lib/report/load_summary.h"
 
 namespace eplb {
 namespace {
@@ -45,14 +46,6 @@ class BlockSums {
 
 double normal_distribution(double x) {
     return std::erfc(-x / std::sqrt(2.0)) / 2;
-}
-
-double percentile(const std::vector<double>& sorted, double share) {
-    const double position = share * static_cast<double>(sorted.size() - 1);
-    const auto below = static_cast<std::size_t>(position);
-    const std::size_t above = std::min(below + 1, sorted.size() - 1);
-    const double part = position - static_cast<double>(below);
-    return sorted[below] + part * (sorted[above] - sorted[below]);
 }
 
 }  // namespace
@@ -113,7 +106,7 @@ Interval percentile_interval(std::vector<double> values, int num_blocks) {
     const double tail = normal_distribution(-std::sqrt(k / (k - 1)) *
                                             student_t(static_cast<std::size_t>(num_blocks - 1)));
     std::sort(values.begin(), values.end());
-    return {percentile(values, tail), percentile(values, 1 - tail)};
+    return {percentile(values, 100 * tail), percentile(values, 100 * (1 - tail))};
 }
 
 }  // namespace eplb
