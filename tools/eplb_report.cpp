@@ -52,7 +52,9 @@ int report(const CLI::App& app, const ReportOptions& options) {
     ThreadPool threads(options.statistics.num_threads);
     const std::vector<ReportInput> inputs = load_report_inputs(app, options, threads);
     warn_of_empty_iterations(app, inputs);
-    Table table = make_view(options, inputs, threads);
+    Table table;
+    if (!options.heatmap || page)
+        table = make_view(options, inputs, threads);
     table.context.insert(table.context.begin(), {"view", view_name(view_of(options))});
     if (!options.sort.empty())
         sort_rows(table, options.sort);

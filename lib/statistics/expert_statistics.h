@@ -22,7 +22,7 @@ enum class IdKind {
 // and start at iter_start. A token routed to top_k experts counts top_k times.
 struct ExpertStatistics {
     int num_experts = 0;          // number of slots where ids == IdKind::slot
-    int top_k = 0;                // routed experts per token
+    int top_k = 0;                // routed experts per token; 0: the format does not say
     int ep_size = 0;              // source ranks of the recording
     std::vector<int> layers;      // ascending, no layer twice
     std::int64_t iter_start = 0;  // id of the first iteration
@@ -31,6 +31,9 @@ struct ExpertStatistics {
     // ep_size; or 1 where the counts were summed over the source ranks, or fewer where one of
     // several processes holds those of its own
     int num_sources = 0;
+    // The recorder added the source ranks up and does not say how many there were: ep_size and
+    // num_sources are 1 and say nothing.
+    bool has_unknown_sources = false;
 
     IdKind ids = IdKind::unstated;
     // Of the config in force, where ids are slots: above 0 the experts behind the slots moved
