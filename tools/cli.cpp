@@ -372,21 +372,36 @@ SlotFold fold_in_force(const ExpertStatistics& statistics,
     }
 }
 
+// Whether the ids are slots of the config in force, and not experts.
+bool is_recorded_under(const ExpertStatistics& statistics,
+                       const EplbConfig& config,
+                       const StatisticsOptions& options) {
+    const bool holds_experts =
+        statistics.ids == IdKind::expert ||
+        (statistics.ids == IdKind::unstated && statistics.num_experts != config.num_slots);
+    return !options.may_hold_experts || !holds_experts;
+}
+
 // Hands on rows of slots as rows of experts.
 class FoldedRows : public RowSink {
   public:
-    FoldedRows(const EplbConfig& config, const std::string& path, RowSink& target)
-        : config_(config), path_(path), target_(target) {}
+    FoldedRows(const EplbConfig& config, const StatisticsOptions& options, RowSink& target)
+        : config_(config), options_(options), target_(target) {}
 
     void begin(const ExpertStatistics& shape) override {
-        fold_.emplace(fold_in_force(shape, config_, path_));
-        target_.begin(fold_->folded_shape(shape));
+        if (is_recorded_under(shape, config_, options_))
+            fold_.emplace(fold_in_force(shape, config_, options_.load_balancer));
+        target_.begin(fold_ ? fold_->folded_shape(shape) : shape);
     }
 
     void add(std::int64_t iteration,
              int layer,
              int source,
              std::span<const std::int64_t> counts) override {
+        if (!fold_) {
+            target_.add(iteration, layer, source, counts);
+            return;
+        }
         std::vector<std::int64_t> experts(static_cast<std::size_t>(fold_->num_experts()));
         fold_->add(layer, counts, experts);
         target_.add(iteration, layer, source, experts);
@@ -394,9 +409,9 @@ class FoldedRows : public RowSink {
 
   private:
     const EplbConfig& config_;
-    const std::string& path_;
+    const StatisticsOptions& options_;
     RowSink& target_;
-    std::optional<SlotFold> fold_;
+    std::optional<SlotFold> fold_;  // none where the rows are of experts already
 };
 
 }  // namespace
@@ -417,7 +432,7 @@ ExpertStatistics load_statistics(const std::string& path,
     if (!options.load_balancer.empty())
         in_force = read_eplb_config(options.load_balancer);
     if (in_force && rows != nullptr)
-        rows = &folded_rows.emplace(*in_force, options.load_balancer, *rows);
+        rows = &folded_rows.emplace(*in_force, options, *rows);
     ExpertStatistics statistics = read_statistics(path,
                                                   {.iter_start = options.iter_start,
                                                    .iter_stop = options.iter_stop,
@@ -426,12 +441,18 @@ ExpertStatistics load_statistics(const std::string& path,
     if (std::all_of(statistics.counts.begin(), statistics.counts.end(),
                     [](std::int64_t count) { return count == 0; }))
         throw Error(path + ": holds no tokens");
-    if (!in_force)
+    if (!in_force || !is_recorded_under(statistics, *in_force, options))
         return statistics;
 
     const SlotFold fold = fold_in_force(statistics, *in_force, options.load_balancer);
-    if (under != nullptr && in_force->num_slots % statistics.ep_size == 0)
-        *under = {in_force->num_slots, recorded_summaries(statistics, statistics.ep_size)};
+    if (under != nullptr && in_force->num_slots % statistics.ep_size == 0) {
+        *under = {in_force->num_slots, {}, {}, *in_force};
+        for (int layer = 0; layer < statistics.num_layers(); ++layer) {
+            under->value().slot_load.push_back(recorded_load(statistics, layer));
+            under->value().layers.push_back(
+                summarize(rank_load(under->value().slot_load.back(), statistics.ep_size)));
+        }
+    }
     return fold.fold(statistics);
 }
 
@@ -443,16 +464,17 @@ std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, 
     return layers;
 }
 
-void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers) {
+void keep_layers(ExpertStatistics& statistics,
+                 const std::vector<int>& layers,
+                 const std::string& name) {
     ExpertStatistics kept = statistics;
     kept.layers = layers;
     kept.allocate();
     for (std::size_t i = 0; i < layers.size(); ++i) {
         const std::optional<int> found = statistics.find_layer(layers[i]);
         if (!found)
-            throw Error("layer " + std::to_string(layers[i]) +
-                        " is not in the statistics, which hold layers " +
-                        std::to_string(statistics.layers.front()) + " to " +
+            throw Error(name + ": does not hold layer " + std::to_string(layers[i]) +
+                        ", but layers " + std::to_string(statistics.layers.front()) + " to " +
                         std::to_string(statistics.layers.back()));
         for (int iteration = 0; iteration < kept.num_iterations; ++iteration)
             for (int source = 0; source < kept.num_sources; ++source) {

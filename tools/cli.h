@@ -118,6 +118,8 @@ struct StatisticsOptions {
     std::optional<std::int64_t> iter_start;
     std::optional<std::int64_t> iter_stop;
     std::string load_balancer;  // the config in force while slot ids were recorded
+    // of several recordings, those that hold experts are left as they are by load_balancer
+    bool may_hold_experts = false;
     int num_threads = 0;
 };
 void add_statistics_options(CLI::App& app, StatisticsOptions& options);
@@ -141,7 +143,9 @@ const CLI::Validator& positive_real();
 // Where statistics were folded: how many slots there were, and how even the ranks were with them.
 struct RecordedUnder {
     int num_slots = 0;
-    std::vector<LoadSummary> layers;  // over the recording's ranks
+    std::vector<LoadSummary> layers;   // over the recording's ranks
+    std::vector<LayerLoad> slot_load;  // [layers], bins are slots
+    EplbConfig config;
 };
 
 enum class Sources { summed, kept };
@@ -160,8 +164,10 @@ ExpertStatistics load_statistics(const std::string& path,
 // them.
 std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size);
 
-// Keeps only some layers; throws Error naming one that is not there.
-void keep_layers(ExpertStatistics& statistics, const std::vector<int>& layers);
+// Keeps only some layers; throws Error naming one that is not there, and the recording by `name`.
+void keep_layers(ExpertStatistics& statistics,
+                 const std::vector<int>& layers,
+                 const std::string& name);
 
 // Adds --format.
 void add_format_option(CLI::App& app, TableFormat& format, const std::string& description);

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,9 +30,12 @@ void warn_of_empty_iterations(const CLI::App& app, const std::vector<ReportInput
 }
 
 void check_max_imbalance(double imbalance, double limit) {
+    if (std::isnan(imbalance))
+        throw Error("--max_imbalance: nothing was measured, no iteration has tokens");
     if (imbalance > limit)
-        throw GateError("the average imbalance ratio is " + cli::formatted("%.6g", imbalance) +
-                        ", above --max_imbalance " + cli::formatted("%.6g", limit));
+        throw GateError("--max_imbalance " + cli::formatted("%.6g", limit) +
+                        ": the average imbalance ratio is " + cli::formatted("%.6g", imbalance) +
+                        "; fit a new placement with eplb-gen, or give it more slots");
 }
 
 int report(const CLI::App& app, const ReportOptions& options) {

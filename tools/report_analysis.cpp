@@ -27,10 +27,6 @@ Subjects subjects_of(const std::vector<ReportInput>& inputs) {
             result.subjects.push_back(&projected);
         return result;
     }
-    if (num_configs > 1)
-        throw UsageError(
-            "several statistics under several configs: give one statistics with several configs, "
-            "or several with one");
     result.pairing = Pairing::independent;
     for (const ReportInput& input : inputs)
         result.subjects.push_back(num_configs == 0 ? &input.recorded : &input.projected.front());
@@ -70,17 +66,15 @@ HeldOut planned(const ReportOptions& options,
                 const std::vector<ReportInput>& inputs,
                 const HeldOutRanges& ranges,
                 ThreadPool& threads) {
-    if (options.ep_size == 0 || options.num_slots == 0)
-        throw UsageError(
-            "held_out fits a placement: give --ep_size and --num_slots, or the config to test "
-            "with --projection_eplb_config_path");
     PlanRequest request;
     request.algorithm = Algorithm::automatic;
     request.ep_size = options.ep_size;
     request.num_slots = options.num_slots;
-    return plan_held_out({&inputs.front().statistics, inputs.front().path, ranges.fit},
-                         {&inputs.back().statistics, inputs.back().path, ranges.test},
-                         inputs.back().recorded, request, threads);
+    return plan_held_out(
+        {&inputs.front().statistics, inputs.front().path, ranges.fit},
+        {&inputs.back().statistics, inputs.back().path, ranges.test},
+        unbalanced_subject(inputs.back().statistics, inputs.back().path, request.ep_size), request,
+        threads);
 }
 
 HeldOut of_config(const ReportOptions& options,
@@ -90,7 +84,10 @@ HeldOut of_config(const ReportOptions& options,
         throw UsageError("--num_slots is for a placement that is fitted; the config has its own");
     HeldOut held_out;
     held_out.placement = options.config_paths.front();
-    held_out.unbalanced = iterations_of(inputs.back().recorded, ranges.test);
+    held_out.unbalanced =
+        iterations_of(unbalanced_subject(inputs.back().statistics, inputs.back().path,
+                                         inputs.back().projected.front().ep_size),
+                      ranges.test);
     held_out.fitted = iterations_of(inputs.front().projected.front(), ranges.fit);
     held_out.held_out = iterations_of(inputs.back().projected.front(), ranges.test);
     held_out.fitted.name = inputs.front().path;
@@ -102,36 +99,23 @@ HeldOut of_config(const ReportOptions& options,
 
 Table comparison_view(const std::vector<ReportInput>& inputs, Bins bins, ThreadPool& threads) {
     const Subjects subjects = subjects_of(inputs);
-    if (subjects.subjects.size() < 2)
-        throw UsageError("comparison takes two statistics or more, or one and configs");
     return comparison_table(subjects.subjects, bins, subjects.pairing, threads);
 }
 
 Table held_out_view(const ReportOptions& options,
                     const std::vector<ReportInput>& inputs,
                     ThreadPool& threads) {
-    if (inputs.size() > 2 || inputs.front().projected.size() > 1)
-        throw UsageError(
-            "held_out takes the statistics that were fitted to, those to test on where they are "
-            "others, and at most one config");
     const HeldOutRanges ranges = ranges_of(options, inputs);
     HeldOut held_out = inputs.front().projected.empty() ? planned(options, inputs, ranges, threads)
                                                         : of_config(options, inputs, ranges);
     held_out.overlaps = is_same_recording(inputs.front().path, inputs.back().path) &&
                         overlap(ranges.fit, ranges.test);
-    Table table = held_out_table(held_out, options.min_speedup, threads);
-    if (!inputs.front().projected.empty() && inputs.size() == 1 && options.fit.empty())
-        table.notes.insert(table.notes.begin(), "The config is taken to be fitted to iterations " +
-                                                    std::to_string(ranges.fit.start) + "-" +
-                                                    std::to_string(ranges.fit.stop) +
-                                                    "; say it with --fit.");
-    return table;
+    held_out.fit_is_assumed =
+        !inputs.front().projected.empty() && inputs.size() == 1 && options.fit.empty();
+    return held_out_table(held_out, options.min_speedup, threads);
 }
 
 Table drift_view(const std::vector<ReportInput>& inputs, ThreadPool& threads) {
-    if (inputs.size() != 2 || inputs.front().projected.size() > 1)
-        throw UsageError(
-            "drift takes two statistics, the earlier one first, and at most one config");
     DriftInput input;
     input.first = &inputs.front().recorded;
     input.second = &inputs.back().recorded;
@@ -145,8 +129,6 @@ Table drift_view(const std::vector<ReportInput>& inputs, ThreadPool& threads) {
 Table worth_view(const ReportOptions& options,
                  const std::vector<ReportInput>& inputs,
                  ThreadPool& threads) {
-    if (!(options.moe_share > 0 && options.moe_share <= 1))
-        throw UsageError("--moe_share is a share of the time: above 0 and up to 1");
     const Subjects subjects = subjects_of(inputs);
     return worth_table(*subjects.subjects.front(),
                        subjects.subjects.size() > 1 ? subjects.subjects.back() : nullptr,

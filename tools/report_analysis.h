@@ -9,7 +9,8 @@
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
 
-// The views that set one load against another. A UsageError says which inputs each of them takes.
+// The views that set one load against another, of the inputs that check_view_options() lets them
+// have.
 namespace eplb {
 
 // One statistics with configs: as recorded, then under each. Several with at most one config: each

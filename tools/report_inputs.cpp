@@ -46,6 +46,10 @@ int required_ep_size(const ReportOptions& options, int recorded_ep_size, int num
 const std::vector<int>& assignment_of(const EplbConfig& config,
                                       const std::string& path,
                                       int layer_id) {
+    if (config.initial_global_assignments.empty())
+        throw Error(path +
+                    ": has no initial_global_assignments, as one of online balancing: there is no "
+                    "placement to project; give one that eplb-gen made from statistics");
     const auto found = config.initial_global_assignments.find(layer_id);
     if (found == config.initial_global_assignments.end())
         throw Error(path + ": has no assignment for layer " + std::to_string(layer_id) +
@@ -79,7 +83,7 @@ class Projection : public RowSink {
         ExpertStatistics shape = recording;
         shape.num_iterations = 0;
         if (!options_.layers.empty())
-            cli::keep_layers(shape, cli::parse_layer_list(options_.layers, "--layers"));
+            cli::keep_layers(shape, cli::parse_layer_list(options_.layers, "--layers"), path_);
         for (const int layer_id : recording.layers)
             positions_.push_back(shape.find_layer(layer_id));
         for (const std::string& config_path : options_.config_paths) {
@@ -149,54 +153,108 @@ class Projection : public RowSink {
     std::deque<ReplicaReplay> replays_;          // [configs]
 };
 
-ReportInput load_input(const CLI::App& app,
-                       const ReportOptions& options,
-                       const std::string& path,
-                       ThreadPool& threads) {
+// The slots as they were, with the experts that the config in force put there. statistics: folded
+// to experts, all_layers those before some were chosen.
+Subject in_force_subject(const ExpertStatistics& statistics,
+                         const cli::RecordedUnder& under,
+                         const std::vector<int>& all_layers,
+                         const std::string& path,
+                         int ep_size) {
+    Subject subject = recorded_subject(statistics, path, 1);
+    subject.ep_size = ep_size;
+    subject.ids = IdKind::slot;
+    subject.slot_load.clear();
+    subject.placements.clear();
+    for (const int layer_id : statistics.layers) {
+        const auto layer = std::lower_bound(all_layers.begin(), all_layers.end(), layer_id);
+        subject.slot_load.push_back(
+            under.slot_load[static_cast<std::size_t>(layer - all_layers.begin())]);
+        subject.placements.push_back({ep_size, under.num_slots / ep_size,
+                                      under.config.initial_global_assignments.at(layer_id)});
+    }
+    return subject;
+}
+
+bool looks_at_ranks(const ReportOptions& options) {
+    return !options.per_expert && options.view != View::experts && options.view != View::drift &&
+           options.view != View::held_out;
+}
+
+ReportInput load_input(const ReportOptions& options, const std::string& path, ThreadPool& threads) {
     ReportInput input;
     input.path = path;
     const bool is_projected = !options.config_paths.empty();
     // a placement that is fitted here is eplb-gen's, which looks at the source ranks too
     const bool is_fitted = options.view == View::held_out && !is_projected;
     Projection projection(options, path);
-    input.statistics = cli::load_statistics(path, options.statistics,
-                                            is_fitted ? cli::Sources::kept : cli::Sources::summed,
-                                            threads, nullptr, is_projected ? &projection : nullptr);
+    std::optional<cli::RecordedUnder> under;
+    cli::StatisticsOptions reading = options.statistics;
+    reading.may_hold_experts = options.expert_statistic_paths.size() > 1;
+    input.statistics =
+        cli::load_statistics(path, reading, is_fitted ? cli::Sources::kept : cli::Sources::summed,
+                             threads, &under, is_projected ? &projection : nullptr);
     ExpertStatistics& statistics = input.statistics;
     projection.replay_routed_ids(statistics, threads);
+    const std::vector<int> all_layers = statistics.layers;
     if (!options.layers.empty())
-        cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"));
+        cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"), path);
 
+    input.is_folded = under.has_value();
     int recorded_ep_size = dividing_ep_size(options, statistics.ep_size, statistics.num_experts);
-    if (!is_projected && !options.per_expert && !is_fitted)
+    if (!is_projected && !under && looks_at_ranks(options))
         recorded_ep_size = required_ep_size(options, statistics.ep_size, statistics.num_experts);
     input.projected.resize(projection.num_configs());
     threads.for_each(1 + static_cast<std::int64_t>(input.projected.size()), [&](std::int64_t i) {
-        if (i == 0) {
-            input.recorded = recorded_subject(statistics, path, std::max(recorded_ep_size, 1));
-        } else {
+        if (i > 0) {
             const auto config = static_cast<std::size_t>(i - 1);
             input.projected[config] = projection.subject(statistics, config);
+        } else if (under) {
+            input.recorded =
+                in_force_subject(statistics, *under, all_layers, path, statistics.ep_size);
+        } else if (recorded_ep_size > 0) {
+            input.recorded = recorded_subject(statistics, path, recorded_ep_size);
         }
     });
-    for (const Subject& subject : input.projected)
-        if (options.ep_size == 0 && !options.per_expert)
-            cli::note(app, "the projection is onto the recording's " +
-                               std::to_string(subject.ep_size) +
-                               " ranks; give --ep_size if the config is for another number");
+    if (!under && recorded_ep_size == 0)
+        input.recorded = unbalanced_subject(statistics, path,
+                                            is_projected ? input.projected.front().ep_size : 1);
     return input;
 }
 
+void say_onto_which_ranks(const CLI::App& app,
+                          const ReportOptions& options,
+                          const std::vector<ReportInput>& inputs) {
+    if (options.ep_size > 0 || options.per_expert || inputs.front().projected.empty())
+        return;
+    cli::note(app, "the projection is onto the recording's " +
+                       std::to_string(inputs.front().projected.front().ep_size) +
+                       " ranks; give --ep_size if the config is for another number");
+}
+
 }  // namespace
+
+Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name, int ep_size) {
+    if (statistics.num_experts % ep_size == 0)
+        return recorded_subject(statistics, std::move(name), ep_size);
+    const int slots_per_rank = (statistics.num_experts + ep_size - 1) / ep_size;
+    return projected_subject(
+        statistics, std::move(name),
+        std::vector<Placement>(statistics.layers.size(),
+                               default_placement(statistics.num_experts, ep_size, slots_per_rank)));
+}
 
 std::vector<ReportInput> load_report_inputs(const CLI::App& app,
                                             const ReportOptions& options,
                                             ThreadPool& threads) {
     std::vector<ReportInput> inputs;
     for (const std::string& path : options.expert_statistic_paths)
-        inputs.push_back(load_input(app, options, path, threads));
-    if (inputs.empty())
-        throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
+        inputs.push_back(load_input(options, path, threads));
+    const bool any_is_folded = std::any_of(inputs.begin(), inputs.end(),
+                                           [](const ReportInput& one) { return one.is_folded; });
+    if (!options.statistics.load_balancer.empty() && !any_is_folded)
+        throw Error(options.statistics.load_balancer +
+                    ": none of the recordings holds slot ids of it; leave --load_balancer out");
+    say_onto_which_ranks(app, options, inputs);
     return inputs;
 }
 

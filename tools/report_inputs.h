@@ -13,10 +13,17 @@ namespace eplb {
 // What one statistics source holds: the recorded load, and what each config makes of it.
 struct ReportInput {
     std::string path;
-    ExpertStatistics statistics;     // summed over source ranks, but for held_out
-    Subject recorded;                // ep_size: --ep_size where it divides the experts (or slots)
+    ExpertStatistics statistics;  // summed over source ranks, but for held_out
+    // What ran: experts (or slots) in order on --ep_size ranks where these divide them, else on the
+    // recording's, else unbalanced_subject(); with --load_balancer its slots.
+    Subject recorded;
+    bool is_folded = false;          // slot ids became experts
     std::vector<Subject> projected;  // [configs]
 };
+
+// What no balancing gives on ep_size ranks: experts in order; where ep_size does not divide them
+// the engine's default_placement(), with as few slots as hold them all.
+Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name, int ep_size);
 
 // In the order of the command line. Says on stderr what a reader of the report should know.
 std::vector<ReportInput> load_report_inputs(const CLI::App& app,

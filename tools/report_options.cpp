@@ -122,7 +122,8 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
     add_view_options(app, options);
     app.option_defaults()->group("Options");
     app.add_option(cli::flag("max_imbalance"), options.max_imbalance,
-                   "Exit with 3 where the average imbalance ratio is above")
+                   "Exit with 3 where the average imbalance ratio is above: of the last recording, "
+                   "under the last config; of held_out on the test")
         ->type_name("R")
         ->check(cli::non_negative_real());
     app.footer(
@@ -151,7 +152,7 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
         "  eplb-report expert_statistic --view ranks --sort max_load --top 5\n"
         "  eplb-report expert_statistic --view held_out --ep_size 36 --num_slots 288\n"
         "  eplb-report last_week today --view drift --projection_eplb_config_path eplb.yaml\n"
-        "  eplb-report after --max_imbalance 0.2 > /dev/null || echo 'time for a new placement'\n"
+        "  eplb-report after --max_imbalance 0.2 > /dev/null; [ $? -ne 3 ] || echo 're-place'\n"
         "  eplb-report expert_statistic --per_expert --format json -o report.json\n"
         "  eplb-report expert_statistic --html report.html --heatmap\n"
         "  eplb-collect --preset deepseek-r1 --expert_statistic_path - | eplb-report -");

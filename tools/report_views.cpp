@@ -1,6 +1,7 @@
 #include "tools/report_views.h"
 
 #include <algorithm>
+#include <limits>
 #include <variant>
 
 #include "lib/base/error.h"
@@ -18,10 +19,6 @@ Bins bins_of(const ReportOptions& options) {
 
 // The one that a view of a single subject is about.
 const Subject& only_subject(const std::vector<ReportInput>& inputs) {
-    if (inputs.size() > 1 || inputs.front().projected.size() > 1)
-        throw UsageError(
-            "this --view looks at one statistics and at most one config; comparison "
-            "takes several");
     return inputs.front().projected.empty() ? inputs.front().recorded
                                             : inputs.front().projected.front();
 }
@@ -65,6 +62,51 @@ void check_view_options(const CLI::App& app, const ReportOptions& options) {
         throw UsageError("--" + std::string(option) + " says nothing to --view " + view_name(view) +
                          "; it is for " + names);
     }
+    const std::size_t num_statistics = options.expert_statistic_paths.size();
+    const std::size_t num_configs = options.config_paths.size();
+    const auto refuse = [&](const std::string& what) {
+        throw UsageError("--view " + view_name(view) + " " + what);
+    };
+    if (num_statistics == 0)
+        throw UsageError(
+            "--expert_statistic_path is required: a folder, a stream, or - to read a pipe");
+    if (std::count(options.expert_statistic_paths.begin(), options.expert_statistic_paths.end(),
+                   "-") > 1)
+        throw UsageError("-, standard input, is given twice: it can be read once");
+    switch (view) {
+        case View::comparison:
+            if (num_statistics + num_configs < 2)
+                refuse("takes two statistics or more, or one and configs");
+            break;
+        case View::worth:
+            if (num_statistics + (num_statistics > 1 ? 0 : num_configs) > 2)
+                refuse("takes two statistics, or one and a config; comparison takes more");
+            break;
+        case View::held_out:
+            if (num_statistics > 2 || num_configs > 1)
+                refuse(
+                    "takes the statistics that were fitted to, those to test on where they are "
+                    "others, and at most one config");
+            if (num_configs == 0 && (options.ep_size == 0 || options.num_slots == 0))
+                refuse(
+                    "fits a placement: give --ep_size and --num_slots, or the config to test with "
+                    "--projection_eplb_config_path");
+            break;
+        case View::drift:
+            if (num_statistics != 2 || num_configs > 1)
+                refuse("takes two statistics, the earlier one first, and at most one config");
+            break;
+        default:
+            if (num_statistics > 1 || num_configs > 1)
+                refuse(
+                    "looks at one recording, under one config at most; comparison takes several");
+    }
+    if (num_statistics > 1 && num_configs > 1)
+        throw UsageError(
+            "several statistics under several configs: give one statistics with several configs, "
+            "or several with one");
+    if (!(options.moe_share > 0 && options.moe_share <= 1))
+        throw UsageError("--moe_share is a share of the time: above 0 and up to 1");
     if (options.equal_split && options.config_paths.empty())
         throw UsageError(
             "--equal_split is about replicas, which only a config has; give one with "
@@ -154,7 +196,9 @@ double gated_imbalance(const ReportOptions& options,
         layers[static_cast<std::size_t>(layer)] =
             summarize(bins_of(subject, static_cast<int>(layer), bins_of(options)));
     });
-    return average(layers).imbalance_ratio;
+    const LoadSummary mean = average(layers);
+    return mean.num_iterations > 0 ? mean.imbalance_ratio
+                                   : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace eplb

@@ -203,7 +203,7 @@ void check_assignment(const Document& document, int layer, int num_experts) {
         if (expert_id >= num_experts)
             fail_at(document.name, list,
                     layer_text + "expert id " + std::to_string(expert_id) + " is outside [0, " +
-                        std::to_string(num_experts) + ")");
+                        std::to_string(num_experts) + "): the config is of another model");
         has_slot[static_cast<std::size_t>(expert_id)] = true;
     }
     const auto missing = std::find(has_slot.begin(), has_slot.end(), false);

@@ -122,6 +122,12 @@ class StreamReader {
             throw Error(
                 reader_.name() +
                 ": line 1: the input is empty: the program that writes it produced nothing");
+        for (const char* const key :
+             {"initial_global_assignments:", "layer_updates_per_iter:", "num_slots:"})
+            if (text->starts_with(key))
+                throw Error(reader_.name() +
+                            ": is an EPLB yaml, not statistics; eplb-report takes it with "
+                            "--projection_eplb_config_path, once for each");
         const StreamLine line = parse(*text);
         const char* const remedy = ": this is no statistics stream";
         if (!line.has("format"))

@@ -60,6 +60,15 @@ int num_measured(const IterationSeries& series) {
     return count;
 }
 
+int num_measured(const IterationSeries& series, int index) {
+    int count = 0;
+    for (int i = 0; i < series.num_iterations; ++i)
+        count += !std::isnan(series.values[static_cast<std::size_t>(i) *
+                                               static_cast<std::size_t>(series.num_series) +
+                                           static_cast<std::size_t>(index)]);
+    return count;
+}
+
 int block_length(int num_iterations) {
     std::int64_t length = 1;
     while (length * length * length < num_iterations)

@@ -18,6 +18,9 @@ struct IterationSeries {
 // Iterations in which any quantity has a value.
 int num_measured(const IterationSeries& series);
 
+// Iterations in which this one has a value.
+int num_measured(const IterationSeries& series, int index);
+
 // Below so many iterations there are no intervals: a mean of fewer tells too little of its error.
 constexpr int kLeastIterations = 8;
 

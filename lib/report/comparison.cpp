@@ -1,10 +1,12 @@
 #include "lib/report/comparison.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "lib/base/error.h"
 #include "lib/report/bootstrap.h"
 #include "lib/report/iteration_figures.h"
 #include "lib/report/number_text.h"
@@ -18,8 +20,8 @@ constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 struct Side {
     const Subject* subject = nullptr;
     IterationFigures figures;
-    ResampledMeans resampled;  // empty where there are too few iterations
-    bool has_interval = false;
+    ResampledMeans resampled;            // empty where there are too few iterations
+    std::vector<bool> is_well_measured;  // [layers]
 };
 
 Side make_side(const Subject& subject,
@@ -30,9 +32,12 @@ Side make_side(const Subject& subject,
     Side side;
     side.subject = &subject;
     side.figures = iteration_figures(subject, layers, bins, threads);
-    side.has_interval = num_measured(side.figures.imbalance_ratio) >= kLeastIterations;
-    if (side.has_interval)
-        side.resampled = resample_means(side.figures.imbalance_ratio, key);
+    const IterationSeries& series = side.figures.imbalance_ratio;
+    for (int layer = 0; layer < series.num_series; ++layer)
+        side.is_well_measured.push_back(num_measured(series, layer) >= kLeastIterations);
+    if (std::any_of(side.is_well_measured.begin(), side.is_well_measured.end(),
+                    [](bool well) { return well; }))
+        side.resampled = resample_means(series, key);
     return side;
 }
 
@@ -42,8 +47,7 @@ void describe(Table& table, const Side& side, const std::string& number, Bins bi
         table.context.emplace_back(key + "_" + number, std::move(value));
     };
     add("name", subject.name);
-    add("num_bins",
-        static_cast<std::int64_t>(bins == Bins::ranks ? subject.ep_size : subject.num_slots()));
+    add("num_bins", std::int64_t{num_bins(subject, bins)});
     add("iter_start", subject.iter_start);
     add("iter_stop", subject.iter_stop());
     add("replica_split", split_name(subject.split));
@@ -89,19 +93,29 @@ class Comparison {
         return summaries.empty() ? kUnknown : average(summaries).imbalance_ratio;
     }
 
+    // where enough iterations tell of the layer on both sides
+    bool has_layer_interval(std::size_t side, std::size_t layer) const {
+        return has_tokens_[layer] && sides_.front().is_well_measured[layer] &&
+               sides_[side].is_well_measured[layer];
+    }
+
     bool has_interval(std::size_t side) const {
-        return sides_.front().has_interval && sides_[side].has_interval && !measured_.empty();
+        return !measured_.empty() &&
+               std::all_of(measured_.begin(), measured_.end(),
+                           [&](std::size_t layer) { return has_layer_interval(side, layer); });
     }
 
     // of the difference to the first
     Interval layer_interval(std::size_t side, std::size_t layer) const {
-        return interval(side, [&](const ResampledMeans& means, int resample) {
+        return interval(0, side, [&](const ResampledMeans& means, int resample) {
             return means.mean(resample, static_cast<int>(layer));
         });
     }
 
-    Interval average_interval(std::size_t side) const {
-        return interval(side, [&](const ResampledMeans& means, int resample) {
+    Interval average_interval(std::size_t side) const { return average_interval(0, side); }
+
+    Interval average_interval(std::size_t from, std::size_t to) const {
+        return interval(from, to, [&](const ResampledMeans& means, int resample) {
             double sum = 0;
             for (const std::size_t layer : measured_)
                 sum += means.mean(resample, static_cast<int>(layer));
@@ -122,9 +136,9 @@ class Comparison {
 
   private:
     template <typename Figure>
-    Interval interval(std::size_t side, const Figure& figure) const {
-        const ResampledMeans& first = sides_.front().resampled;
-        const ResampledMeans& other = sides_[side].resampled;
+    Interval interval(std::size_t from, std::size_t to, const Figure& figure) const {
+        const ResampledMeans& first = sides_[from].resampled;
+        const ResampledMeans& other = sides_[to].resampled;
         std::vector<double> differences;
         differences.reserve(kNumResamples);
         for (int resample = 0; resample < kNumResamples; ++resample)
@@ -139,8 +153,8 @@ class Comparison {
     std::vector<std::size_t> measured_;  // those layers
 };
 
-std::string mark(const Comparison& comparison, std::size_t side, const Interval& interval) {
-    if (!comparison.has_interval(side) || std::isnan(interval.low))
+std::string mark(const Interval& interval) {
+    if (std::isnan(interval.low))
         return "?";
     return interval.contains(0) ? "~" : "";
 }
@@ -195,33 +209,76 @@ std::string verdict(const Comparison& comparison, std::size_t side, const Interv
     const std::size_t after = comparison.worst_layer(side);
     text += "; worst " + layer_text(comparison, before, side);
     if (after != before)
-        text += ", then " + layer_text(comparison, after, side);
+        text += "; worst afterwards, " + layer_text(comparison, after, side);
     return text + ".";
 }
 
-void add_notes(Table& table, const Comparison& comparison, Pairing pairing) {
-    table.notes.push_back(
+// Of several others, the one with the least imbalance against the next.
+std::string best_note(const Comparison& comparison) {
+    std::vector<std::size_t> others;
+    for (std::size_t side = 1; side < comparison.sides().size(); ++side)
+        others.push_back(side);
+    std::stable_sort(others.begin(), others.end(), [&](std::size_t a, std::size_t b) {
+        return comparison.average_imbalance(a) < comparison.average_imbalance(b);
+    });
+    const auto text_of = [&](std::size_t side) {
+        return std::to_string(side + 1) + " with " + fixed(comparison.average_imbalance(side), 3);
+    };
+    std::string text = "Least imbalance: " + text_of(others[0]) + ", before " + text_of(others[1]);
+    if (comparison.has_interval(others[0]) && comparison.has_interval(others[1])) {
+        const Interval interval = comparison.average_interval(others[1], others[0]);
+        text += " (95 % interval of the difference: " + fixed(interval.low, 3) + " to " +
+                fixed(interval.high, 3) + (interval.contains(0) ? ", which may be chance)" : ")");
+    }
+    return text + ".";
+}
+
+void add_notes(Table& table,
+               const Comparison& comparison,
+               const std::vector<std::string>& marks,
+               Bins bins,
+               Pairing pairing) {
+    table.notes.emplace_back(
         "Imbalance ratios, over the bins of an iteration and then averaged over iterations; delta "
         "and change are against 1.");
-    bool all = true;
-    bool same_size = true;
-    for (std::size_t i = 1; i < comparison.sides().size(); ++i) {
-        all = all && comparison.has_interval(i);
-        same_size = same_size && comparison.sides()[i].subject->ep_size ==
-                                     comparison.sides().front().subject->ep_size;
-    }
-    table.notes.push_back(
-        all ? std::string("~ no significant change: the 95 % interval of the difference holds 0 "
-                          "(block bootstrap over iterations, ") +
-                  (pairing == Pairing::paired ? "paired)" : "each recording by itself)") +
-                  "; of 20 unchanged layers about one shows a change by chance."
-            : "? too few iterations for an interval: record " + std::to_string(kLeastIterations) +
-                  " or more.");
+    const auto any_is = [&](bool unknown) {
+        return std::any_of(marks.begin(), marks.end(),
+                           [&](const std::string& mark) { return (mark == "?") == unknown; });
+    };
+    if (any_is(false))
+        table.notes.push_back(
+            std::string("~ no significant change: the 95 % interval of the difference holds 0 "
+                        "(block bootstrap over iterations, ") +
+            (pairing == Pairing::paired ? "paired)" : "each recording by itself)") +
+            "; of 20 unchanged layers about one shows a change by chance.");
+    if (any_is(true))
+        table.notes.push_back("? too few iterations with tokens for an interval: record " +
+                              std::to_string(kLeastIterations) + " or more.");
     if (pairing == Pairing::paired)
         table.notes.push_back(fitted_note());
-    if (!same_size)
-        table.notes.push_back(
-            "The numbers of ranks differ: the same load is less even over more ranks.");
+    const auto num_bins_of = [&](const Side& side) { return num_bins(*side.subject, bins); };
+    const int first = num_bins_of(comparison.sides().front());
+    for (const Side& side : comparison.sides())
+        if (num_bins_of(side) != first) {
+            table.notes.push_back("The numbers of " + bin_name(*side.subject, bins) +
+                                  "s differ: the same load is less even over more of them.");
+            break;
+        }
+}
+
+void check_same_model(std::span<const Subject* const> subjects) {
+    const Subject& first = *subjects.front();
+    for (const Subject* const other : subjects) {
+        const bool has_other_experts = other->knows_experts() && first.knows_experts() &&
+                                       other->num_experts != first.num_experts;
+        const bool has_other_top_k =
+            other->top_k > 0 && first.top_k > 0 && other->top_k != first.top_k;
+        if (has_other_experts || has_other_top_k)
+            throw Error(other->name + ": has " + std::to_string(other->num_experts) +
+                        " experts, top-" + std::to_string(other->top_k) + ", but " + first.name +
+                        " has " + std::to_string(first.num_experts) + ", top-" +
+                        std::to_string(first.top_k) + "; compare recordings of one model");
+    }
 }
 
 }  // namespace
@@ -235,6 +292,7 @@ Table comparison_table(std::span<const Subject* const> subjects,
                        Bins bins,
                        Pairing pairing,
                        ThreadPool& threads) {
+    check_same_model(subjects);
     const Comparison comparison(subjects, bins, pairing, threads);
     const std::size_t num_sides = comparison.sides().size();
     const Interval unknown = {kUnknown, kUnknown};
@@ -242,15 +300,16 @@ Table comparison_table(std::span<const Subject* const> subjects,
     Table table;
     table.title = "Comparison:";
     table.columns = columns_of(num_sides);
+    std::vector<std::string> all_marks;
     for (std::size_t layer = 0; layer < comparison.layers().size(); ++layer) {
-        std::vector<double> imbalances;
-        std::vector<std::string> marks;
-        for (std::size_t side = 0; side < num_sides; ++side) {
-            const bool known = side > 0 && comparison.has_interval(side) &&
-                               !std::isnan(comparison.imbalance(side, layer));
+        std::vector<double> imbalances = {comparison.imbalance(0, layer)};
+        std::vector<std::string> marks = {""};
+        for (std::size_t side = 1; side < num_sides; ++side) {
             imbalances.push_back(comparison.imbalance(side, layer));
-            marks.push_back(
-                mark(comparison, side, known ? comparison.layer_interval(side, layer) : unknown));
+            marks.push_back(mark(comparison.has_layer_interval(side, layer)
+                                     ? comparison.layer_interval(side, layer)
+                                     : unknown));
+            all_marks.push_back(marks.back());
         }
         table.rows.push_back(
             make_row(static_cast<std::int64_t>(comparison.layers()[layer]), imbalances, marks));
@@ -264,7 +323,7 @@ Table comparison_table(std::span<const Subject* const> subjects,
         const Interval interval =
             side > 0 && comparison.has_interval(side) ? comparison.average_interval(side) : unknown;
         imbalances.push_back(comparison.average_imbalance(side));
-        marks.push_back(mark(comparison, side, interval));
+        marks.push_back(mark(interval));
         describe(table, comparison.sides()[side], number, bins);
         if (side == 0)
             continue;
@@ -273,11 +332,13 @@ Table comparison_table(std::span<const Subject* const> subjects,
         verdicts.push_back(verdict(comparison, side, interval));
     }
     table.average = make_row(std::string("average"), imbalances, marks);
-    add_notes(table, comparison, pairing);
+    add_notes(table, comparison, all_marks, bins, pairing);
     const std::string missing = missing_layers_note(subjects);
     if (!missing.empty())
         table.notes.push_back(missing);
     table.notes.insert(table.notes.end(), verdicts.begin(), verdicts.end());
+    if (num_sides > 2 && comparison.has_measured_layers())
+        table.notes.push_back(best_note(comparison));
     return table;
 }
 

@@ -1,5 +1,6 @@
 #include "lib/report/drift.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -64,9 +65,8 @@ struct LayerDrift {
     double imbalance_1 = kUnknown;
     double imbalance_2 = kUnknown;
 
-    bool drifted() const {
-        return js > kLeastDrift && !(js <= kDriftFactor * js_expected);  // or unknown
-    }
+    bool is_known() const { return !std::isnan(js) && !std::isnan(js_expected); }
+    bool drifted() const { return js > kLeastDrift && js > kDriftFactor * js_expected; }
 };
 
 LayerDrift layer_drift(const DriftInput& input, int layer_id) {
@@ -122,14 +122,20 @@ double mean_over(const std::vector<LayerDrift>& layers, double LayerDrift::*figu
 
 std::string verdict(const DriftInput& input, const std::vector<LayerDrift>& layers) {
     int num_drifted = 0;
-    const LayerDrift* worst = &layers.front();
+    int num_known = 0;
+    const LayerDrift* worst = nullptr;
     for (const LayerDrift& layer : layers) {
+        if (!layer.is_known())
+            continue;
+        ++num_known;
         num_drifted += layer.drifted();
-        if (layer.js > worst->js || std::isnan(worst->js))
+        if (worst == nullptr || layer.js > worst->js)
             worst = &layer;
     }
-    const std::string of_all =
-        std::to_string(num_drifted) + " of " + counted(static_cast<int>(layers.size()), "layer");
+    if (worst == nullptr)
+        return "Too little data: no layer has tokens in both and in two iterations of the first, "
+               "so that what chance explains is not known; record more.";
+    const std::string of_all = std::to_string(num_drifted) + " of " + counted(num_known, "layer");
     const std::string most = "layer " + std::to_string(worst->layer) + " the most (js " +
                              fixed(worst->js, 3) + ", expected " + fixed(worst->js_expected, 3) +
                              ")";
@@ -198,7 +204,9 @@ Table drift_table(const DriftInput& input, ThreadPool& threads) {
         num_drifted += layer.drifted();
         table.rows.push_back({static_cast<std::int64_t>(layer.layer), layer.cosine, layer.js,
                               layer.js_within, layer.js_expected,
-                              std::string(layer.drifted() ? "yes" : "")});
+                              std::string(!layer.is_known() ? "?"
+                                          : layer.drifted() ? "yes"
+                                                            : "")});
         if (is_projected) {
             table.rows.back().emplace_back(layer.imbalance_1);
             table.rows.back().emplace_back(layer.imbalance_2);
@@ -208,7 +216,7 @@ Table drift_table(const DriftInput& input, ThreadPool& threads) {
     for (double LayerDrift::*const figure :
          {&LayerDrift::cosine, &LayerDrift::js, &LayerDrift::js_within, &LayerDrift::js_expected})
         table.average.emplace_back(mean_over(layers, figure));
-    table.average.emplace_back(std::string());
+    table.average.emplace_back();
 
     for (std::size_t i = 0; i < subjects.size(); ++i) {
         const std::string number = std::to_string(i + 1);
@@ -228,9 +236,11 @@ Table drift_table(const DriftInput& input, ThreadPool& threads) {
         "1; js-expected: of two such recordings without drift.");
     table.notes.push_back("Drifted: js above " + fixed(kDriftFactor, 0) +
                           " x js-expected and above " + fixed(kLeastDrift, 2) + ".");
-    if (std::isnan(mean_over(layers, &LayerDrift::js_within)))
-        table.notes.push_back(
-            "A single iteration does not tell what chance explains: record several in 1.");
+    if (std::any_of(layers.begin(), layers.end(),
+                    [](const LayerDrift& layer) { return !layer.is_known(); }))
+        table.notes.emplace_back(
+            "? not known: a layer without tokens in one of them, or with tokens in a single "
+            "iteration of 1, which does not tell what chance explains.");
     const std::string missing = missing_layers_note(subjects);
     if (!missing.empty())
         table.notes.push_back(missing);

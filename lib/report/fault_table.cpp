@@ -11,6 +11,7 @@
 
 #include "lib/base/error.h"
 #include "lib/placement/fault_coverage.h"
+#include "lib/report/number_text.h"
 #include "lib/report/views.h"
 
 namespace eplb {
@@ -52,7 +53,7 @@ std::vector<Cell> row_of(std::size_t place,
     std::vector<Cell> row = {static_cast<std::int64_t>(place), lost.num_experts(),
                              num_tokens > 0 ? lost.total_tokens() / num_tokens : 0.0};
     if (lost.num_experts() == 0) {
-        row.emplace_back(std::string());
+        row.emplace_back();
         row.emplace_back(IntegerList());
         return row;
     }
@@ -74,17 +75,21 @@ std::string verdict(const std::vector<LostExperts>& places,
     if (worst->num_experts() == 0)
         return "Any " + place_name + " may die: every expert has a replica on another " +
                place_name + ".";
-    std::string text = "If " + place_name + " " + std::to_string(worst - places.begin()) +
-                       " dies, " + std::to_string(worst->num_experts()) +
-                       (worst->num_experts() == 1 ? " expert goes" : " experts go") + " with it (" +
-                       percent(num_tokens > 0 ? worst->total_tokens() / num_tokens : 0) +
-                       " of the tokens); ";
+    std::string text =
+        "If " + place_name + " " + std::to_string(worst - places.begin()) + " dies, " +
+        std::to_string(worst->num_experts()) +
+        (worst->num_experts() == 1 ? " expert goes" : " experts go") + " with it in " +
+        counted(subject.num_layers(), "layer") + ", which serve " +
+        percent(num_tokens > 0 ? worst->total_tokens() / num_tokens : 0) +
+        " of the routed ids (a token has several, so that far more tokens miss one); ";
     if (places.size() == 1)
         return text + "there is no other " + place_name + ".";
     if (place_name == "node")
         return text + "eplb-gen --survive_rank_loss spreads replicas over ranks, not over nodes.";
     return text + "eplb-gen --survive_rank_loss prevents it, with " +
-           std::to_string(2 * subject.num_experts) + " slots or more.";
+           std::to_string((2 * subject.num_experts + subject.ep_size - 1) / subject.ep_size *
+                          subject.ep_size) +
+           " slots or more.";
 }
 
 }  // namespace
@@ -118,16 +123,18 @@ Table fault_table(const Subject& subject, int num_nodes) {
     }
     const auto num_places = static_cast<double>(places.size());
     table.average = {std::string("average"), num_lost / num_places,
-                     num_tokens > 0 ? lost_tokens / num_tokens / num_places : 0.0, std::string(),
+                     num_tokens > 0 ? lost_tokens / num_tokens / num_places : 0.0, Cell(),
                      IntegerList()};
 
     describe_subject(table, subject, Bins::ranks);
     if (num_nodes > 1)
         table.context.emplace_back("num_nodes", static_cast<std::int64_t>(num_nodes));
     table.notes.push_back("Experts that have no replica on another " + place_name +
-                          ": pairs of layer and expert in " + std::to_string(subject.num_layers()) +
-                          " layers of " + std::to_string(subject.num_experts) +
-                          " experts; the share is of all recorded tokens.");
+                          ": pairs of layer and expert in " +
+                          counted(subject.num_layers(), "layer") + " of " +
+                          std::to_string(subject.num_experts) +
+                          " experts; the share is of all routed ids. --layers lists those of "
+                          "another layer.");
     table.notes.push_back(verdict(places, place_name, num_tokens, subject));
     return table;
 }

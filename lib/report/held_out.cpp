@@ -40,13 +40,20 @@ IterationRange rest_of(const IterationRange& recorded, const IterationRange& tak
 }
 
 ExpertStatistics iterations_of(const ExpertStatistics& statistics, const IterationRange& range) {
-    ExpertStatistics part = statistics;
     const auto per_iteration = static_cast<std::ptrdiff_t>(statistics.num_layers()) *
                                statistics.num_sources * statistics.num_experts;
     const auto begin =
         statistics.counts.begin() + (range.start - statistics.iter_start) * per_iteration;
+    ExpertStatistics part;
+    part.num_experts = statistics.num_experts;
+    part.top_k = statistics.top_k;
+    part.ep_size = statistics.ep_size;
+    part.layers = statistics.layers;
     part.iter_start = range.start;
     part.num_iterations = static_cast<int>(range.stop - range.start);
+    part.num_sources = statistics.num_sources;
+    part.has_unknown_sources = statistics.has_unknown_sources;
+    part.ids = statistics.ids;
     part.counts = {begin, begin + part.num_iterations * per_iteration};
     return part;
 }
@@ -107,7 +114,12 @@ double total_speedup(const Figures& figures) {
 }
 
 std::optional<Interval> speedup_interval(const Figures& figures) {
-    if (num_measured(figures.unbalanced.imbalance_ratio) < kLeastIterations)
+    const IterationSeries& test = figures.unbalanced.imbalance_ratio;
+    for (int layer = 0; layer < test.num_series; ++layer)
+        if (figures.is_known(static_cast<std::size_t>(layer)) &&
+            num_measured(test, layer) < kLeastIterations)
+            return {};
+    if (num_measured(test) < kLeastIterations)
         return {};
     const ResampledMeans unbalanced = resample_means(figures.unbalanced.imbalance_ratio, 0);
     const ResampledMeans held_out = resample_means(figures.held_out.imbalance_ratio, 0);
@@ -124,7 +136,7 @@ std::optional<Interval> speedup_interval(const Figures& figures) {
 Verdict verdict_of(const HeldOut& held_out,
                    const std::optional<Interval>& interval,
                    double min_speedup) {
-    if (held_out.overlaps)
+    if (held_out.overlaps || held_out.fit_is_assumed)
         return Verdict::none;
     if (interval && interval->low > min_speedup)
         return Verdict::worth_it;
@@ -169,6 +181,10 @@ std::string verdict_note(const HeldOut& held_out,
                          double value,
                          const std::optional<Interval>& interval,
                          double min_speedup) {
+    if (held_out.fit_is_assumed)
+        return "Warning: which iterations the config was fitted to is not known, so that nothing "
+               "here is sure to be held out, and there is no verdict; say it with --fit, or test "
+               "on a second recording.";
     if (verdict == Verdict::none)
         return "Warning: the test overlaps the fit: no held-out figure, and no verdict; choose "
                "ranges apart with --fit and --test.";
@@ -177,9 +193,12 @@ std::string verdict_note(const HeldOut& held_out,
                        ". On traffic like the test the experts get " + fixed(value, 3) +
                        " times as fast";
     if (!interval)
-        return text + "; " + counted(num_iterations, "iteration") +
-               " in the test are too few to be sure of it: record " +
-               std::to_string(kLeastIterations) + " or more.";
+        return text + "; " +
+               (num_iterations < kLeastIterations
+                    ? counted(num_iterations, "iteration") + " in the test are too few"
+                    : std::string("the iterations of the test in which some layer has tokens are "
+                                  "too few")) +
+               " to be sure of it: record " + std::to_string(kLeastIterations) + " or more.";
     text += " (95 % interval: " + fixed(interval->low, 3) + " to " + fixed(interval->high, 3) +
             "; worth it from " + fixed(min_speedup, 3) + " on)";
     switch (verdict) {
@@ -218,11 +237,11 @@ void describe(Table& table, const HeldOut& held_out) {
                           ", tested on " + part(held_out.held_out) + ".");
     std::string note = "Imbalance ratios on " + bins_text(held_out.held_out, Bins::ranks) +
                        " with " + std::to_string(held_out.held_out.num_slots()) +
-                       " slots, per iteration and then averaged; unbalanced: experts in order";
-    if (held_out.unbalanced.ep_size != held_out.held_out.ep_size)
-        note += ", on " + bins_text(held_out.unbalanced, Bins::ranks) + ", since " +
-                std::to_string(held_out.held_out.ep_size) + " do not divide " +
-                std::to_string(held_out.unbalanced.num_slots()) + " experts";
+                       " slots, per iteration and then averaged; unbalanced: ";
+    note += held_out.unbalanced.num_slots() == held_out.unbalanced.num_experts
+                ? "experts in order"
+                : "the engine's default assignment of " +
+                      std::to_string(held_out.unbalanced.num_slots()) + " slots";
     note += ", on the test";
     if (held_out.greedy)
         note += "; greedy: TensorRT-LLM's placement, fitted alike, on the test";
@@ -232,6 +251,32 @@ void describe(Table& table, const HeldOut& held_out) {
     table.notes.push_back(
         "Speed-up: of the fullest rank, (1 + unbalanced) / (1 + held-out), at equally many tokens "
         "per rank.");
+}
+
+// Which layers the placement makes worse than experts in order; empty where none.
+std::string worse_note(const Figures& figures, const std::vector<int>& layers) {
+    int num_worse = 0;
+    int num_known = 0;
+    std::size_t worst = 0;
+    const auto loss = [&](std::size_t layer) {
+        return figures.held_out.summaries[layer].imbalance_ratio -
+               figures.unbalanced.summaries[layer].imbalance_ratio;
+    };
+    for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+        if (!figures.is_known(layer))
+            continue;
+        ++num_known;
+        if (loss(layer) <= 0)
+            continue;
+        if (num_worse++ == 0 || loss(layer) > loss(worst))
+            worst = layer;
+    }
+    if (num_worse == 0)
+        return {};
+    return std::to_string(num_worse) + " of " + counted(num_known, "layer") +
+           " get worse than without it, most of all layer " + std::to_string(layers[worst]) + ": " +
+           fixed(figures.unbalanced.summaries[worst].imbalance_ratio, 3) + " -> " +
+           fixed(figures.held_out.summaries[worst].imbalance_ratio, 3) + ".";
 }
 
 // Under placements; exact where the source ranks' counts tell it.
@@ -293,6 +338,10 @@ HeldOut plan_held_out(const HeldOutPart& fit,
     check_alike(fit, test);
     const ExpertStatistics fit_part = iterations_of(*fit.statistics, fit.range);
     const ExpertStatistics test_part = iterations_of(*test.statistics, test.range);
+    if (std::all_of(fit_part.counts.begin(), fit_part.counts.end(),
+                    [](std::int64_t count) { return count == 0; }))
+        throw Error(fit.name + ": holds no tokens in iterations " + range_text(fit.range) +
+                    ", so that there is nothing to fit to; choose others with --fit");
     const std::vector<Placement> placements = plan(fit_part, request, threads);
     PlanRequest greedy = request;
     greedy.algorithm = Algorithm::greedy;
@@ -342,8 +391,10 @@ Table held_out_table(const HeldOut& held_out, double min_speedup, ThreadPool& th
         table.rows.push_back(std::move(row));
     }
     table.average = {std::string("average")};
-    for (const std::vector<LoadSummary>* const side : sides)
-        table.average.emplace_back(average(*side).imbalance_ratio);
+    for (const std::vector<LoadSummary>* const side : sides) {
+        const LoadSummary mean = average(*side);
+        table.average.emplace_back(mean.num_iterations > 0 ? mean.imbalance_ratio : kUnknown);
+    }
     const double value = total_speedup(figures);
     table.average.emplace_back(value);
 
@@ -354,6 +405,8 @@ Table held_out_table(const HeldOut& held_out, double min_speedup, ThreadPool& th
     table.context.emplace_back("speedup_high", interval ? interval->high : kUnknown);
     table.context.emplace_back("min_speedup", min_speedup);
     table.context.emplace_back("verdict", name_of(verdict));
+    if (const std::string worse = worse_note(figures, layers); !worse.empty())
+        table.notes.push_back(worse);
     table.notes.push_back(verdict_note(held_out, verdict, value, interval, min_speedup));
     return table;
 }

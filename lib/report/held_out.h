@@ -45,6 +45,7 @@ struct HeldOut {
     Subject held_out;               // under the placement, on the iterations of the test
     std::optional<Subject> greedy;  // under TensorRT-LLM's greedy, fitted alike; of the test
     bool overlaps = false;          // the test has iterations of the fit
+    bool fit_is_assumed = false;    // nobody said what the placement was fitted to
 };
 
 // Iterations of a recording.
@@ -72,8 +73,9 @@ enum class Verdict { worth_it, not_worth_it, too_little_data, none };
 // is that of the layers' times added up.
 //
 // The verdict is in the notes and the context (verdict: "worth it", "not worth it", "too little
-// data", or "none" where the test overlaps the fit). It goes by the 95 % interval of the average's
-// speedup (block bootstrap over iterations of the test): above min_speedup, below it, or neither.
+// data", or "none" where the test overlaps the fit, or may do so). It goes by the 95 % interval of
+// the average's speedup (block bootstrap over iterations of the test): above min_speedup, below it,
+// or neither.
 Table held_out_table(const HeldOut& held_out, double min_speedup, ThreadPool& threads);
 
 }  // namespace eplb

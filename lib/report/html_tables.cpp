@@ -39,7 +39,8 @@ std::string text_of(const Cell& cell, int decimals) {
             text += (text.empty() ? "" : " ") + std::to_string(number);
         return text;
     }
-    return escape(std::get<std::string>(cell));
+    const std::string* const words = std::get_if<std::string>(&cell);
+    return words == nullptr ? "" : escape(*words);
 }
 
 // Numbers stand to the right by the style sheet; text to the left.

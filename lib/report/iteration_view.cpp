@@ -47,7 +47,7 @@ Table iteration_table(const Subject& subject, Bins bins, ThreadPool& threads) {
         const auto id = subject.iter_start + static_cast<std::int64_t>(i);
         if (worst == num_layers) {
             constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-            table.rows.push_back({id, kNone, kNone, kNone, kNone, std::string(), kNone});
+            table.rows.push_back({id, kNone, kNone, kNone, kNone, Cell(), kNone});
             continue;
         }
         const LoadSummary mean = average(layers);
@@ -57,8 +57,9 @@ Table iteration_table(const Subject& subject, Bins bins, ThreadPool& threads) {
     }
     describe_subject(table, subject, bins);
     table.notes.push_back("Over the " + bin_name(subject, bins) +
-                          "s of a layer, then averaged over the " + std::to_string(num_layers) +
-                          (num_layers == 1 ? " layer" : " layers") + " that have tokens.");
+                          "s of a layer, then averaged over those of " +
+                          std::to_string(num_layers) + (num_layers == 1 ? " layer" : " layers") +
+                          " that have tokens.");
     describe_split(table, subject);
     return table;
 }

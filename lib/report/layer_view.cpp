@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -102,11 +103,33 @@ const std::vector<Figure>& figures() {
     return kFigures;
 }
 
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+// NaN where there are no tokens.
 std::vector<Cell> figure_row(Cell label, const LoadSummary& summary) {
     std::vector<Cell> row = {std::move(label)};
     for (const Figure& figure : figures())
-        row.emplace_back(summary.*figure.value);
+        row.emplace_back(summary.num_iterations > 0 ? summary.*figure.value : kUnknown);
     return row;
+}
+
+// What the table comes to, for people.
+std::string verdict(const Subject& subject, const std::vector<Layer>& layers, double average) {
+    std::vector<std::size_t> worst;
+    for (std::size_t i = 0; i < layers.size(); ++i)
+        if (layers[i].summary.num_iterations > 0)
+            worst.push_back(i);
+    std::stable_sort(worst.begin(), worst.end(), [&](std::size_t a, std::size_t b) {
+        return layers[a].summary.imbalance_ratio > layers[b].summary.imbalance_ratio;
+    });
+    worst.resize(std::min(worst.size(), kNumHottest));
+    std::string names;
+    for (const std::size_t i : worst)
+        names += (names.empty() ? "" : ", ") + std::to_string(subject.layers[i]);
+    return "The fullest rank computes " + fixed(1 + average, 3) +
+           " times the mean, so that perfect balance would make the MoE layers about " +
+           fixed(1 + average, 3) + " times as fast; worst " +
+           (worst.size() == 1 ? "layer " : "layers ") + names + ".";
 }
 
 LoadSummary average_of(const std::vector<Layer>& layers) {
@@ -122,7 +145,9 @@ void add_optimal_split(Table& table, const std::vector<Layer>& layers) {
     table.columns.insert(table.columns.begin() + kPlace, {"optimal_split", "optimal-split"});
     std::vector<LoadSummary> optima;  // so that the average is that of the other columns
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        table.rows[i].insert(table.rows[i].begin() + kPlace, layers[i].optimal_split);
+        table.rows[i].insert(table.rows[i].begin() + kPlace, layers[i].summary.num_iterations > 0
+                                                                 ? layers[i].optimal_split
+                                                                 : kUnknown);
         optima.push_back(layers[i].summary);
         optima.back().imbalance_ratio = layers[i].optimal_split;
     }
@@ -157,14 +182,17 @@ Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads) {
     for (std::size_t i = 0; i < layers.size(); ++i) {
         std::vector<Cell> row =
             figure_row(static_cast<std::int64_t>(subject.layers[i]), layers[i].summary);
-        row.emplace_back(static_cast<std::int64_t>(layers[i].worst.bin));
-        row.emplace_back(layers[i].worst.load);
-        if (bins == Bins::ranks)
-            row.emplace_back(layers[i].hottest);
+        if (layers[i].summary.num_iterations > 0) {
+            row.emplace_back(static_cast<std::int64_t>(layers[i].worst.bin));
+            row.emplace_back(layers[i].worst.load);
+            if (bins == Bins::ranks)
+                row.emplace_back(layers[i].hottest);
+        }
+        row.resize(table.columns.size());
         table.rows.push_back(std::move(row));
     }
     table.average = figure_row(std::string("average"), average_of(layers));
-    table.average.resize(table.columns.size(), std::string());
+    table.average.resize(table.columns.size());  // the worst of a layer has no average
     table.notes.push_back("Over the " + counted(num_bins(subject, bins), bin) +
                           " of an iteration, then averaged over iterations " +
                           std::to_string(subject.iter_start) + "-" +
@@ -173,6 +201,9 @@ Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads) {
     describe_split(table, subject);
     if (has_optimal_split(subject, bins))
         add_optimal_split(table, layers);
+    const LoadSummary average = average_of(layers);
+    if (bins == Bins::ranks && subject.ep_size > 1 && average.num_iterations > 0)
+        table.notes.push_back(verdict(subject, layers, average.imbalance_ratio));
     return table;
 }
 

@@ -12,7 +12,8 @@ namespace eplb {
 // A column of integers in which one cell is a double is written as doubles. A list ("3 17 250", the
 // hottest experts of a rank) is an array in JSON.
 using IntegerList = std::vector<std::int64_t>;
-using Cell = std::variant<std::int64_t, double, std::string, IntegerList>;
+// Nothing, std::monostate, is an empty cell, and null in JSON.
+using Cell = std::variant<std::monostate, std::int64_t, double, std::string, IntegerList>;
 
 struct TableColumn {
     std::string key;     // in JSON and CSV: imbalance_ratio

@@ -11,14 +11,14 @@ namespace {
 std::size_t index_of(const Table& table, const std::string& key) {
     std::string keys;
     for (std::size_t i = 0; i < table.columns.size(); ++i) {
-        if (table.columns[i].key == key)
+        if (table.columns[i].key == key || table.columns[i].header == key)
             return i;
         keys += (keys.empty() ? "" : ", ") + table.columns[i].key;
     }
     throw UsageError("--sort: there is no column '" + key + "'; this table has " + keys);
 }
 
-enum class Kind { number, list, text, nan };  // the order of kinds in a column
+enum class Kind { number, list, text, unknown };  // the order of kinds in a column
 
 Kind kind_of(const Cell& cell) {
     if (std::holds_alternative<std::string>(cell))
@@ -26,7 +26,9 @@ Kind kind_of(const Cell& cell) {
     if (std::holds_alternative<IntegerList>(cell))
         return Kind::list;
     const double* const value = std::get_if<double>(&cell);
-    return value != nullptr && std::isnan(*value) ? Kind::nan : Kind::number;
+    const bool is_unknown =
+        std::holds_alternative<std::monostate>(cell) || (value != nullptr && std::isnan(*value));
+    return is_unknown ? Kind::unknown : Kind::number;
 }
 
 // Holds every integer and every double exactly.
@@ -45,7 +47,7 @@ bool comes_first(const Cell& a, const Cell& b, Kind kind) {
             return std::get<IntegerList>(a) > std::get<IntegerList>(b);
         case Kind::text:
             return std::get<std::string>(a) < std::get<std::string>(b);
-        case Kind::nan:
+        case Kind::unknown:
             return false;
     }
     return false;

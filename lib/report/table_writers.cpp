@@ -107,7 +107,13 @@ std::string join(const IntegerList& numbers, const char* separator) {
     return text;
 }
 
+bool is_empty(const Cell& cell) {
+    return std::holds_alternative<std::monostate>(cell);
+}
+
 std::string format_alone(const Cell& cell, Precision precision) {
+    if (is_empty(cell))
+        return " ";
     if (const double* const value = std::get_if<double>(&cell))
         return format_lone_double(*value, precision);
     if (const std::int64_t* const value = std::get_if<std::int64_t>(&cell))
@@ -267,6 +273,8 @@ std::string full_precision(double value) {
 }
 
 std::string csv_cell(const Cell& cell) {
+    if (is_empty(cell))
+        return {};
     if (const double* const value = std::get_if<double>(&cell))
         return full_precision(*value);
     if (const std::int64_t* const value = std::get_if<std::int64_t>(&cell))
@@ -308,6 +316,8 @@ std::string json_string(const std::string& text) {
 }
 
 std::string json_value(const Cell& cell) {
+    if (is_empty(cell))
+        return "null";
     if (const double* const value = std::get_if<double>(&cell))
         return std::isfinite(*value) ? full_precision(*value) : "null";
     if (const std::int64_t* const value = std::get_if<std::int64_t>(&cell))

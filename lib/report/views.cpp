@@ -42,6 +42,7 @@ void describe_subject(Table& table, const Subject& subject, Bins bins) {
     const auto add = [&](const char* key, Cell value) {
         table.context.emplace_back(key, std::move(value));
     };
+    add("name", subject.name);
     add("bins", bin_name(subject, bins) + "s");
     add("num_bins", std::int64_t{num_bins(subject, bins)});
     add("ids", std::string(subject.ids == IdKind::slot ? "slot" : "expert"));

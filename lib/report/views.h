@@ -25,7 +25,7 @@ LayerLoad bins_of(const Subject& subject, int layer, Bins bins);
 // Pairs of iteration and layer without tokens.
 std::int64_t num_empty_iterations(const Subject& subject);
 
-// Adds what every table about a subject says of it: bins, num_bins, ids, num_experts, top_k,
+// Adds what every table about a subject says of it: name, bins, num_bins, ids, num_experts, top_k,
 // iter_start, iter_stop, num_empty_iterations.
 void describe_subject(Table& table, const Subject& subject, Bins bins);
 

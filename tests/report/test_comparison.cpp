@@ -6,8 +6,7 @@
 #include "tests/test_support.h"
 
 using namespace eplb;
-using test::Counts;
-using test::subject_of;
+using namespace eplb::test;
 
 namespace {
 
@@ -55,7 +54,7 @@ TEST_CASE("a comparison gives differences, relative and absolute, and means over
     CHECK(table["rows"][0]["significant_2"] == "?");
     CHECK(table["delta_2_low"].is_null());
     const std::string notes = text_of_notes(table);
-    CHECK(notes.find("too few iterations for an interval") != std::string::npos);
+    CHECK(notes.find("too few iterations with tokens for an interval") != std::string::npos);
     CHECK(notes.find("Average imbalance 0.750 -> 0.500; worst layer 10: 1.000 -> 0.750.") !=
           std::string::npos);
 }
@@ -125,4 +124,44 @@ TEST_CASE("each further subject is set against the first, with a verdict of its 
     CHECK(notes.find("1 -> 2: average imbalance 1.000 -> 0.500") != std::string::npos);
     CHECK(notes.find("1 -> 3: average imbalance 1.000 -> 0.000") != std::string::npos);
     CHECK(notes.find("The numbers of ranks differ") != std::string::npos);
+}
+
+TEST_CASE("a layer with tokens in few iterations has no interval, nor has the average with it") {
+    ThreadPool threads(1);
+    Tokens first(2);
+    Tokens second(2);
+    for (int i = 0; i < 12; ++i) {
+        first[0].push_back({10, 10});
+        second[0].push_back({15, 5 + i % 2});
+        first[1].push_back({i == 3 ? 9 : 0, i == 3 ? 1 : 0});
+        second[1].push_back({5, 5});
+    }
+    const Subject one = subject_of(first, 2, "one");
+    const Subject other = subject_of(second, 2, "other");
+    const std::vector<const Subject*> subjects = {&one, &other};
+    const auto json = json_of(comparison_table(subjects, Bins::ranks, Pairing::paired, threads));
+    CHECK(json["rows"][0]["significant_2"] == "");
+    CHECK(json["rows"][1]["significant_2"] == "?");
+    CHECK(json["average"]["significant_2"] == "?");
+    CHECK(json["delta_2_low"].is_null());
+}
+
+TEST_CASE("recordings of different models are not compared") {
+    ThreadPool threads(1);
+    const Subject two = subject_of({{{1, 1}}}, 2, "two");
+    const Subject four = subject_of({{{1, 1, 1, 1}}}, 2, "four");
+    const std::vector<const Subject*> subjects = {&two, &four};
+    CHECK_STARTS_WITH(
+        error_of([&] { comparison_table(subjects, Bins::ranks, Pairing::paired, threads); }),
+        "four: has 4 experts, top-1, but two has 2, top-1; compare recordings of one model");
+}
+
+TEST_CASE("of several configs the best is named, with its distance to the next") {
+    ThreadPool threads(1);
+    const Subject base = subject_of({{{20, 0}}}, 2, "base");
+    const Subject good = subject_of({{{11, 9}}}, 2, "good");
+    const Subject bad = subject_of({{{15, 5}}}, 2, "bad");
+    const std::vector<const Subject*> subjects = {&base, &bad, &good};
+    const Table table = comparison_table(subjects, Bins::ranks, Pairing::paired, threads);
+    CHECK(table.notes.back() == "Least imbalance: 3 with 0.100, before 2 with 0.500.");
 }

@@ -7,8 +7,7 @@
 #include "tests/test_support.h"
 
 using namespace eplb;
-using test::Counts;
-using test::subject_of;
+using namespace eplb::test;
 
 namespace {
 
@@ -115,4 +114,15 @@ TEST_CASE("drift needs the same, known experts") {
           "--load_balancer");
     CHECK(test::error_of([&] { drift(two, three); }) ==
           "three: has 3 experts, but two has 2; give recordings of the same model");
+}
+
+TEST_CASE("where chance is not known there is no drift, and no verdict of none") {
+    ThreadPool threads(1);
+    const Subject one = subject_of({{{10, 0}}, {{0, 0}}}, 2, "one");
+    const Subject other = subject_of({{{0, 10}}, {{0, 0}}}, 2, "other");
+    const Table table = drift_table({&one, &other, nullptr, nullptr}, threads);
+    CHECK(json_of(table)["num_drifted"] == 0);
+    CHECK(json_of(table)["rows"][0]["drifted"] == "?");
+    CHECK(json_of(table)["rows"][1]["drifted"] == "?");
+    CHECK_STARTS_WITH(table.notes.back(), "Too little data");
 }
