@@ -26,13 +26,29 @@ std::size_t label_step(int height) {
     return static_cast<std::size_t>((kLabelHeight + height - 1) / height);
 }
 
-// centred on the mean, unlike heat_level: a balanced load does not flicker between two colours
-int colour_level(double relative) {
-    const double level = relative / kHottest * (kHeatLevels - 1);
-    return static_cast<int>(std::clamp(std::round(level), 0.0, kHeatLevels - 1.0));
+enum class Scale { whole, fine };  // 0 to kHottest, or 1 - kFine to 1 + kFine
+
+// Centred on the mean, unlike heat_level: a balanced load does not flicker between two colours.
+std::string colour_class(double relative, Scale scale) {
+    const double reach = scale == Scale::fine ? kFine : kHottest / 2;  // on each side of the mean
+    const double level = (1 + (relative - 1) / reach) / 2 * (kHeatLevels - 1);
+    const auto clamped = static_cast<int>(std::clamp(std::round(level), 0.0, kHeatLevels - 1.0));
+    return (scale == Scale::fine ? "f" : "q") + std::to_string(clamped);
 }
 
-std::string cells(const LoadGrid& grid, const GridRow& row, int y, int height) {
+// Beside a bad first subject good ones are all one colour: a finer scale shows what is left in
+// them.
+bool have_fine_scale(const std::vector<Drawn>& subjects) {
+    constexpr double kRounding = 1e-9;
+    for (std::size_t i = 1; i < subjects.size(); ++i)
+        for (const GridRow& row : subjects[i].grid.rows)
+            for (int bin = 0; row.has_tokens() && bin < subjects[i].grid.num_bins; ++bin)
+                if (std::abs(row.relative(bin) - 1) > kFine + kRounding)
+                    return false;
+    return subjects.size() > 1;
+}
+
+std::string cells(const LoadGrid& grid, const GridRow& row, Scale scale, int y, int height) {
     std::string text;
     const std::string layer = "layer " + std::to_string(row.layer);
     const std::string top = std::to_string(y);
@@ -46,9 +62,9 @@ std::string cells(const LoadGrid& grid, const GridRow& row, int y, int height) {
     for (int bin = 0; bin < grid.num_bins; ++bin) {
         const double relative = row.relative(bin);
         append(text, "<rect x=\"", percent(static_cast<double>(bin) / grid.num_bins), "\" y=\"",
-               top, "\" width=\"", width, "\" height=\"", tall, "\" class=\"q",
-               std::to_string(colour_level(relative)), "\"><title>", layer, ", ", grid.bin_name,
-               " ", std::to_string(bin), ": ", tokens_text(row.load[static_cast<std::size_t>(bin)]),
+               top, "\" width=\"", width, "\" height=\"", tall, "\" class=\"",
+               colour_class(relative, scale), "\"><title>", layer, ", ", grid.bin_name, " ",
+               std::to_string(bin), ": ", tokens_text(row.load[static_cast<std::size_t>(bin)]),
                " tokens (", fixed(relative, 2), "x mean)</title></rect>\n");
     }
     return text;
@@ -88,13 +104,49 @@ std::string aria_label(const Drawn& drawn) {
     return escape(text);
 }
 
-std::string heatmap(const Drawn& drawn) {
+std::string legend(Scale scale) {
+    constexpr int kWidth = 20;  // of a level
+    constexpr int kSide = 4;
+    constexpr int kEnd = kSide + kWidth * kHeatLevels;
+    const bool is_fine = scale == Scale::fine;
+    std::string text;
+    append(
+        text, "<svg class=\"scale\" role=\"img\" width=\"", std::to_string(kEnd + kSide),
+        "\" height=\"36\" aria-label=\"Scale: ",
+        is_fine ? "teal is below the mean, purple above" : "blue is below the mean, orange above",
+        "\">");
+    for (int level = 0; level < kHeatLevels; ++level)
+        append(text, "<rect x=\"", std::to_string(kSide + kWidth * level), "\" width=\"",
+               std::to_string(kWidth), "\" height=\"18\" class=\"", is_fine ? "f" : "q",
+               std::to_string(level), "\"/>");
+    struct Label {
+        int x;
+        const char* anchor;
+        std::string text;
+    };
+    const auto middle = [](int level) { return kSide + kWidth / 2 + kWidth * level; };
+    constexpr int kQuarter = (kHeatLevels - 1) / 4;
+    const std::vector<Label> labels = {
+        {kSide, "b", is_fine ? "0.8x" : "0"},
+        {middle(kQuarter), "m", is_fine ? "0.9x" : "0.5x"},
+        {middle(2 * kQuarter), "m", "mean"},
+        {middle(3 * kQuarter), "m", is_fine ? "1.1x" : "1.5x"},
+        {kEnd, "e", is_fine ? "1.2x" : "2x and more"},
+    };
+    for (const Label& label : labels)
+        append(text, "<text x=\"", std::to_string(label.x), "\" y=\"28\" class=\"", label.anchor,
+               "\">", label.text, "</text>");
+    return text + "</svg>\n";
+}
+
+// has_legend: where the subjects have different scales, each has its own above it.
+std::string heatmap(const Drawn& drawn, Scale scale, bool has_legend) {
     const LoadGrid& grid = drawn.grid;
     const int height = row_height(grid.rows.size());
     const int bottom = height * static_cast<int>(grid.rows.size());
     std::string text;
-    append(text, "<figure class=\"panel\"><figcaption><b class=\"number\">", drawn.number, "</b> ",
-           escape(drawn.subject->name), "</figcaption>\n<div class=\"scroll\"><div class=\"plot ",
+    append(text, "<figure class=\"panel\"><figcaption>", label(drawn), "</figcaption>\n",
+           has_legend ? legend(scale) : "", "<div class=\"scroll\"><div class=\"plot ",
            grid.num_bins <= kMostGapped ? "gaps" : "dense",
            "\" style=\"min-width:", std::to_string(kLeastBinWidth * grid.num_bins),
            "px;max-width:", std::to_string(kSides + kMostBinWidth * grid.num_bins),
@@ -106,7 +158,7 @@ std::string heatmap(const Drawn& drawn) {
            std::to_string(bottom + 20), "\" class=\"open\">\n");
     for (std::size_t i = 0; i < grid.rows.size(); ++i) {
         const int y = height * static_cast<int>(i);
-        text += cells(grid, grid.rows[i], y, height);
+        text += cells(grid, grid.rows[i], scale, y, height);
         if (i % label_step(height) == 0)
             text += row_labels(grid, grid.rows[i], y, height);
     }
@@ -114,33 +166,25 @@ std::string heatmap(const Drawn& drawn) {
     return text;
 }
 
-std::string scale() {
-    constexpr int kWidth = 14;  // of a level
-    std::string text =
-        "<svg class=\"scale\" role=\"img\" width=\"270\" height=\"30\" "
-        "aria-label=\"Scale: blue is below the mean, orange above\">";
-    for (int level = 0; level < kHeatLevels; ++level)
-        append(text, "<rect x=\"", std::to_string(6 + kWidth * level), "\" width=\"",
-               std::to_string(kWidth), "\" height=\"12\" class=\"q", std::to_string(level), "\"/>");
-    const std::vector<std::string> labels = {"0", "0.5x", "mean", "1.5x", "2x+"};
-    for (std::size_t i = 0; i < labels.size(); ++i)
-        append(text, "<text x=\"",
-               std::to_string(6 + kWidth / 2 + 4 * kWidth * static_cast<int>(i)),
-               "\" y=\"22\" class=\"m\">", labels[i], "</text>");
-    return text + "</svg>";
-}
-
 }  // namespace
 
 std::string heatmaps(const std::vector<Drawn>& subjects) {
     const std::string bin = subjects.front().grid.bin_name;
+    const bool has_fine_scale = have_fine_scale(subjects);
     std::string text;
     append(text, "<section><h2>Load of each ", bin, "</h2>\n<p>A cell is the tokens of one ", bin,
            " over all iterations, divided by their mean over the layer. Right of it: the layer's "
-           "imbalance ratio.</p>\n",
-           scale(), "\n<div class=\"panels\">\n");
+           "imbalance ratio.</p>\n");
+    if (has_fine_scale)
+        append(text, "<p>", subjects.size() == 2 ? subjects.back().number + " is" : "All but 1 are",
+               " so even that a finer scale, in colours of its own, shows what is left.</p>\n");
+    else
+        text += legend(Scale::whole);
+    text += "<div class=\"panels\">\n";
     for (const Drawn& drawn : subjects)
-        text += heatmap(drawn);
+        text += heatmap(drawn,
+                        has_fine_scale && &drawn != &subjects.front() ? Scale::fine : Scale::whole,
+                        has_fine_scale);
     return text + "</div></section>\n";
 }
 
