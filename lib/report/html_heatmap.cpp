@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "lib/report/html_parts.h"
 #include "lib/report/picture_text.h"
@@ -26,29 +27,43 @@ std::size_t label_step(int height) {
     return static_cast<std::size_t>((kLabelHeight + height - 1) / height);
 }
 
-enum class Scale { whole, fine };  // 0 to kHottest, or 1 - kFine to 1 + kFine
+// Of colours: from 1 - reach to 1 + reach times the mean.
+struct Scale {
+    double reach = kHottest / 2;
+    char name = 'q';  // of the classes
+};
 
 // Centred on the mean, unlike heat_level: a balanced load does not flicker between two colours.
-std::string colour_class(double relative, Scale scale) {
-    const double reach = scale == Scale::fine ? kFine : kHottest / 2;  // on each side of the mean
-    const double level = (1 + (relative - 1) / reach) / 2 * (kHeatLevels - 1);
+std::string colour_class(double relative, const Scale& scale) {
+    const double level = (1 + (relative - 1) / scale.reach) / 2 * (kHeatLevels - 1);
     const auto clamped = static_cast<int>(std::clamp(std::round(level), 0.0, kHeatLevels - 1.0));
-    return (scale == Scale::fine ? "f" : "q") + std::to_string(clamped);
+    return scale.name + std::to_string(clamped);
 }
 
-// Beside a bad first subject good ones are all one colour: a finer scale shows what is left in
-// them.
-bool have_fine_scale(const std::vector<Drawn>& subjects) {
-    constexpr double kRounding = 1e-9;
+// How far a cell is from the mean, at most; of all subjects but the first.
+double largest_distance(const std::vector<Drawn>& subjects) {
+    double largest = 0;
     for (std::size_t i = 1; i < subjects.size(); ++i)
         for (const GridRow& row : subjects[i].grid.rows)
             for (int bin = 0; row.has_tokens() && bin < subjects[i].grid.num_bins; ++bin)
-                if (std::abs(row.relative(bin) - 1) > kFine + kRounding)
-                    return false;
-    return subjects.size() > 1;
+                largest = std::max(largest, std::abs(row.relative(bin) - 1));
+    return largest;
 }
 
-std::string cells(const LoadGrid& grid, const GridRow& row, Scale scale, int y, int height) {
+// Beside a bad first subject good ones are all one colour: a finer scale shows what is left in
+// them. Nothing where there is nothing to show, or so much that the whole scale does.
+std::optional<Scale> fine_scale(const std::vector<Drawn>& subjects) {
+    constexpr double kRounding = 1e-9;
+    const double largest = largest_distance(subjects);
+    if (largest <= kRounding)
+        return {};
+    for (const double reach : {0.05, 0.1, 0.2})
+        if (largest <= reach + kRounding)
+            return Scale{reach, 'f'};
+    return {};
+}
+
+std::string cells(const LoadGrid& grid, const GridRow& row, const Scale& scale, int y, int height) {
     std::string text;
     const std::string layer = "layer " + std::to_string(row.layer);
     const std::string top = std::to_string(y);
@@ -104,20 +119,20 @@ std::string aria_label(const Drawn& drawn) {
     return escape(text);
 }
 
-std::string legend(Scale scale) {
-    constexpr int kWidth = 20;  // of a level
+std::string legend(const Scale& scale) {
+    constexpr int kWidth = 21;  // of a level
     constexpr int kSide = 4;
     constexpr int kEnd = kSide + kWidth * kHeatLevels;
-    const bool is_fine = scale == Scale::fine;
+    const bool is_whole = scale.name == 'q';
     std::string text;
     append(
         text, "<svg class=\"scale\" role=\"img\" width=\"", std::to_string(kEnd + kSide),
         "\" height=\"36\" aria-label=\"Scale: ",
-        is_fine ? "teal is below the mean, purple above" : "blue is below the mean, orange above",
+        is_whole ? "blue is below the mean, orange above" : "teal is below the mean, purple above",
         "\">");
     for (int level = 0; level < kHeatLevels; ++level)
         append(text, "<rect x=\"", std::to_string(kSide + kWidth * level), "\" width=\"",
-               std::to_string(kWidth), "\" height=\"18\" class=\"", is_fine ? "f" : "q",
+               std::to_string(kWidth), "\" height=\"18\" class=\"", std::string(1, scale.name),
                std::to_string(level), "\"/>");
     struct Label {
         int x;
@@ -125,13 +140,14 @@ std::string legend(Scale scale) {
         std::string text;
     };
     const auto middle = [](int level) { return kSide + kWidth / 2 + kWidth * level; };
+    const auto times = [&](double part) { return trimmed(1 + part * scale.reach, 3) + "x"; };
     constexpr int kQuarter = (kHeatLevels - 1) / 4;
     const std::vector<Label> labels = {
-        {kSide, "b", is_fine ? "0.8x" : "0"},
-        {middle(kQuarter), "m", is_fine ? "0.9x" : "0.5x"},
+        {kSide, "b", is_whole ? "0" : times(-1)},
+        {middle(kQuarter), "m", times(-0.5)},
         {middle(2 * kQuarter), "m", "mean"},
-        {middle(3 * kQuarter), "m", is_fine ? "1.1x" : "1.5x"},
-        {kEnd, "e", is_fine ? "1.2x" : "2x and more"},
+        {middle(3 * kQuarter), "m", times(0.5)},
+        {kEnd, "e", is_whole ? "2x and more" : times(1)},
     };
     for (const Label& label : labels)
         append(text, "<text x=\"", std::to_string(label.x), "\" y=\"28\" class=\"", label.anchor,
@@ -140,7 +156,7 @@ std::string legend(Scale scale) {
 }
 
 // has_legend: where the subjects have different scales, each has its own above it.
-std::string heatmap(const Drawn& drawn, Scale scale, bool has_legend) {
+std::string heatmap(const Drawn& drawn, const Scale& scale, bool has_legend) {
     const LoadGrid& grid = drawn.grid;
     const int height = row_height(grid.rows.size());
     const int bottom = height * static_cast<int>(grid.rows.size());
@@ -170,21 +186,21 @@ std::string heatmap(const Drawn& drawn, Scale scale, bool has_legend) {
 
 std::string heatmaps(const std::vector<Drawn>& subjects) {
     const std::string bin = subjects.front().grid.bin_name;
-    const bool has_fine_scale = have_fine_scale(subjects);
+    const std::optional<Scale> fine = fine_scale(subjects);
     std::string text;
     append(text, "<section><h2>Load of each ", bin, "</h2>\n<p>A cell is the tokens of one ", bin,
            " over all iterations, divided by their mean over the layer. Right of it: the layer's "
            "imbalance ratio.</p>\n");
-    if (has_fine_scale)
-        append(text, "<p>", subjects.size() == 2 ? subjects.back().number + " is" : "All but 1 are",
-               " so even that a finer scale, in colours of its own, shows what is left.</p>\n");
+    if (fine)
+        append(text, "<p>", subjects.size() == 2 ? "2 is" : "All but 1 are",
+               " so even that a finer scale, in colours of its own, shows what is left: it ends ",
+               trimmed(100 * fine->reach, 0), " % off the mean.</p>\n");
     else
-        text += legend(Scale::whole);
+        text += legend(Scale{});
     text += "<div class=\"panels\">\n";
     for (const Drawn& drawn : subjects)
-        text += heatmap(drawn,
-                        has_fine_scale && &drawn != &subjects.front() ? Scale::fine : Scale::whole,
-                        has_fine_scale);
+        text +=
+            heatmap(drawn, fine && &drawn != &subjects.front() ? *fine : Scale{}, fine.has_value());
     return text + "</div></section>\n";
 }
 

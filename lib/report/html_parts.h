@@ -46,8 +46,8 @@ std::string summary_cards(const std::vector<Drawn>& subjects);
 std::string layer_bars(const std::vector<Drawn>& subjects);
 std::string heatmaps(const std::vector<Drawn>& subjects);
 std::string time_lines(const std::vector<Drawn>& subjects);
-// The first table, unfolded, in a section of its own.
-std::string first_table(const std::vector<Table>& tables);
+// The first table, unfolded, in a section of its own, without the notes that stand above it.
+std::string first_table(const ReportPage& page);
 // All tables; or, where the first stands elsewhere, the others.
 std::string tables(const std::vector<Table>& tables, bool is_first_elsewhere);
 // What the short names stand for.
@@ -56,8 +56,7 @@ std::string whole_names(const std::vector<Drawn>& subjects);
 // Levels of the colours of heatmaps: classes q0 (no load) to q16 (kHottest times the mean and
 // more). The one in the middle is the mean, give or take 1 / 16.
 constexpr int kHeatLevels = 17;
-// The same of loads within 1 - kFine to 1 + kFine, in colours of their own: classes f0 to f16.
-constexpr double kFine = 0.2;
+// The same on a finer scale around the mean, in colours of its own: classes f0 to f16.
 // Subjects (in bars; they have lines over iterations, too) and lines that have colours of their
 // own: classes s0 to s4.
 constexpr int kMostBars = 4;

@@ -47,8 +47,8 @@ std::string html_report(const ReportPage& page, ThreadPool& threads) {
                  html::escape(page.title), "</title>\n<style>\n", html::style_sheet(),
                  "</style></head>\n<body><main>\n", html::header(page, subjects),
                  html::summary_cards(subjects), remarks(subjects),
-                 page.is_table_first ? html::first_table(page.tables) : "",
-                 html::layer_bars(subjects), html::heatmaps(subjects), html::time_lines(subjects),
+                 page.is_table_first ? html::first_table(page) : "", html::layer_bars(subjects),
+                 html::heatmaps(subjects), html::time_lines(subjects),
                  html::tables(page.tables, page.is_table_first), "<footer class=\"small\">",
                  html::whole_names(subjects), "<p>eplb-report ", html::escape(page.version),
                  ". Ranges of iterations are half open: 0-8 is 0 to 7.</p></footer>\n"

@@ -95,10 +95,16 @@ std::string one_table(const Table& table, std::size_t index, bool is_open) {
 
 }  // namespace
 
-std::string first_table(const std::vector<Table>& tables) {
-    if (tables.empty())
+std::string first_table(const ReportPage& page) {
+    if (page.tables.empty())
         return "";
-    return "<section>" + one_table(tables.front(), 0, true) + "</section>\n";
+    Table table = page.tables.front();
+    const auto stands_above = [&](const std::string& note) {
+        return std::find(page.notes.begin(), page.notes.end(), note) != page.notes.end();
+    };
+    table.notes.erase(std::remove_if(table.notes.begin(), table.notes.end(), stands_above),
+                      table.notes.end());
+    return "<section>" + one_table(table, 0, true) + "</section>\n";
 }
 
 std::string tables(const std::vector<Table>& tables, bool is_first_elsewhere) {

@@ -204,6 +204,11 @@ TEST_CASE("html: headline and notes stand at the top, the first table where it i
     CHECK(text.find(first) < text.find("<h2>Imbalance ratio per layer"));
     CHECK(occurrences(text, "First (") == 1);
     CHECK(contains(text, "<h2>Tables</h2>\n" + other));
+
+    page.tables.front().notes = {"Beware -> this", "of the table"};
+    text = html_report(page, threads);
+    CHECK(occurrences(text, "Beware → this") == 1);
+    CHECK(contains(text, ">of the table</p>"));
 }
 
 TEST_CASE("html: a headline has three digits that count") {
@@ -228,17 +233,23 @@ TEST_CASE("html: what is even beside the first is drawn on a finer scale") {
     const Subject even = subject_of({{{11, 9}}, {{10, 10}}}, 2);
     const std::string page = page_of({&before, &even});
     CHECK(class_of(page, "layer 4, rank 0: 7 tokens") == "q14");
-    CHECK(class_of(page, "layer 3, rank 0: 11 tokens (1.10x mean)") == "f12");
-    CHECK(class_of(page, "layer 3, rank 1: 9 tokens (0.90x mean)") == "f4");
+    CHECK(class_of(page, "layer 3, rank 0: 11 tokens (1.10x mean)") == "f16");
+    CHECK(class_of(page, "layer 3, rank 1: 9 tokens (0.90x mean)") == "f0");
     CHECK(class_of(page, "layer 4, rank 0: 10 tokens (1.00x mean)") == "f8");
     CHECK(contains(page, "2 is so even that a finer scale"));
+    CHECK(contains(page, "it ends 10 % off the mean."));
+    CHECK(contains(page, ">0.9x</text>"));
+    CHECK(contains(page, ">1.05x</text>"));
     CHECK(occurrences(page, "aria-label=\"Scale: ") == 2);
+    const Subject very_even = subject_of({{{102, 98}}}, 2);  // 2 of 5 %, 0.4 x 8 levels
+    CHECK(class_of(page_of({&before, &very_even}), "layer 3, rank 0: 102 tokens") == "f11");
+    CHECK(class_of(page_of({&before, &even, &very_even}), "layer 3, rank 0: 102 tokens") == "f10");
     // at the ends of it, and beyond
     const Subject edge = subject_of({{{12, 8}}}, 2);
     CHECK(class_of(page_of({&before, &edge}), "layer 3, rank 0: 12 tokens (1.20x mean)") == "f16");
     const Subject beyond = subject_of({{{121, 79}}}, 2);
     const std::string whole = page_of({&before, &even, &beyond});
-    CHECK_FALSE(contains(whole, "class=\"f1"));
+    CHECK(occurrences(whole, "class=\"f") == 0);
     CHECK(class_of(whole, "layer 3, rank 0: 11 tokens") == "q9");  // 1.1 / 2 x 16 = 8.8
     CHECK(occurrences(whole, "aria-label=\"Scale: ") == 1);
     CHECK(class_of(page_of(even), "layer 3, rank 0: 11 tokens") == "q9");  // nothing beside it

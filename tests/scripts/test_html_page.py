@@ -99,7 +99,9 @@ class Page(unittest.TestCase):
         return result
 
     def page(self, *arguments):
-        self.report("--ep_size", str(EP_SIZE), "--html", "page.html", *arguments)
+        if "--ep_size" not in arguments:
+            arguments = ("--ep_size", str(EP_SIZE), *arguments)
+        self.report("--html", "page.html", *arguments)
         return (self.folder / "page.html").read_text(encoding="utf-8")
 
     def test_is_well_formed(self):
