@@ -11,6 +11,7 @@
 #include "tools/cli.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
+#include "tools/report_page.h"
 #include "tools/report_pictures.h"
 #include "tools/report_views.h"
 #include "tools/terminal.h"
@@ -68,8 +69,7 @@ int report(const CLI::App& app, const ReportOptions& options) {
                                  : write_table(table, options.format, options.precision));
     output.sync();
     if (page) {
-        PageText text = make_page_text(options, inputs, table, threads);
-        page->write(html_page(options, inputs, std::move(text.tables), text.verdict, threads));
+        page->write(html_page(options, inputs, table, threads));
         page->commit();
     }
     output.commit();

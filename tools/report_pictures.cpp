@@ -1,36 +1,16 @@
 #include "tools/report_pictures.h"
 
 #include <filesystem>
-#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/report/heatmap.h"
-#include "lib/report/html_report.h"
 #include "tools/terminal.h"
-#include "tools/version.h"
 
 namespace eplb {
 namespace {
 
 Bins bins_of(const ReportOptions& options) {
     return options.per_expert ? Bins::slots : Bins::ranks;
-}
-
-// In the order and by the rule of --view comparison, so that numbers agree: one recording, then
-// under each config; several recordings as they are, or under the configs. A recording that cannot
-// be spread over ranks (1 stands for them then) is no picture beside a projection that can.
-std::vector<const Subject*> subjects_of(const ReportOptions& options,
-                                        const std::vector<ReportInput>& inputs) {
-    std::vector<const Subject*> subjects;
-    for (const ReportInput& input : inputs) {
-        const bool has_ranks = options.per_expert || input.projected.empty() ||
-                               input.recorded.ep_size > 1 || input.projected.front().ep_size == 1;
-        if (input.projected.empty() || (inputs.size() == 1 && has_ranks))
-            subjects.push_back(&input.recorded);
-        for (const Subject& projected : input.projected)
-            subjects.push_back(&projected);
-    }
-    return subjects;
 }
 
 // Also where neither exists yet; links are followed.
@@ -43,6 +23,21 @@ bool is_same_file(const std::string& a, const std::string& b) {
 }
 
 }  // namespace
+
+std::vector<const Subject*> drawn_subjects(const ReportOptions& options,
+                                           const std::vector<ReportInput>& inputs,
+                                           bool always_recorded) {
+    std::vector<const Subject*> subjects;
+    for (const ReportInput& input : inputs) {
+        const bool has_ranks = always_recorded || options.per_expert || input.projected.empty() ||
+                               input.recorded.ep_size > 1 || input.projected.front().ep_size == 1;
+        if (input.projected.empty() || (inputs.size() == 1 && has_ranks))
+            subjects.push_back(&input.recorded);
+        for (const Subject& projected : input.projected)
+            subjects.push_back(&projected);
+    }
+    return subjects;
+}
 
 void check_picture_options(const ReportOptions& options) {
     if (options.heatmap && options.format != TableFormat::text)
@@ -64,24 +59,10 @@ std::string heatmap_text(const ReportOptions& options,
     const HeatmapStyle style{
         .width = screen.width, .unicode = screen.unicode, .colour = screen.colour};
     std::string text;
-    for (const Subject* const subject : subjects_of(options, inputs))
+    for (const Subject* const subject : drawn_subjects(options, inputs))
         text +=
             (text.empty() ? "" : "\n") + draw_heatmap(*subject, bins_of(options), style, threads);
     return text;
-}
-
-std::string html_page(const ReportOptions& options,
-                      const std::vector<ReportInput>& inputs,
-                      std::vector<Table> tables,
-                      const std::string& verdict,
-                      ThreadPool& threads) {
-    return html_report({.title = "How evenly experts load their ranks",
-                        .verdict = verdict,
-                        .version = EPLB_VERSION,
-                        .bins = bins_of(options),
-                        .subjects = subjects_of(options, inputs),
-                        .tables = std::move(tables)},
-                       threads);
 }
 
 }  // namespace eplb

@@ -5,11 +5,19 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
-#include "lib/report/table.h"
+#include "lib/report/subject.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
 
 namespace eplb {
+
+// In the order and by the rule of --view comparison, so that numbers agree: one recording, then
+// under each config; several recordings as they are, or under the configs. A recording that cannot
+// be spread over ranks (1 stands for them then) is no picture beside a projection that can, but
+// for always_recorded.
+std::vector<const Subject*> drawn_subjects(const ReportOptions& options,
+                                           const std::vector<ReportInput>& inputs,
+                                           bool always_recorded = false);
 
 // UsageError where --heatmap or --html contradict other options.
 void check_picture_options(const ReportOptions& options);
@@ -18,13 +26,6 @@ void check_picture_options(const ReportOptions& options);
 std::string heatmap_text(const ReportOptions& options,
                          const std::vector<ReportInput>& inputs,
                          ThreadPool& threads);
-
-// The page of --html.
-std::string html_page(const ReportOptions& options,
-                      const std::vector<ReportInput>& inputs,
-                      std::vector<Table> tables,
-                      const std::string& verdict,
-                      ThreadPool& threads);
 
 }  // namespace eplb
 

@@ -17,12 +17,6 @@ Bins bins_of(const ReportOptions& options) {
     return options.per_expert ? Bins::slots : Bins::ranks;
 }
 
-// The one that a view of a single subject is about.
-const Subject& only_subject(const std::vector<ReportInput>& inputs) {
-    return inputs.front().projected.empty() ? inputs.front().recorded
-                                            : inputs.front().projected.front();
-}
-
 }  // namespace
 
 View view_of(const ReportOptions& options) {
@@ -113,6 +107,15 @@ void check_view_options(const CLI::App& app, const ReportOptions& options) {
             "--projection_eplb_config_path");
 }
 
+const Subject& only_subject(const std::vector<ReportInput>& inputs) {
+    if (inputs.size() > 1 || inputs.front().projected.size() > 1)
+        throw UsageError(
+            "this --view looks at one statistics and at most one config; comparison "
+            "takes several");
+    return inputs.front().projected.empty() ? inputs.front().recorded
+                                            : inputs.front().projected.front();
+}
+
 Table make_view(const ReportOptions& options,
                 const std::vector<ReportInput>& inputs,
                 ThreadPool& threads) {
@@ -144,38 +147,6 @@ Table make_view(const ReportOptions& options,
             return worth_view(options, inputs, threads);
     }
     return {};
-}
-
-PageText make_page_text(const ReportOptions& options,
-                        const std::vector<ReportInput>& inputs,
-                        const Table& table,
-                        ThreadPool& threads) {
-    const Bins bins = bins_of(options);
-    const ReportInput& last = inputs.back();
-    std::vector<const Subject*> subjects = {&inputs.front().recorded};
-    const Subject& last_subject = last.projected.empty() ? last.recorded : last.projected.back();
-    if (&last_subject != subjects.front())
-        subjects.push_back(&last_subject);
-
-    PageText page;
-    page.tables.push_back(table);
-    const bool is_comparable =
-        subjects.size() > 1 && (inputs.size() == 1 || inputs.front().projected.size() < 2);
-    if (is_comparable) {
-        Table comparison = comparison_view(inputs, bins, threads);
-        page.verdict = comparison.notes.back();
-        if (view_of(options) != View::comparison)
-            page.tables.push_back(std::move(comparison));
-    }
-    for (const Subject* const subject : subjects) {
-        for (Table one :
-             {layer_table(*subject, bins, threads), percentile_table(*subject, bins, threads),
-              bin_table(*subject, bins, threads)}) {
-            one.title = subject->name + ": " + one.title;
-            page.tables.push_back(std::move(one));
-        }
-    }
-    return page;
 }
 
 double gated_imbalance(const ReportOptions& options,

@@ -17,21 +17,13 @@ View view_of(const ReportOptions& options);
 // UsageError where an option was given that says nothing to the view.
 void check_view_options(const CLI::App& app, const ReportOptions& options);
 
+// The subject of a view of a single one. UsageError where there are several.
+const Subject& only_subject(const std::vector<ReportInput>& inputs);
+
 // Its table. UsageError where the inputs are too many or too few for it.
 Table make_view(const ReportOptions& options,
                 const std::vector<ReportInput>& inputs,
                 ThreadPool& threads);
-
-// What a page shows: a sentence, and the tables: the one asked for, a comparison where there is
-// something to compare, and layers, ranks and percentiles of the first and the last subject.
-struct PageText {
-    std::string verdict;
-    std::vector<Table> tables;
-};
-PageText make_page_text(const ReportOptions& options,
-                        const std::vector<ReportInput>& inputs,
-                        const Table& table,
-                        ThreadPool& threads);
 
 // What --max_imbalance is about: of held_out the average on the test; of all other views that of
 // the last statistics, under the last config where there is one.

@@ -78,8 +78,8 @@ std::string bars(const std::vector<Drawn>& subjects, const Rows& rows, const Axi
 std::string legend(const std::vector<Drawn>& subjects, std::size_t num_bars) {
     std::string text = "<ul class=\"legend\">";
     for (std::size_t i = 0; i < num_bars; ++i)
-        append(text, "<li><span class=\"swatch s", std::to_string(i), "\"></span><b>",
-               subjects[i].number, "</b> ", escape(subjects[i].subject->name), "</li>");
+        append(text, "<li><span class=\"swatch s", std::to_string(i), "\"></span>",
+               label(subjects[i]), "</li>");
     return text + "</ul>\n";
 }
 

@@ -3,6 +3,7 @@
 #include <cassert>
 
 #include "lib/report/html_parts.h"
+#include "lib/report/short_names.h"
 
 namespace eplb {
 namespace {
@@ -29,10 +30,14 @@ std::string remarks(const std::vector<html::Drawn>& subjects) {
 
 std::string html_report(const ReportPage& page, ThreadPool& threads) {
     assert(!page.subjects.empty());
+    std::vector<std::string> names;
+    for (const Subject* const subject : page.subjects)
+        names.push_back(subject->name);
+    names = short_names(names);
     std::vector<html::Drawn> subjects;
     for (std::size_t i = 0; i < page.subjects.size(); ++i)
         subjects.push_back({page.subjects[i], load_grid(*page.subjects[i], page.bins, threads),
-                            std::to_string(i + 1)});
+                            std::to_string(i + 1), names[i]});
     std::string text;
     html::append(text,
                  "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n"
@@ -41,10 +46,12 @@ std::string html_report(const ReportPage& page, ThreadPool& threads) {
                  "<meta name=\"color-scheme\" content=\"light dark\"/>\n<title>",
                  html::escape(page.title), "</title>\n<style>\n", html::style_sheet(),
                  "</style></head>\n<body><main>\n", html::header(page, subjects),
-                 html::summary_cards(subjects), remarks(subjects), html::layer_bars(subjects),
-                 html::heatmaps(subjects), html::time_lines(subjects), html::tables(page.tables),
-                 "<footer class=\"small\">eplb-report ", html::escape(page.version),
-                 ". Ranges of iterations are half open: 0-8 is 0 to 7.</footer>\n"
+                 html::summary_cards(subjects), remarks(subjects),
+                 page.is_table_first ? html::first_table(page) : "", html::layer_bars(subjects),
+                 html::heatmaps(subjects), html::time_lines(subjects),
+                 html::tables(page.tables, page.is_table_first), "<footer class=\"small\">",
+                 html::whole_names(subjects), "<p>eplb-report ", html::escape(page.version),
+                 ". Ranges of iterations are half open: 0-8 is 0 to 7.</p></footer>\n"
                  "</main></body></html>\n");
     return text;
 }

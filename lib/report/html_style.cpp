@@ -20,6 +20,9 @@ struct HeatRamp {
 };
 constexpr HeatRamp kLight = {{{0x1f, 0x5f, 0xa8}}, {{0xf1, 0xef, 0xea}}, {{0xb0, 0x42, 0x04}}};
 constexpr HeatRamp kDark = {{{0x63, 0xab, 0xf7}}, {{0x2b, 0x2e, 0x35}}, {{0xff, 0x9b, 0x47}}};
+// Of the finer scale: teal and purple, so that nobody compares them with the others.
+constexpr HeatRamp kLightFine = {{{0x0b, 0x72, 0x61}}, {{0xf1, 0xef, 0xea}}, {{0x7a, 0x3e, 0x9d}}};
+constexpr HeatRamp kDarkFine = {{{0x4f, 0xcf, 0xae}}, {{0x2b, 0x2e, 0x35}}, {{0xcf, 0x9d, 0xf0}}};
 
 std::string mixed(const Colour& from, const Colour& to, double part) {
     std::array<char, 8> text;
@@ -31,13 +34,13 @@ std::string mixed(const Colour& from, const Colour& to, double part) {
     return text.data();
 }
 
-std::string heat_classes(const HeatRamp& ramp) {
+std::string heat_classes(const HeatRamp& ramp, const std::string& name) {
     std::string text;
     constexpr int kMiddle = kHeatLevels / 2;
     for (int level = 0; level < kHeatLevels; ++level) {
         // from -1, no load, to 1
         const double side = static_cast<double>(level - kMiddle) / kMiddle;
-        append(text, ".q", std::to_string(level),
+        append(text, ".", name, std::to_string(level),
                "{fill:", mixed(ramp.mean, side < 0 ? ramp.cold : ramp.hot, std::abs(side)), "}\n");
     }
     return text;
@@ -62,14 +65,16 @@ p{margin:.3em 0;max-width:75em}
 figure{margin:.8em 0 0}
 figcaption{overflow-wrap:anywhere;margin-bottom:4px}
 .small,.label{color:var(--quiet);font-size:.87em}
-.verdict{font-size:1.1em;font-weight:600;margin:0 0 .8em}
+p.small,footer p{overflow-wrap:anywhere}
+header .sheet{margin-top:14px}
+.verdict{font-size:1.1em;font-weight:600;margin:0 0 .5em;overflow-wrap:anywhere}
 .empty{color:var(--quiet);font-style:italic}
 .number{display:inline-block;min-width:1.6em;text-align:center;border:1px solid var(--base);border-radius:4px;font-size:.85em}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,215px),1fr));gap:12px;margin:16px 0}
 .card{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:10px 14px}
 .value{font-size:1.5em;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-.each{display:inline-block;margin-right:14px;white-space:nowrap}
-.value .each{font-size:.75em}
+.each{display:block;white-space:nowrap;font-size:.75em}
+.each .small{font-weight:400;font-size:.8em}
 .legend{list-style:none;margin:.4em 0;padding:0;display:flex;flex-wrap:wrap;gap:2px 20px}
 .legend li{overflow-wrap:anywhere}
 .swatch{display:inline-block;width:12px;height:12px;margin-right:6px}
@@ -80,6 +85,7 @@ figcaption{overflow-wrap:anywhere;margin-bottom:4px}
 .plot.named{padding-right:82px}
 svg{display:block}
 .plot svg,.open{overflow:visible}
+.scale{margin:.5em 0}
 text{font:11px system-ui,sans-serif;fill:var(--quiet);font-variant-numeric:tabular-nums;dominant-baseline:central}
 .e{text-anchor:end}
 .m{text-anchor:middle}
@@ -114,16 +120,15 @@ thead th{position:sticky;top:0;background:var(--page);font-weight:600;border-bot
 tbody th{position:sticky;left:0;background:var(--page)}
 tfoot th,tfoot td{font-weight:600}
 .t{text-align:left}
-.subjects td.t{white-space:normal;min-width:14em}
-.name{white-space:normal;overflow-wrap:anywhere;min-width:12em}
+.scale text{font-size:12px;fill:var(--ink)}
+.name{white-space:normal;overflow-wrap:anywhere;min-width:20em}
 footer{margin-top:2.5em;border-top:1px solid var(--rule);padding-top:8px}
 @media screen and (max-width:860px){
 .subjects thead{display:none}
 .subjects tr{display:block;padding:6px 0;border-bottom:1px solid var(--rule)}
 .subjects th,.subjects td{border:0;padding:0}
-.subjects th,.subjects td.t{display:block}
+.subjects th{display:block;min-width:0}
 .subjects td{display:inline-block;margin-right:16px}
-.subjects td.t{margin:0}
 .subjects td::before{content:attr(data-label) " ";color:var(--quiet)}
 }
 @media print{
@@ -150,9 +155,9 @@ details::details-content{content-visibility:visible;block-size:auto}
 
 std::string style_sheet() {
     std::string text;
-    append(text, kLightNames, heat_classes(kLight),
-           "@media screen and (prefers-color-scheme:dark){\n", kDarkNames, heat_classes(kDark),
-           "}\n", kRules);
+    append(text, kLightNames, heat_classes(kLight, "q"), heat_classes(kLightFine, "f"),
+           "@media screen and (prefers-color-scheme:dark){\n", kDarkNames, heat_classes(kDark, "q"),
+           heat_classes(kDarkFine, "f"), "}\n", kRules);
     return text;
 }
 

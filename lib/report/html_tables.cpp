@@ -73,13 +73,14 @@ std::string name_of(const Table& table, std::size_t index) {
     return name.empty() ? "Table " + std::to_string(index + 1) : name;
 }
 
-std::string one_table(const Table& table, std::size_t index) {
+std::string one_table(const Table& table, std::size_t index, bool is_open) {
     std::vector<int> decimals;
     for (std::size_t i = 0; i < table.columns.size(); ++i)
         decimals.push_back(decimals_of(table, i));
     std::string text;
-    append(text, "<details><summary>", escape(name_of(table, index)), " (",
-           std::to_string(table.rows.size()), table.rows.size() == 1 ? " row" : " rows",
+    append(text, is_open ? "<details open=\"open\">" : "<details>", "<summary>",
+           escape(name_of(table, index)), " (", std::to_string(table.rows.size()),
+           table.rows.size() == 1 ? " row" : " rows",
            ")</summary>\n<div class=\"sheet\"><table>\n<thead>", header_row(table),
            "</thead>\n<tbody>\n");
     for (const std::vector<Cell>& row : table.rows)
@@ -89,18 +90,31 @@ std::string one_table(const Table& table, std::size_t index) {
         append(text, "<tfoot>", row_of(table.average, decimals), "</tfoot>\n");
     text += "</table></div>\n";
     for (const std::string& note : table.notes)
-        append(text, "<p class=\"small\">", escape(note), "</p>\n");
+        append(text, "<p class=\"small\">", prose(note), "</p>\n");
     return text + "</details>\n";
 }
 
 }  // namespace
 
-std::string tables(const std::vector<Table>& tables) {
-    if (tables.empty())
+std::string first_table(const ReportPage& page) {
+    if (page.tables.empty())
+        return "";
+    Table table = page.tables.front();
+    const auto stands_above = [&](const std::string& note) {
+        return std::find(page.notes.begin(), page.notes.end(), note) != page.notes.end();
+    };
+    table.notes.erase(std::remove_if(table.notes.begin(), table.notes.end(), stands_above),
+                      table.notes.end());
+    return "<section>" + one_table(table, 0, true) + "</section>\n";
+}
+
+std::string tables(const std::vector<Table>& tables, bool is_first_elsewhere) {
+    const std::size_t first = is_first_elsewhere ? 1 : 0;
+    if (tables.size() <= first)
         return "";
     std::string text = "<section><h2>Tables</h2>\n";
-    for (std::size_t i = 0; i < tables.size(); ++i)
-        text += one_table(tables[i], i);
+    for (std::size_t i = first; i < tables.size(); ++i)
+        text += one_table(tables[i], i, i == 0);
     return text + "</section>\n";
 }
 

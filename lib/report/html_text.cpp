@@ -60,6 +60,25 @@ std::string escape(const std::string& text) {
     return escaped;
 }
 
+std::string prose(const std::string& text) {
+    const std::string arrow = " -> ";
+    std::string result;
+    std::size_t at = 0;
+    for (std::size_t next = text.find(arrow); next != std::string::npos;
+         next = text.find(arrow, at)) {
+        result += text.substr(at, next - at) + " → ";
+        at = next + arrow.size();
+    }
+    return escape(result + text.substr(at));
+}
+
+std::string label(const Drawn& drawn) {
+    std::string text;
+    append(text, "<b class=\"number\">", drawn.number, "</b> <span title=\"",
+           escape(drawn.subject->name), "\">", escape(drawn.short_name), "</span>");
+    return text;
+}
+
 std::string percent(double part) {
     return trimmed(100 * part, 3) + "%";
 }

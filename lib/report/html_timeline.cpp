@@ -160,8 +160,7 @@ std::string ticks(const Subject& subject) {
 std::string panel(const Drawn& drawn, const std::vector<Line>& lines, const Axis& axis) {
     const Subject& subject = *drawn.subject;
     std::string text;
-    append(text, "<figure class=\"panel\"><figcaption><b class=\"number\">", drawn.number, "</b> ",
-           escape(subject.name), "</figcaption>\n");
+    append(text, "<figure class=\"panel\"><figcaption>", label(drawn), "</figcaption>\n");
     if (subject.num_iterations < 2)
         return text + "<p class=\"empty\">One iteration: there is no line to draw.</p></figure>\n";
     append(text, "<div class=\"plot named\"><svg role=\"img\" width=\"100%\" height=\"",
@@ -194,21 +193,25 @@ std::string list_of(const std::vector<int>& layers) {
 
 std::string time_lines(const std::vector<Drawn>& subjects) {
     const std::vector<int> layers = worst_layers(subjects.front().grid);
-    std::vector<const Drawn*> drawn = {&subjects.front()};
-    if (subjects.size() > 1)
-        drawn.push_back(&subjects.back());
+    const std::size_t num_drawn = std::min<std::size_t>(subjects.size(), kMostBars);
     double most = 0;
-    for (const Drawn* const one : drawn)
-        most = std::max(most, largest(lines_of(*one, layers)));
+    std::string others;
+    for (std::size_t i = 0; i < num_drawn; ++i) {
+        most = std::max(most, largest(lines_of(subjects[i], layers)));
+        if (i > 0)
+            others += (others.empty() ? " The same in " : ", ") + subjects[i].number;
+    }
     const Axis axis(most, kHeight);
     std::string text;
     append(text, "<section><h2>Imbalance ratio over iterations</h2>\n<p>",
            layers.size() == 1 ? "The layer" : "The layers", " with the highest ratio in ",
-           subjects.front().number, ": ", list_of(layers), ".",
-           subjects.size() > 1 ? " The same in " + subjects.back().number + "." : "",
+           subjects.front().number, ": ", list_of(layers), ".", others.empty() ? "" : others + ".",
+           num_drawn < subjects.size()
+               ? " Those after " + subjects[num_drawn - 1].number + " are left out."
+               : "",
            " 0 is perfect.</p>\n<div class=\"panels\">\n");
-    for (const Drawn* const one : drawn)
-        text += panel(*one, lines_of(*one, layers), axis);
+    for (std::size_t i = 0; i < num_drawn; ++i)
+        text += panel(subjects[i], lines_of(subjects[i], layers), axis);
     return text + "</div></section>\n";
 }
 

@@ -3,7 +3,9 @@
 #include <utility>
 #include <vector>
 
+#include "lib/report/headline.h"
 #include "lib/report/html_report.h"
+#include "lib/report/short_names.h"
 #include "tests/report/subjects.h"
 
 using namespace eplb;
@@ -30,7 +32,8 @@ std::string page_of(const std::vector<const Subject*>& subjects,
                     int num_threads = 1) {
     ThreadPool threads(num_threads);
     return html_report({.title = "Page",
-                        .verdict = "",
+                        .headline = {},
+                        .notes = {},
                         .version = "1.2.3",
                         .bins = bins,
                         .subjects = subjects,
@@ -87,7 +90,7 @@ TEST_CASE("html: cells of shares, and beyond twice the mean") {
     // a third of 9 and 3 + 5; two thirds and 7
     CHECK(contains(page, "layer 3, rank 0: 11 tokens (0.92x mean)"));
     CHECK(contains(page, "layer 4, rank 0: 6.3 tokens (1.58x mean)"));
-    CHECK(contains(page, ">" + split_note(subject) + "</td>"));
+    CHECK(contains(page, "<p class=\"small\">1: " + split_note(subject) + ".</p>"));
 
     const std::string hot = page_of(subject_of({{{9, 1, 1, 1}}}, 4));
     CHECK(class_of(hot, "layer 3, rank 0: 9 tokens (3.00x mean)") == "q16");
@@ -113,8 +116,143 @@ TEST_CASE("html: cards") {
     const Subject after = named(subject_of({{{1, 1, 1, 2}}}, 2), "after");  // 3 / 2.5 - 1
     const std::string two = page_of({&before, &after});
     CHECK(contains(two, "<div class=\"value\">0.542 → 0.200</div>"));
-    CHECK(contains(two, "<div class=\"small\">layer 4 → layer 3</div>"));
+    CHECK(contains(two, "<div class=\"small\">layer 4 before, layer 3 after</div>"));
+    CHECK(contains(page_of({&before, &before}), ">layer 4 before and after</div>"));
     CHECK(contains(two, "<div class=\"value\">1.28x</div>"));  // 1.541667 / 1.2
+
+    const std::string three = page_of({&before, &after, &after});
+    CHECK(
+        contains(three,
+                 "<span class=\"each\"><b class=\"number\">1</b> 0.750 <span class=\"small\">layer "
+                 "4</span></span>"));
+}
+
+TEST_CASE("html: what the summary does not know it does not invent") {
+    Subject slots = subject_of(kTokens, 2);
+    CHECK(contains(page_of(slots), "<td data-label=\"experts\">4</td>"));
+    slots.placements.clear();
+    slots.expert_load.clear();
+    slots.ids = IdKind::slot;
+    slots.top_k = 0;
+    const std::string page = page_of(slots);
+    CHECK(contains(page, "<td data-label=\"experts\">unknown</td>"));
+    CHECK(contains(page, "<td data-label=\"slots\">4</td>"));
+    CHECK(contains(page, "<td data-label=\"top_k\">unknown</td>"));
+    CHECK(contains(page, "<p class=\"small\">1: recorded per slot.</p>"));
+}
+
+TEST_CASE("html: how replicas shared tokens is said once") {
+    const Subject before = subject_of(kTokens, 2);
+    const Placement shared{2, 3, {0, 1, 2, 0, 0, 3}};
+    const Subject after =
+        projected_subject(statistics_of(kTokens), "config", {shared, shared, shared});
+    const std::string page = page_of({&before, &after, &after});
+    CHECK(occurrences(page, split_note(after)) == 1);
+    CHECK(contains(page, "<p class=\"small\">2, 3: " + split_note(after) + ".</p>"));
+}
+
+TEST_CASE("html: short names, with the whole ones as tooltips and at the end") {
+    const Subject before = named(subject_of(kTokens, 2), "/data/runs/before/");
+    const Subject after =
+        named(subject_of(kTokens, 2), "/data/runs/before/ under /etc/configs/eplb.yaml");
+    const std::string page = page_of({&before, &after});
+    CHECK(contains(page,
+                   "<b class=\"number\">1</b> <span title=\"/data/runs/before/\">before</span>"));
+    CHECK(contains(page, ">before under eplb.yaml</span></figcaption>"));
+    CHECK(contains(page, "<p>2: /data/runs/before/ under /etc/configs/eplb.yaml</p>"));
+
+    using Names = std::vector<std::string>;
+    CHECK(short_names({"/a/x", "/b/x", "/c/y"}) == Names{"a/x", "b/x", "c/y"});
+    CHECK(short_names({"x under a/e.yaml", "x under b/e.yaml"}) ==
+          Names{"x under a/e.yaml", "x under b/e.yaml"});
+    CHECK(short_names({"/a/x", "/a/x"}) == Names{"x", "x"});
+    CHECK(short_names({"x", "/x"}) == Names{"x", "/x"});
+    CHECK(short_names({"/", "-", ""}) == Names{"/", "-", ""});
+}
+
+TEST_CASE("html: headline and notes stand at the top, the first table where it is asked for") {
+    const Subject subject = named(subject_of(kTokens, 2), "name -> name");
+    Table table;
+    table.title = "First:";
+    table.columns = {{"layer", "layer"}};
+    table.rows = {{std::int64_t{3}}};
+    table.notes = {"0.5 -> 0.2"};
+    Table second = table;
+    second.title = "Second:";
+    ReportPage page = {.title = "Page",
+                       .headline = {"1 -> 2: a < b", "1 -> 3: c"},
+                       .notes = {"Beware -> this"},
+                       .version = "1.2.3",
+                       .bins = Bins::ranks,
+                       .subjects = {&subject},
+                       .tables = {table, second}};
+    ThreadPool threads(1);
+    std::string text = html_report(page, threads);
+    CHECK(contains(text,
+                   "<p class=\"verdict\">1 → 2: a &lt; b</p>\n<p class=\"verdict\">1 → 3: c</p>\n"
+                   "<p class=\"small\">Beware → this</p>\n"));
+    CHECK(contains(text, "<p class=\"small\">0.5 → 0.2</p>"));
+    CHECK(contains(text, "name -&gt; name"));  // a name stays as it is
+    const std::string first = "<details open=\"open\"><summary>First (1 row)";
+    const std::string other = "<details><summary>Second (1 row)";
+    CHECK(contains(text, "<h2>Tables</h2>\n" + first));
+    CHECK(occurrences(text, "First (") == 1);
+    CHECK(text.find(other) > text.find(first));
+
+    page.is_table_first = true;
+    text = html_report(page, threads);
+    CHECK(text.find(first) < text.find("<h2>Imbalance ratio per layer"));
+    CHECK(occurrences(text, "First (") == 1);
+    CHECK(contains(text, "<h2>Tables</h2>\n" + other));
+
+    page.tables.front().notes = {"Beware -> this", "of the table"};
+    text = html_report(page, threads);
+    CHECK(occurrences(text, "Beware → this") == 1);
+    CHECK(contains(text, ">of the table</p>"));
+}
+
+TEST_CASE("html: a headline has three digits that count") {
+    Table table;
+    CHECK(headline("Average imbalance 1.516 -> 0.227 (95 %: -1.311 to -1.262); 2.269 times.",
+                   table) == "Average imbalance 1.52 -> 0.227 (95 %: -1.31 to -1.26); 2.27 times.");
+    CHECK(headline("from 1.020 on: 0.000, 12.345; 1234.56 of 12345", table) ==
+          "from 1.02 on: 0.000, 12.3; 1235 of 12345");
+    // no numbers
+    CHECK(headline("v1.2345.yaml run-1.2345 1.2345x 1.2.3456 -.5 1.", table) ==
+          "v1.2345.yaml run-1.2345 1.2345x 1.2.3456 -.5 1.");
+    // 1.515 is 1.5145 or 1.5155: rounded once, from what it was
+    table.average = {std::string("average"), 1.51451, std::int64_t{1}};
+    CHECK(headline("imbalance 1.515", table) == "imbalance 1.51");
+    table.average = {1.51549};
+    CHECK(headline("imbalance 1.515", table) == "imbalance 1.52");
+}
+
+TEST_CASE("html: what is even beside the first is drawn on a finer scale") {
+    // ranks 12 and 12, 7 and 1; the others 11 and 9, 10 and 10
+    const Subject before = subject_of(kTokens, 2);
+    const Subject even = subject_of({{{11, 9}}, {{10, 10}}}, 2);
+    const std::string page = page_of({&before, &even});
+    CHECK(class_of(page, "layer 4, rank 0: 7 tokens") == "q14");
+    CHECK(class_of(page, "layer 3, rank 0: 11 tokens (1.10x mean)") == "f16");
+    CHECK(class_of(page, "layer 3, rank 1: 9 tokens (0.90x mean)") == "f0");
+    CHECK(class_of(page, "layer 4, rank 0: 10 tokens (1.00x mean)") == "f8");
+    CHECK(contains(page, "2 is so even that a finer scale"));
+    CHECK(contains(page, "it ends 10 % off the mean."));
+    CHECK(contains(page, ">0.9x</text>"));
+    CHECK(contains(page, ">1.05x</text>"));
+    CHECK(occurrences(page, "aria-label=\"Scale: ") == 2);
+    const Subject very_even = subject_of({{{102, 98}}}, 2);  // 2 of 5 %, 0.4 x 8 levels
+    CHECK(class_of(page_of({&before, &very_even}), "layer 3, rank 0: 102 tokens") == "f11");
+    CHECK(class_of(page_of({&before, &even, &very_even}), "layer 3, rank 0: 102 tokens") == "f10");
+    // at the ends of it, and beyond
+    const Subject edge = subject_of({{{12, 8}}}, 2);
+    CHECK(class_of(page_of({&before, &edge}), "layer 3, rank 0: 12 tokens (1.20x mean)") == "f16");
+    const Subject beyond = subject_of({{{121, 79}}}, 2);
+    const std::string whole = page_of({&before, &even, &beyond});
+    CHECK(occurrences(whole, "class=\"f") == 0);
+    CHECK(class_of(whole, "layer 3, rank 0: 11 tokens") == "q9");  // 1.1 / 2 x 16 = 8.8
+    CHECK(occurrences(whole, "aria-label=\"Scale: ") == 1);
+    CHECK(class_of(page_of(even), "layer 3, rank 0: 11 tokens") == "q9");  // nothing beside it
 }
 
 TEST_CASE("html: bars of at most four, gaps where a subject lacks a layer") {
@@ -130,6 +268,9 @@ TEST_CASE("html: bars of at most four, gaps where a subject lacks a layer") {
     CHECK(contains(page, "<b class=\"number\">2</b> 0.200</span>"));  // cards have all
     CHECK(contains(page, "<b class=\"number\">5</b> 0.542</span>"));
     CHECK(occurrences(page, "Heatmap of ") == 5);
+    CHECK(contains(page, "The same in 2, 3, 4. Those after 4 are left out."));
+    CHECK(occurrences(page, "One iteration: there is no line to draw") == 2);
+    CHECK(occurrences(page, "aria-label=\"Imbalance ratio of the worst layers") == 2);
 }
 
 TEST_CASE("html: lines of the worst layers, broken where there are no tokens") {

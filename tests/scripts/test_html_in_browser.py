@@ -28,7 +28,7 @@ NUM_EXPERTS, EP_SIZE, LAYERS, ITERATIONS = 72, 36, list(range(3, 61)), 6
 MEASURE = """<script>
 const frame = document.documentElement;
 const inSheet = e => e.closest('.sheet, .scroll');
-const boxes = [...document.querySelectorAll('.plot')].map(plot => {
+const boxes = [...document.querySelectorAll('.plot, .scale')].map(plot => {
   const parts = [...plot.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
   let collisions = [];
   for (let i = 0; i < parts.length; ++i)

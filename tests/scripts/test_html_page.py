@@ -99,7 +99,9 @@ class Page(unittest.TestCase):
         return result
 
     def page(self, *arguments):
-        self.report("--ep_size", str(EP_SIZE), "--html", "page.html", *arguments)
+        if "--ep_size" not in arguments:
+            arguments = ("--ep_size", str(EP_SIZE), *arguments)
+        self.report("--html", "page.html", *arguments)
         return (self.folder / "page.html").read_text(encoding="utf-8")
 
     def test_is_well_formed(self):
@@ -151,9 +153,114 @@ class Page(unittest.TestCase):
     def test_table_is_there(self):
         tree = xml.etree.ElementTree.fromstring(self.page())
         details = tree.find(f".//{SVG}details")
-        self.assertIsNone(details.get("open"))
+        self.assertEqual(details.get("open"), "open")
         labels = [row.find(f"{SVG}th").text for row in details.find(f".//{SVG}tbody")]
         self.assertEqual(labels, [str(layer) for layer in LAYERS])
+
+    def write_config(self, name, order):
+        """As many slots as experts, in this order."""
+        lines = "".join(f"  {layer}: {list(order)}\n" for layer in LAYERS)
+        (self.folder / name).write_text(f"initial_global_assignments:\n{lines}"
+                                        f"layer_updates_per_iter: 0\nnum_slots: {len(order)}\n")
+
+    def configs(self, count):
+        """Options for configs that are rotations of the experts."""
+        options = []
+        for i in range(count):
+            order = [(slot + 1 + i) % NUM_EXPERTS for slot in range(NUM_EXPERTS)]
+            self.write_config(f"eplb{i}.yaml", order)
+            options += ["--projection_eplb_config_path", f"eplb{i}.yaml"]
+        return options
+
+    def parts(self, *arguments):
+        """Headline, notes below it, and [summary, is open, stands before the pictures] of tables;
+        beside it what JSON says of the view."""
+        tree = xml.etree.ElementTree.fromstring(self.page("--format", "json", "-o", "out.json",
+                                                          *arguments))
+        header = tree.find(f".//{SVG}header")
+        headline = [p.text for p in header.iter(f"{SVG}p") if p.get("class") == "verdict"]
+        notes = [p.text for p in header.iter(f"{SVG}p") if p.get("class") == "small"]
+        tables, has_pictures = [], False
+        for element in tree.iter():
+            has_pictures |= element.tag == f"{SVG}figure"
+            if element.tag == f"{SVG}details":
+                tables.append((re.sub(r" \(\d+ rows?\)$", "", element.find(f"{SVG}summary").text),
+                               element.get("open") == "open", not has_pictures))
+        view = json.loads((self.folder / "out.json").read_text(encoding="utf-8", errors="replace"))
+        return headline, notes, tables, view
+
+    def test_headline_is_that_of_the_view(self):
+        for arguments, prefix, name in (
+                (["--view", "held_out"], "", "Held out"),
+                (["--view", "faults"], "2: ", "Lost with a rank"),
+                (["--view", "worth"], "1 → 2: ", "Estimated speed-up"),
+                (["--view", "comparison"], "1 → 2: ", "Comparison")):
+            headline, notes, tables, view = self.parts(*self.configs(1), *arguments)
+            self.assertEqual(len(headline), 1)
+            self.assertTrue(headline[0].startswith(prefix), headline)
+            words = re.sub(r"[^a-z]+", " ", view["notes"][-1].lower())
+            self.assertTrue(re.sub(r"[^a-z]+", " ", headline[0].lower()).strip().endswith(
+                words.strip()), (headline, view["notes"][-1]))
+            self.assertNotRegex(headline[0], r"->|\d\.\d{4}|[1-9]\.\d{3}")
+            self.assertTrue(tables[0][0].startswith(name), tables)
+            self.assertEqual(tables[0][1:], (True, True))
+            self.assertTrue(all(not is_open and not is_first for _, is_open, is_first in tables[1:]))
+            for note in view["notes"][-3:-1]:
+                if not re.match(r"\d: ", note):
+                    self.assertIn(note.replace(" -> ", " → "), notes)
+
+    def test_headline_of_drift_under_a_config_has_both_verdicts(self):
+        write_stream(self.folder / "now.jsonl", self.counts)
+        headline, _, tables, view = self.parts("now.jsonl", *self.configs(1), "--view", "drift")
+        self.assertEqual(len(headline), 2)
+        self.assertIn("drifted", headline[0])
+        self.assertIn("Under the config", headline[1])
+        self.assertEqual(tables[0][1:], (True, True))
+
+    def test_top_is_no_verdict(self):
+        whole = self.parts(*self.configs(1), "--view", "held_out")
+        cut = self.parts(*self.configs(1), "--view", "held_out", "--top", "1")
+        self.assertIn("1 of 3 rows", cut[3]["notes"][-1])
+        self.assertEqual(cut[0], whole[0])
+
+    def test_layers_of_one_recording(self):
+        headline, notes, tables, view = self.parts()
+        self.assertEqual(headline, [view["notes"][-1]])
+        self.assertEqual(notes, view["notes"][:-1])
+        self.assertEqual([name for name, _, _ in tables],
+                         ["Load statistics", "Percentiles over layers", "Load of ranks"])
+        self.assertEqual(tables[0][1:], (True, False))  # nobody asked for it: pictures first
+        tables = self.parts("--view", "ranks")[2]
+        self.assertEqual([name for name, _, _ in tables],
+                         ["Load of ranks", "Load statistics", "Percentiles over layers"])
+        self.assertEqual(tables[0][1:], (True, True))
+        # some rows are not the table
+        self.assertEqual(len(self.parts("--top", "1")[2]), 4)
+
+    def test_warnings_stand_below_the_headline(self):
+        headline, notes, _, _ = self.parts(*self.configs(1))
+        self.assertRegex(headline[0], "^1 → 2: average imbalance ")
+        self.assertTrue(any(note.startswith("A config looks better than it is") for note in notes))
+        self.assertTrue(any("too few iterations for an interval" in note for note in notes))
+
+    def test_several_configs(self):
+        headline, _, tables, _ = self.parts(*self.configs(4))
+        self.assertEqual([line[:6] for line in headline], ["1 → 2:", "1 → 3:", "1 → 4:", "1 → 5:"])
+        names = [name for name, _, _ in tables]
+        self.assertEqual(names[0], "Comparison")
+        self.assertEqual(len(names), 1 + 3 * 4)  # the first four
+        self.assertRegex(names[4], "^Load statistics, 2: .* under eplb0.yaml$")
+        self.assertRegex(names[7], "^Load statistics, 3: .* under eplb1.yaml$")
+
+    def test_numbers_agree_where_the_recording_has_no_ranks(self):
+        # 12 experts do not lie evenly on 8 ranks; under the config there are 16 slots
+        self.write_config("more.yaml", [slot % NUM_EXPERTS for slot in range(16)])
+        headline = self.parts("--projection_eplb_config_path", "more.yaml", "--ep_size", "8")[0]
+        self.assertNotIn("→", headline[0])
+        options = ["--projection_eplb_config_path", "more.yaml"] * 2 + ["--ep_size", "8"]
+        headline, notes, _, _ = self.parts(*options)
+        self.assertEqual([line[:6] for line in headline], ["1 → 2:", "1 → 3:"])
+        self.assertTrue(any(note.startswith("The numbers of ranks differ") for note in notes))
 
     def test_same_bytes_for_any_number_of_threads(self):
         self.assertEqual(self.page("--threads", "1"), self.page("--threads", "3"))
