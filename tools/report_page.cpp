@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "lib/report/comparison.h"
-#include "lib/report/headline.h"
 #include "lib/report/html_report.h"
 #include "lib/report/short_names.h"
 #include "lib/report/views.h"
@@ -40,8 +39,8 @@ std::size_t num_verdicts(const ReportOptions& options,
                          const std::vector<ReportInput>& inputs,
                          std::size_t num_subjects) {
     switch (view_of(options)) {
-        case View::comparison:
-            return num_subjects - 1;
+        case View::comparison:  // and of several the best
+            return num_subjects - 1 + (num_subjects > 2 ? 1 : 0);
         case View::drift:  // and what it costs under a config
             return inputs.front().projected.empty() ? 1 : 2;
         case View::worth:  // and in tokens per second
@@ -72,8 +71,7 @@ class Page {
         page_.title = "How evenly experts load their ranks";
         page_.version = EPLB_VERSION;
         page_.bins = bins_of(options);
-        page_.subjects =
-            drawn_subjects(options, inputs, view_ == View::comparison || view_ == View::worth);
+        page_.subjects = drawn_subjects(inputs);
         page_.is_table_first = options.view.has_value();
         page_.tables.push_back(table);
         if (is_of_one_subject())
@@ -114,18 +112,18 @@ class Page {
     }
 
     // The last `num_verdicts` notes are the headline, the others follow it in small letters.
-    void set_headline(const Table& table, const Notes& notes, std::size_t num_verdicts) {
+    void set_headline(const Notes& notes, std::size_t num_verdicts) {
         const auto verdicts = notes.end() - static_cast<std::ptrdiff_t>(num_verdicts);
         for (auto note = verdicts; note != notes.end(); ++note)
-            page_.headline.push_back(headline(*note, table));
+            page_.headline.push_back(*note);
         page_.notes.assign(notes.begin(), verdicts);
     }
 
-    void set_comparison(const Table& table, Notes notes) {
+    void set_comparison(Notes notes) {
         const std::size_t num_subjects = page_.subjects.size();
         // first it says what the numbers stand for, as the page does anyway
         notes.erase(notes.begin(), notes.begin() + static_cast<std::ptrdiff_t>(num_subjects));
-        set_headline(table, notes, num_subjects - 1);
+        set_headline(notes, num_subjects - 1 + (num_subjects > 2 ? 1 : 0));
         if (num_subjects == 2)
             page_.headline.front() = numbered("1 -> 2", page_.headline.front());
     }
@@ -134,9 +132,9 @@ class Page {
         const Notes notes = notes_of(table, options_);
         const std::size_t num_subjects = page_.subjects.size();
         if (view_ == View::comparison) {
-            set_comparison(table, notes);
+            set_comparison(notes);
         } else if (const std::size_t count = num_verdicts(options_, inputs_, num_subjects)) {
-            set_headline(table, notes, count);
+            set_headline(notes, count);
             if (view_ == View::worth && num_subjects > 1)
                 page_.headline.front() =
                     numbered("1 -> " + std::to_string(num_subjects), page_.headline.front());
@@ -154,7 +152,7 @@ class Page {
         if (view_ != View::comparison && num_subjects > 1)
             add_comparison();
         if (page_.headline.empty())
-            add_headline_of_layers(table, notes);
+            add_headline_of_layers(notes);
     }
 
     void add_comparison() {
@@ -162,17 +160,17 @@ class Page {
             page_.subjects, page_.bins,
             inputs_.size() == 1 ? Pairing::paired : Pairing::independent, threads_);
         if (page_.headline.empty())
-            set_comparison(comparison, comparison.notes);
+            set_comparison(comparison.notes);
         page_.tables.push_back(std::move(comparison));
     }
 
-    void add_headline_of_layers(const Table& table, const Notes& notes) {
+    void add_headline_of_layers(const Notes& notes) {
         if (view_ == View::layers) {
-            set_headline(table, notes, 1);
+            set_headline(notes, 1);
             return;
         }
         const Table layers = layer_table(*page_.subjects.front(), page_.bins, threads_);
-        set_headline(layers, layers.notes, 1);
+        set_headline(layers.notes, 1);
         page_.notes = notes;
     }
 

@@ -24,14 +24,10 @@ bool is_same_file(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-std::vector<const Subject*> drawn_subjects(const ReportOptions& options,
-                                           const std::vector<ReportInput>& inputs,
-                                           bool always_recorded) {
+std::vector<const Subject*> drawn_subjects(const std::vector<ReportInput>& inputs) {
     std::vector<const Subject*> subjects;
     for (const ReportInput& input : inputs) {
-        const bool has_ranks = always_recorded || options.per_expert || input.projected.empty() ||
-                               input.recorded.ep_size > 1 || input.projected.front().ep_size == 1;
-        if (input.projected.empty() || (inputs.size() == 1 && has_ranks))
+        if (input.projected.empty() || inputs.size() == 1)
             subjects.push_back(&input.recorded);
         for (const Subject& projected : input.projected)
             subjects.push_back(&projected);
@@ -59,7 +55,7 @@ std::string heatmap_text(const ReportOptions& options,
     const HeatmapStyle style{
         .width = screen.width, .unicode = screen.unicode, .colour = screen.colour};
     std::string text;
-    for (const Subject* const subject : drawn_subjects(options, inputs))
+    for (const Subject* const subject : drawn_subjects(inputs))
         text +=
             (text.empty() ? "" : "\n") + draw_heatmap(*subject, bins_of(options), style, threads);
     return text;

@@ -12,12 +12,8 @@
 namespace eplb {
 
 // In the order and by the rule of --view comparison, so that numbers agree: one recording, then
-// under each config; several recordings as they are, or under the configs. A recording that cannot
-// be spread over ranks (1 stands for them then) is no picture beside a projection that can, but
-// for always_recorded.
-std::vector<const Subject*> drawn_subjects(const ReportOptions& options,
-                                           const std::vector<ReportInput>& inputs,
-                                           bool always_recorded = false);
+// under each config; several recordings as they are, or under the configs.
+std::vector<const Subject*> drawn_subjects(const std::vector<ReportInput>& inputs);
 
 // UsageError where --heatmap or --html contradict other options.
 void check_picture_options(const ReportOptions& options);

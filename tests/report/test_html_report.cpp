@@ -3,7 +3,6 @@
 #include <utility>
 #include <vector>
 
-#include "lib/report/headline.h"
 #include "lib/report/html_report.h"
 #include "lib/report/short_names.h"
 #include "tests/report/subjects.h"
@@ -209,22 +208,6 @@ TEST_CASE("html: headline and notes stand at the top, the first table where it i
     text = html_report(page, threads);
     CHECK(occurrences(text, "Beware → this") == 1);
     CHECK(contains(text, ">of the table</p>"));
-}
-
-TEST_CASE("html: a headline has three digits that count") {
-    Table table;
-    CHECK(headline("Average imbalance 1.516 -> 0.227 (95 %: -1.311 to -1.262); 2.269 times.",
-                   table) == "Average imbalance 1.52 -> 0.227 (95 %: -1.31 to -1.26); 2.27 times.");
-    CHECK(headline("from 1.020 on: 0.000, 12.345; 1234.56 of 12345", table) ==
-          "from 1.02 on: 0.000, 12.3; 1235 of 12345");
-    // no numbers
-    CHECK(headline("v1.2345.yaml run-1.2345 1.2345x 1.2.3456 -.5 1.", table) ==
-          "v1.2345.yaml run-1.2345 1.2345x 1.2.3456 -.5 1.");
-    // 1.515 is 1.5145 or 1.5155: rounded once, from what it was
-    table.average = {std::string("average"), 1.51451, std::int64_t{1}};
-    CHECK(headline("imbalance 1.515", table) == "imbalance 1.51");
-    table.average = {1.51549};
-    CHECK(headline("imbalance 1.515", table) == "imbalance 1.52");
 }
 
 TEST_CASE("html: what is even beside the first is drawn on a finer scale") {
