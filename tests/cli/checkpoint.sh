@@ -32,7 +32,7 @@ run "eplb-report part --format json | grep iter_"
 # static and online EPLB
 run 'eplb-gen stats --num_slots 20 --output_path static.yaml 2> /dev/null'
 run eplb-collect '$model' --load_balancer static.yaml --expert_statistic_path after
-run 'eplb-report after --load_balancer static.yaml > folded.txt'
-run 'eplb-report stats | diff - folded.txt'
+run 'eplb-report after --load_balancer static.yaml --view experts --format csv | cut -d, -f1-5 > folded.csv'
+run 'eplb-report stats --view experts --format csv | cut -d, -f1-5 | diff - folded.csv'
 run eplb-gen --num_slots 20 --layer_updates_per_iter 1 --output_path online.yaml
 run eplb-collect '$model' --load_balancer online.yaml --expert_statistic_path online
