@@ -238,6 +238,14 @@ const CLI::Validator& not_empty() {
     return validator;
 }
 
+bool is_same_file(const std::string& a, const std::string& b) {
+    std::error_code ignored;
+    const auto whole = [&](const std::string& path) {
+        return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
+    };
+    return whole(a) == whole(b);
+}
+
 void check_output(const std::string& output_path, const std::vector<std::string>& inputs) {
     namespace fs = std::filesystem;
     if (output_path == "-")
@@ -445,13 +453,11 @@ ExpertStatistics load_statistics(const std::string& path,
         return statistics;
 
     const SlotFold fold = fold_in_force(statistics, *in_force, options.load_balancer);
-    if (under != nullptr && in_force->num_slots % statistics.ep_size == 0) {
-        *under = {in_force->num_slots, {}, {}, *in_force};
-        for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-            under->value().slot_load.push_back(recorded_load(statistics, layer));
-            under->value().layers.push_back(
-                summarize(rank_load(under->value().slot_load.back(), statistics.ep_size)));
-        }
+    if (under != nullptr) {
+        RecordedUnder& recorded = under->emplace();
+        recorded.config = *in_force;
+        for (int layer = 0; layer < statistics.num_layers(); ++layer)
+            recorded.slot_load.push_back(recorded_load(statistics, layer));
     }
     return fold.fold(statistics);
 }

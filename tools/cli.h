@@ -41,6 +41,9 @@ int run_tool(const Tool& tool, int argc, char** argv);
 // Refuses an output that would replace one of the inputs, or a file of the statistics folder.
 void check_output(const std::string& output_path, const std::vector<std::string>& inputs);
 
+// Whether two paths lead to one file or folder, which need not be there.
+bool is_same_file(const std::string& a, const std::string& b);
+
 // "NAME: warning: …" and "NAME: …" on stderr.
 void warn(const CLI::App& app, const std::string& text);
 void note(const CLI::App& app, const std::string& text);
@@ -140,10 +143,8 @@ std::vector<double> parse_positive_reals(const std::string& text, const std::str
 const CLI::Validator& non_negative_real();
 const CLI::Validator& positive_real();
 
-// Where statistics were folded: how many slots there were, and how even the ranks were with them.
+// Where statistics were folded: what the slots computed, and the config in force.
 struct RecordedUnder {
-    int num_slots = 0;
-    std::vector<LoadSummary> layers;   // over the recording's ranks
     std::vector<LayerLoad> slot_load;  // [layers], bins are slots
     EplbConfig config;
 };

@@ -108,8 +108,8 @@ PlanRequest complete_request(const GenOptions& options, const Inputs& inputs) {
     if (!options.num_slots_list.empty())
         request.num_slots = options.num_slots_list.front();
     else
-        request.num_slots =
-            inputs.under ? inputs.under->num_slots : first.num_experts * request.min_replicas;
+        request.num_slots = inputs.under ? inputs.under->config.num_slots
+                                         : first.num_experts * request.min_replicas;
     return request;
 }
 

@@ -39,6 +39,19 @@ void check_max_imbalance(double imbalance, double limit) {
                         "; fit a new placement with eplb-gen, or give it more slots");
 }
 
+// The view, sorted and cut.
+Table make_table(const ReportOptions& options,
+                 const std::vector<ReportInput>& inputs,
+                 ThreadPool& threads) {
+    Table table = make_view(options, inputs, threads);
+    table.context.insert(table.context.begin(), {"view", view_name(view_of(options))});
+    if (!options.sort.empty())
+        sort_rows(table, options.sort);
+    if (options.top > 0)
+        keep_top(table, options.top);
+    return table;
+}
+
 int report(const CLI::App& app, const ReportOptions& options) {
     if (options.per_expert && options.ep_size > 0)
         throw UsageError("--ep_size says nothing about --per_expert, which looks at no ranks");
@@ -57,14 +70,8 @@ int report(const CLI::App& app, const ReportOptions& options) {
     ThreadPool threads(options.statistics.num_threads);
     const std::vector<ReportInput> inputs = load_report_inputs(app, options, threads);
     warn_of_empty_iterations(app, inputs);
-    Table table;
-    if (!options.heatmap || page)
-        table = make_view(options, inputs, threads);
-    table.context.insert(table.context.begin(), {"view", view_name(view_of(options))});
-    if (!options.sort.empty())
-        sort_rows(table, options.sort);
-    if (options.top > 0)
-        keep_top(table, options.top);
+    const bool is_picture_alone = options.heatmap && !page;
+    const Table table = is_picture_alone ? Table() : make_table(options, inputs, threads);
     output.write(options.heatmap ? heatmap_text(options, inputs, threads)
                                  : write_table(table, options.format, options.precision));
     output.sync();

@@ -55,11 +55,15 @@ void print_heading(const GenSummary& summary) {
 // What was there before: the recording itself where it was made under a config, else the experts in
 // order on the ranks; over the workloads.
 std::string before_text(const GenSummary& summary) {
-    if (summary.under && summary.statistics.size() == 1)
-        return "average imbalance ratio " +
-               rounded(average(summary.under->layers).imbalance_ratio) +
-               " as recorded, with the config in force; ";
     const ExpertStatistics& first = summary.statistics.front();
+    if (summary.under && summary.statistics.size() == 1 &&
+        summary.under->config.num_slots % first.ep_size == 0) {
+        std::vector<LoadSummary> layers;
+        for (const LayerLoad& load : summary.under->slot_load)
+            layers.push_back(summarize(rank_load(load, first.ep_size)));
+        return "average imbalance ratio " + rounded(average(layers).imbalance_ratio) +
+               " as recorded, with the config in force; ";
+    }
     for (const int ep_size : {summary.request.ep_size, first.ep_size}) {
         // speeds are of the deployment's ranks alone
         if (first.num_experts % ep_size != 0 || !summary.request.rank_speed.empty())

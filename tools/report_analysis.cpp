@@ -1,6 +1,5 @@
 #include "tools/report_analysis.h"
 
-#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -13,28 +12,8 @@
 namespace eplb {
 namespace {
 
-struct Subjects {
-    std::vector<const Subject*> subjects;
-    Pairing pairing = Pairing::paired;
-};
-
-Subjects subjects_of(const std::vector<ReportInput>& inputs) {
-    Subjects result;
-    const std::size_t num_configs = inputs.front().projected.size();
-    if (inputs.size() == 1) {
-        result.subjects.push_back(&inputs.front().recorded);
-        for (const Subject& projected : inputs.front().projected)
-            result.subjects.push_back(&projected);
-        return result;
-    }
-    result.pairing = Pairing::independent;
-    for (const ReportInput& input : inputs)
-        result.subjects.push_back(num_configs == 0 ? &input.recorded : &input.projected.front());
-    return result;
-}
-
-bool is_same_recording(const std::string& a, const std::string& b) {
-    return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
+Pairing pairing_of(const std::vector<ReportInput>& inputs) {
+    return inputs.size() == 1 ? Pairing::paired : Pairing::independent;
 }
 
 IterationRange recorded_range(const ReportInput& input) {
@@ -98,8 +77,7 @@ HeldOut of_config(const ReportOptions& options,
 }  // namespace
 
 Table comparison_view(const std::vector<ReportInput>& inputs, Bins bins, ThreadPool& threads) {
-    const Subjects subjects = subjects_of(inputs);
-    return comparison_table(subjects.subjects, bins, subjects.pairing, threads);
+    return comparison_table(compared_subjects(inputs), bins, pairing_of(inputs), threads);
 }
 
 Table held_out_view(const ReportOptions& options,
@@ -108,7 +86,7 @@ Table held_out_view(const ReportOptions& options,
     const HeldOutRanges ranges = ranges_of(options, inputs);
     HeldOut held_out = inputs.front().projected.empty() ? planned(options, inputs, ranges, threads)
                                                         : of_config(options, inputs, ranges);
-    held_out.overlaps = is_same_recording(inputs.front().path, inputs.back().path) &&
+    held_out.overlaps = cli::is_same_file(inputs.front().path, inputs.back().path) &&
                         overlap(ranges.fit, ranges.test);
     held_out.fit_is_assumed =
         !inputs.front().projected.empty() && inputs.size() == 1 && options.fit.empty();
@@ -129,10 +107,9 @@ Table drift_view(const std::vector<ReportInput>& inputs, ThreadPool& threads) {
 Table worth_view(const ReportOptions& options,
                  const std::vector<ReportInput>& inputs,
                  ThreadPool& threads) {
-    const Subjects subjects = subjects_of(inputs);
-    return worth_table(*subjects.subjects.front(),
-                       subjects.subjects.size() > 1 ? subjects.subjects.back() : nullptr,
-                       subjects.pairing,
+    const std::vector<const Subject*> subjects = compared_subjects(inputs);
+    return worth_table(*subjects.front(), subjects.size() > 1 ? subjects.back() : nullptr,
+                       pairing_of(inputs),
                        {.moe_share = options.moe_share,
                         .tokens_per_second_per_rank = options.tokens_per_second_per_rank},
                        threads);

@@ -169,7 +169,7 @@ Subject in_force_subject(const ExpertStatistics& statistics,
         const auto layer = std::lower_bound(all_layers.begin(), all_layers.end(), layer_id);
         subject.slot_load.push_back(
             under.slot_load[static_cast<std::size_t>(layer - all_layers.begin())]);
-        subject.placements.push_back({ep_size, under.num_slots / ep_size,
+        subject.placements.push_back({ep_size, under.config.num_slots / ep_size,
                                       under.config.initial_global_assignments.at(layer_id)});
     }
     return subject;
@@ -201,8 +201,16 @@ ReportInput load_input(const ReportOptions& options, const std::string& path, Th
 
     input.is_folded = under.has_value();
     int recorded_ep_size = dividing_ep_size(options, statistics.ep_size, statistics.num_experts);
-    if (!is_projected && !under && looks_at_ranks(options))
+    if (under)  // what ran, on the ranks that it ran on
+        recorded_ep_size = required_ep_size({}, statistics.ep_size, under->config.num_slots);
+    else if (!is_projected && looks_at_ranks(options))
         recorded_ep_size = required_ep_size(options, statistics.ep_size, statistics.num_experts);
+    if (under && !is_projected && options.view != View::held_out && options.ep_size > 0 &&
+        options.ep_size != recorded_ep_size)
+        throw UsageError("--ep_size " + std::to_string(options.ep_size) + ": " + path + " ran on " +
+                         std::to_string(recorded_ep_size) +
+                         " ranks, and with --load_balancer the report is of what ran; leave "
+                         "--ep_size out");
     input.projected.resize(projection.num_configs());
     threads.for_each(1 + static_cast<std::int64_t>(input.projected.size()), [&](std::int64_t i) {
         if (i > 0) {
@@ -210,12 +218,12 @@ ReportInput load_input(const ReportOptions& options, const std::string& path, Th
             input.projected[config] = projection.subject(statistics, config);
         } else if (under) {
             input.recorded =
-                in_force_subject(statistics, *under, all_layers, path, statistics.ep_size);
+                in_force_subject(statistics, *under, all_layers, path, recorded_ep_size);
         } else if (recorded_ep_size > 0) {
             input.recorded = recorded_subject(statistics, path, recorded_ep_size);
         }
     });
-    if (!under && recorded_ep_size == 0)
+    if (recorded_ep_size == 0)
         input.recorded = unbalanced_subject(statistics, path,
                                             is_projected ? input.projected.front().ep_size : 1);
     return input;
@@ -241,6 +249,17 @@ Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name,
         statistics, std::move(name),
         std::vector<Placement>(statistics.layers.size(),
                                default_placement(statistics.num_experts, ep_size, slots_per_rank)));
+}
+
+std::vector<const Subject*> compared_subjects(const std::vector<ReportInput>& inputs) {
+    std::vector<const Subject*> subjects;
+    for (const ReportInput& input : inputs) {
+        if (input.projected.empty() || inputs.size() == 1)
+            subjects.push_back(&input.recorded);
+        for (const Subject& projected : input.projected)
+            subjects.push_back(&projected);
+    }
+    return subjects;
 }
 
 std::vector<ReportInput> load_report_inputs(const CLI::App& app,

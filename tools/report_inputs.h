@@ -25,6 +25,10 @@ struct ReportInput {
 // the engine's default_placement(), with as few slots as hold them all.
 Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name, int ep_size);
 
+// What is compared and drawn: one recording and then it under each config; several as they are, or
+// under the config.
+std::vector<const Subject*> compared_subjects(const std::vector<ReportInput>& inputs);
+
 // In the order of the command line. Says on stderr what a reader of the report should know.
 std::vector<ReportInput> load_report_inputs(const CLI::App& app,
                                             const ReportOptions& options,

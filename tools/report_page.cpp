@@ -21,10 +21,6 @@ constexpr std::size_t kMostTabulated = 4;  // subjects, as many as the page has 
 
 using Notes = std::vector<std::string>;
 
-Bins bins_of(const ReportOptions& options) {
-    return options.per_expert ? Bins::slots : Bins::ranks;
-}
-
 // Notes without that of --top, which stands last.
 Notes notes_of(const Table& table, const ReportOptions& options) {
     Notes notes = table.notes;
@@ -71,7 +67,7 @@ class Page {
         page_.title = "How evenly experts load their ranks";
         page_.version = EPLB_VERSION;
         page_.bins = bins_of(options);
-        page_.subjects = drawn_subjects(inputs);
+        page_.subjects = compared_subjects(inputs);
         page_.is_table_first = options.view.has_value();
         page_.tables.push_back(table);
         if (is_of_one_subject())

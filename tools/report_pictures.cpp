@@ -1,39 +1,15 @@
 #include "tools/report_pictures.h"
 
-#include <filesystem>
-
 #include "lib/base/error.h"
 #include "lib/report/heatmap.h"
+#include "tools/report_views.h"
 #include "tools/terminal.h"
 
 namespace eplb {
 namespace {
 
-Bins bins_of(const ReportOptions& options) {
-    return options.per_expert ? Bins::slots : Bins::ranks;
-}
-
 // Also where neither exists yet; links are followed.
-bool is_same_file(const std::string& a, const std::string& b) {
-    std::error_code ignored;
-    const auto whole = [&](const std::string& path) {
-        return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
-    };
-    return whole(a) == whole(b);
-}
-
 }  // namespace
-
-std::vector<const Subject*> drawn_subjects(const std::vector<ReportInput>& inputs) {
-    std::vector<const Subject*> subjects;
-    for (const ReportInput& input : inputs) {
-        if (input.projected.empty() || inputs.size() == 1)
-            subjects.push_back(&input.recorded);
-        for (const Subject& projected : input.projected)
-            subjects.push_back(&projected);
-    }
-    return subjects;
-}
 
 void check_picture_options(const ReportOptions& options) {
     if (options.heatmap && options.format != TableFormat::text)
@@ -43,7 +19,7 @@ void check_picture_options(const ReportOptions& options) {
         throw UsageError(
             "--heatmap takes the place of the table; leave --view, --sort, --top and --precision "
             "out");
-    if (!options.html_path.empty() && is_same_file(options.html_path, options.output_path))
+    if (!options.html_path.empty() && cli::is_same_file(options.html_path, options.output_path))
         throw UsageError("--html " + options.html_path +
                          ": is where the report goes; the page needs a name of its own");
 }
@@ -55,7 +31,7 @@ std::string heatmap_text(const ReportOptions& options,
     const HeatmapStyle style{
         .width = screen.width, .unicode = screen.unicode, .colour = screen.colour};
     std::string text;
-    for (const Subject* const subject : drawn_subjects(inputs))
+    for (const Subject* const subject : compared_subjects(inputs))
         text +=
             (text.empty() ? "" : "\n") + draw_heatmap(*subject, bins_of(options), style, threads);
     return text;

@@ -11,10 +11,6 @@
 
 namespace eplb {
 
-// In the order and by the rule of --view comparison, so that numbers agree: one recording, then
-// under each config; several recordings as they are, or under the configs.
-std::vector<const Subject*> drawn_subjects(const std::vector<ReportInput>& inputs);
-
 // UsageError where --heatmap or --html contradict other options.
 void check_picture_options(const ReportOptions& options);
 

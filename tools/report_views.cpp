@@ -13,22 +13,8 @@
 namespace eplb {
 namespace {
 
-Bins bins_of(const ReportOptions& options) {
-    return options.per_expert ? Bins::slots : Bins::ranks;
-}
-
-}  // namespace
-
-View view_of(const ReportOptions& options) {
-    if (options.view)
-        return *options.view;
-    return options.expert_statistic_paths.size() + options.config_paths.size() > 2 ||
-                   options.expert_statistic_paths.size() > 1
-               ? View::comparison
-               : View::layers;
-}
-
-void check_view_options(const CLI::App& app, const ReportOptions& options) {
+// An option that only other views heed would be lost without a word.
+void check_options_of_view(const CLI::App& app, const ReportOptions& options) {
     struct OnlyFor {
         const char* option;
         std::vector<View> views;
@@ -56,6 +42,11 @@ void check_view_options(const CLI::App& app, const ReportOptions& options) {
         throw UsageError("--" + std::string(option) + " says nothing to --view " + view_name(view) +
                          "; it is for " + names);
     }
+}
+
+// How many recordings and configs the view takes.
+void check_number_of_inputs(const ReportOptions& options) {
+    const View view = view_of(options);
     const std::size_t num_statistics = options.expert_statistic_paths.size();
     const std::size_t num_configs = options.config_paths.size();
     const auto refuse = [&](const std::string& what) {
@@ -99,6 +90,25 @@ void check_view_options(const CLI::App& app, const ReportOptions& options) {
         throw UsageError(
             "several statistics under several configs: give one statistics with several configs, "
             "or several with one");
+}
+
+}  // namespace
+
+View view_of(const ReportOptions& options) {
+    if (options.view)
+        return *options.view;
+    const bool are_several =
+        options.expert_statistic_paths.size() > 1 || options.config_paths.size() > 1;
+    return are_several ? View::comparison : View::layers;
+}
+
+Bins bins_of(const ReportOptions& options) {
+    return options.per_expert ? Bins::slots : Bins::ranks;
+}
+
+void check_view_options(const CLI::App& app, const ReportOptions& options) {
+    check_options_of_view(app, options);
+    check_number_of_inputs(options);
     if (!(options.moe_share > 0 && options.moe_share <= 1))
         throw UsageError("--moe_share is a share of the time: above 0 and up to 1");
     if (options.equal_split && options.config_paths.empty())
@@ -154,6 +164,13 @@ double gated_imbalance(const ReportOptions& options,
                        const Table& table,
                        ThreadPool& threads) {
     if (view_of(options) == View::held_out) {
+        const auto verdict =
+            std::find_if(table.context.begin(), table.context.end(),
+                         [](const auto& member) { return member.first == "verdict"; });
+        if (verdict->second == Cell(std::string("none")))
+            throw Error(
+                "--max_imbalance: what was measured may have been fitted to; choose ranges apart "
+                "with --fit and --test");
         const auto column =
             std::find_if(table.columns.begin(), table.columns.end(),
                          [](const TableColumn& found) { return found.key == "held_out"; });

@@ -6,6 +6,7 @@
 
 #include "lib/base/parallel.h"
 #include "lib/report/table.h"
+#include "lib/report/views.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
 
@@ -13,6 +14,8 @@ namespace eplb {
 
 // The view asked for, or the one that suits the inputs.
 View view_of(const ReportOptions& options);
+
+Bins bins_of(const ReportOptions& options);
 
 // UsageError where an option was given that says nothing to the view.
 void check_view_options(const CLI::App& app, const ReportOptions& options);

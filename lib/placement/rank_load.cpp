@@ -1,5 +1,7 @@
 #include "lib/placement/rank_load.h"
 
+#include <algorithm>
+#include <functional>
 #include <string>
 
 #include "lib/base/error.h"
@@ -15,6 +17,14 @@ void require_expert_ids(const ExpertStatistics& statistics) {
 }
 
 }  // namespace
+
+std::vector<double> bin_totals(const LayerLoad& load) {
+    std::vector<double> totals(static_cast<std::size_t>(load.num_bins));
+    for (int i = 0; i < load.num_iterations; ++i)
+        std::transform(totals.begin(), totals.end(), load.iteration(i).begin(), totals.begin(),
+                       std::plus<>());
+    return totals;
+}
 
 LayerLoad recorded_load(const ExpertStatistics& statistics, int layer) {
     const auto num_experts = static_cast<std::size_t>(statistics.num_experts);

@@ -22,6 +22,9 @@ struct LayerLoad {
     }
 };
 
+// [num_bins]: summed over iterations.
+std::vector<double> bin_totals(const LayerLoad& load);
+
 // The recorded counts themselves, one bin per expert (per slot where ids are slots).
 LayerLoad recorded_load(const ExpertStatistics& statistics, int layer);
 

@@ -108,11 +108,8 @@ Table expert_table(const Subject& subject) {
                      {"ranks", "ranks"}};
     for (std::size_t layer = 0; layer < subject.layers.size(); ++layer) {
         const Placement& placement = subject.placements[layer];
-        const std::vector<double>& load = subject.expert_load[layer].load;
         const auto num_experts = static_cast<std::size_t>(subject.num_experts);
-        std::vector<double> tokens(num_experts);
-        for (std::size_t i = 0; i < load.size(); ++i)
-            tokens[i % num_experts] += load[i];
+        const std::vector<double> tokens = bin_totals(subject.expert_load[layer]);
         const double total = std::accumulate(tokens.begin(), tokens.end(), 0.0);
         std::vector<std::int64_t> replicas(num_experts);
         std::vector<IntegerList> ranks(num_experts);  // each once, ascending

@@ -1,9 +1,6 @@
 #include "lib/report/fault_table.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
-#include <functional>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -16,25 +13,6 @@
 
 namespace eplb {
 namespace {
-
-std::string percent(double share) {
-    std::array<char, 64> text;
-    std::snprintf(text.data(), text.size(), "%.1f %%", 100 * share);
-    return text.data();
-}
-
-// [layers][num_experts], over iterations
-std::vector<std::vector<double>> expert_tokens(const Subject& subject) {
-    std::vector<std::vector<double>> layers;
-    for (const LayerLoad& load : subject.expert_load) {
-        std::vector<double> tokens(static_cast<std::size_t>(load.num_bins));
-        for (int i = 0; i < load.num_iterations; ++i)
-            std::transform(tokens.begin(), tokens.end(), load.iteration(i).begin(), tokens.begin(),
-                           std::plus<>());
-        layers.push_back(std::move(tokens));
-    }
-    return layers;
-}
 
 // Position of the layer in which most is lost.
 std::size_t worst_layer(const LostExperts& lost) {
@@ -80,7 +58,7 @@ std::string verdict(const std::vector<LostExperts>& places,
         std::to_string(worst->num_experts()) +
         (worst->num_experts() == 1 ? " expert goes" : " experts go") + " with it in " +
         counted(subject.num_layers(), "layer") + ", which serve " +
-        percent(num_tokens > 0 ? worst->total_tokens() / num_tokens : 0) +
+        fixed(num_tokens > 0 ? 100 * worst->total_tokens() / num_tokens : 0, 1) + " %" +
         " of the routed ids (a token has several, so that far more tokens miss one); ";
     if (places.size() == 1)
         return text + "there is no other " + place_name + ".";
@@ -100,7 +78,9 @@ Table fault_table(const Subject& subject, int num_nodes) {
                     ": holds slot ids, so that which experts are lost is not known; give the yaml "
                     "that was in force with --load_balancer");
     const std::string place_name = num_nodes > 1 ? "node" : "rank";
-    const std::vector<std::vector<double>> tokens = expert_tokens(subject);
+    std::vector<std::vector<double>> tokens;  // [layers][num_experts]
+    for (const LayerLoad& load : subject.expert_load)
+        tokens.push_back(bin_totals(load));
     const std::vector<LostExperts> places =
         lost_experts(subject.placements, tokens, num_nodes > 1 ? num_nodes : subject.ep_size);
     double num_tokens = 0;

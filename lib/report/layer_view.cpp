@@ -25,14 +25,6 @@ struct Layer {
     IntegerList hottest;  // on the worst rank: experts, or slots where experts are not known
 };
 
-// [num_bins], over iterations
-std::vector<double> totals_of(const LayerLoad& load) {
-    std::vector<double> totals(static_cast<std::size_t>(load.num_bins));
-    for (std::size_t i = 0; i < load.load.size(); ++i)
-        totals[i % totals.size()] += load.load[i];
-    return totals;
-}
-
 WorstBin worst_of(const std::vector<double>& totals) {
     const auto worst = std::max_element(totals.begin(), totals.end());
     const double sum = std::accumulate(totals.begin(), totals.end(), 0.0);
@@ -42,7 +34,7 @@ WorstBin worst_of(const std::vector<double>& totals) {
 
 // An expert that stands on the rank twice counts once, with both slots' tokens.
 IntegerList hottest_of(const Subject& subject, std::size_t layer, std::size_t rank) {
-    const std::vector<double> totals = totals_of(subject.slot_load[layer]);
+    const std::vector<double> totals = bin_totals(subject.slot_load[layer]);
     const std::size_t slots_per_rank = totals.size() / static_cast<std::size_t>(subject.ep_size);
     std::vector<std::pair<double, std::int64_t>> experts;  // minus tokens, so that most come first
     for (std::size_t slot = rank * slots_per_rank; slot < (rank + 1) * slots_per_rank; ++slot) {
@@ -74,7 +66,7 @@ std::vector<Layer> measure_layers(const Subject& subject, Bins bins, ThreadPool&
         const auto i = static_cast<std::size_t>(index);
         const LayerLoad load = bins_of(subject, static_cast<int>(index), bins);
         layers[i].summary = summarize(load);
-        layers[i].worst = worst_of(totals_of(load));
+        layers[i].worst = worst_of(bin_totals(load));
         if (has_optimal_split(subject, bins))
             layers[i].optimal_split =
                 optimal_split_ratio(subject.expert_load[i], subject.placements[i]);

@@ -1,7 +1,6 @@
 #include "lib/report/load_grid.h"
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
 
 #include "lib/report/picture_text.h"
@@ -13,10 +12,7 @@ GridRow row_of(const Subject& subject, int layer, Bins bins) {
     const LayerLoad load = bins_of(subject, layer, bins);
     GridRow row;
     row.layer = subject.layers[static_cast<std::size_t>(layer)];
-    row.load.assign(static_cast<std::size_t>(load.num_bins), 0);
-    for (int i = 0; i < load.num_iterations; ++i)
-        std::transform(row.load.begin(), row.load.end(), load.iteration(i).begin(),
-                       row.load.begin(), std::plus<>());
+    row.load = bin_totals(load);
     row.mean = std::accumulate(row.load.begin(), row.load.end(), 0.0) / load.num_bins;
     row.summary = summarize(load);
     row.imbalance_ratios = imbalance_ratios(load);

@@ -1,9 +1,7 @@
 #include "lib/report/traffic_table.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
-#include <cstdio>
 #include <functional>
 #include <limits>
 #include <numeric>
@@ -11,6 +9,7 @@
 #include <utility>
 
 #include "lib/placement/evaluation.h"
+#include "lib/report/number_text.h"
 #include "lib/report/views.h"
 
 namespace eplb {
@@ -22,12 +21,6 @@ TableColumn column(const std::string& key, int decimals = -1) {
     std::string header = key;
     std::replace(header.begin(), header.end(), '_', '-');
     return {key, header, decimals};
-}
-
-std::string fixed(double value, int num_decimals) {
-    std::array<char, 64> text;
-    std::snprintf(text.data(), text.size(), "%.*f", num_decimals, value);
-    return text.data();
 }
 
 Placement slots_in_order(const Subject& subject) {

@@ -19,3 +19,16 @@ run eplb-report '$stats' --projection_eplb_config_path bad.yaml
 run eplb-report '$stats' --sort no_such_column
 run eplb-report '$stats' --precision 18
 run eplb-report '$stats' --top 0
+run eplb-report '$stats' --fit 98-100
+run eplb-report '$stats' '$stats' '$stats' --view worth
+run eplb-report - -
+run eplb-report '$stats' --equal_split
+eplb-gen "$stats" --num_slots 10 -o ten.yaml 2> /dev/null
+run eplb-report ten.yaml
+run eplb-report '$stats' '$stats' --load_balancer ten.yaml
+run eplb-gen --num_slots 10 --layer_updates_per_iter 2 -o online.yaml
+run eplb-report '$stats' --projection_eplb_config_path online.yaml
+# the gate: above it, and where nothing was held out for sure
+run "eplb-report $stats --max_imbalance 0.01 > /dev/null"
+run "eplb-report $stats --max_imbalance 1 > /dev/null"
+run "eplb-report $stats --view held_out --projection_eplb_config_path ten.yaml --ep_size 2 --max_imbalance 1 > /dev/null"

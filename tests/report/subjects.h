@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/report/subject.h"
@@ -29,6 +30,11 @@ Subject subject_of(const std::string& name,
 using Tokens = std::vector<Counts>;
 ExpertStatistics statistics_of(const Tokens& tokens);
 Subject subject_of(const Tokens& tokens, int ep_size, const std::string& name = "tokens");
+
+inline Subject named(Subject subject, std::string name) {
+    subject.name = std::move(name);
+    return subject;
+}
 
 // The table as a reader of its JSON sees it.
 nlohmann::json json_of(const Table& table);

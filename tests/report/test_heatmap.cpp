@@ -14,11 +14,6 @@ using namespace eplb::test;
 
 namespace {
 
-Subject named(Subject subject, std::string name) {
-    subject.name = std::move(name);
-    return subject;
-}
-
 // Four experts on four ranks. Layer 3 over both iterations: 0 4 8 12, mean 6; ratios 7 / 3 - 1 and
 // 5 / 3 - 1. Layer 4 has no tokens.
 const Tokens kTokens = {

@@ -12,11 +12,6 @@ using namespace eplb::test;
 
 namespace {
 
-Subject named(Subject subject, std::string name) {
-    subject.name = std::move(name);
-    return subject;
-}
-
 // Four experts, layer 4 idle in iteration 102, layer 5 always. On two ranks, layer 3 has
 // 6 2 | 2 6 | 4 4 and layer 4 has 4 0 | 3 1.
 const Tokens kTokens = {
