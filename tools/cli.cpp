@@ -12,10 +12,10 @@
 #include <utility>
 
 #include "lib/base/error.h"
-#include "lib/formats/eplb_config.h"
-#include "lib/formats/statistics_source.h"
+#include "lib/formats/model_shape.h"
 #include "lib/placement/rank_load.h"
 #include "lib/placement/slot_fold.h"
+#include "lib/statistics/recording_checks.h"
 #include "tools/help_formatter.h"
 #include "tools/version.h"
 
@@ -113,7 +113,8 @@ void add_layers(std::vector<int>& layers, const std::string& part, const std::st
 }
 
 constexpr const char* kPathDescription =
-    "Folder in TensorRT-LLM's format, stream of eplb-collect, or - for standard input";
+    "Statistics: TensorRT-LLM's folder, a stream of eplb-collect, or what another engine dumps "
+    "(--input_format lists them); - is standard input";
 
 // the numbers of a list, each by `parse`, which gives nothing for what is none
 template <typename Number, typename Parse>
@@ -350,6 +351,29 @@ CLI::Option* add_statistics_paths(CLI::App& app,
 }
 
 void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
+    std::vector<std::pair<std::string, InputFormat>> formats;
+    for (const InputFormat format : input_formats())
+        formats.emplace_back(input_format_name(format), format);
+    add_choice(app, flag("input_format"), options.input_format, formats,
+               "What the statistics come in; by default told from the content");
+    app.add_option(flag("first_moe_layer"), options.first_moe_layer,
+                   "Where rows of layers come without ids: the first layer with experts, all from "
+                   "there on have them; 3 for DeepSeek-R1")
+        ->type_name("N")
+        ->check(non_negative());
+    app.add_option(flag("moe_layers"), options.moe_layers,
+                   "Likewise: the layers with experts, 3-60 for DeepSeek-R1")
+        ->type_name("LIST")
+        ->check(not_empty());
+    app.add_option(flag("model_config"), options.model_config,
+                   "The model's config.json: its layers with experts, and how many there are")
+        ->type_name("FILE")
+        ->check(not_empty());
+    app.add_option(flag("num_experts"), options.num_experts,
+                   "Experts of the model, where the statistics list routed ids alone")
+        ->type_name("N")
+        ->default_str("highest id + 1")
+        ->check(positive());
     app.add_option(flag("iter_start"), options.iter_start, "First iteration used")
         ->type_name("N")
         ->check(id());
@@ -357,10 +381,33 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
         ->type_name("N")
         ->check(id());
     app.add_option(flag("load_balancer"), options.load_balancer,
-                   "The EPLB yaml in force during the recording: turns its slot ids into experts")
+                   "The config in force during the recording, of any engine: turns its slot ids "
+                   "into experts")
         ->type_name("FILE")
         ->check(not_empty());
     add_threads_option(app, options.num_threads);
+}
+
+LayerOptions layer_options(const StatisticsOptions& options) {
+    if (options.first_moe_layer && !options.moe_layers.empty())
+        throw UsageError("give --first_moe_layer or --moe_layers, not both");
+    LayerOptions layers;
+    layers.first_moe_layer = options.first_moe_layer;
+    if (!options.moe_layers.empty())
+        layers.moe_layers = parse_layer_list(options.moe_layers, "--moe_layers");
+    return layers;
+}
+
+ConfigContext config_context(const StatisticsOptions& options) {
+    ConfigContext context;
+    if (!options.model_config.empty())
+        context = context_of(read_model_shape(options.model_config), 0);
+    if (options.num_experts > 0)
+        context.num_experts = options.num_experts;
+    const LayerOptions layers = layer_options(options);
+    if (!layers.moe_layers.empty())
+        context.moe_layers = layers.moe_layers;
+    return context;
 }
 
 namespace {
@@ -424,33 +471,47 @@ class FoldedRows : public RowSink {
 
 }  // namespace
 
-ExpertStatistics load_statistics(const std::string& path,
+ExpertStatistics load_statistics(const CLI::App& app,
+                                 const std::string& path,
                                  const StatisticsOptions& options,
                                  Sources sources,
                                  ThreadPool& threads,
                                  std::optional<RecordedUnder>* under,
                                  RowSink* rows) {
     if (path.empty())
-        throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
+        throw UsageError("--expert_statistic_path is required: a folder, a file, or -");
     if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
         throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
                          " must be below --iter_stop " + std::to_string(*options.iter_stop));
     std::optional<EplbConfig> in_force;
     std::optional<FoldedRows> folded_rows;
     if (!options.load_balancer.empty())
-        in_force = read_eplb_config(options.load_balancer);
+        in_force = read_config(options.load_balancer, config_context(options)).config;
     if (in_force && rows != nullptr)
         rows = &folded_rows.emplace(*in_force, options, *rows);
-    ExpertStatistics statistics = read_statistics(path,
-                                                  {.iter_start = options.iter_start,
-                                                   .iter_stop = options.iter_stop,
-                                                   .sum_sources = sources == Sources::summed},
-                                                  threads, rows);
+    SourceOptions source = {.format = options.input_format,
+                            .layers = layer_options(options),
+                            .num_experts = options.num_experts};
+    if (!options.model_config.empty()) {
+        const ModelShape model = read_model_shape(options.model_config);
+        source.model_moe_layers = model.moe_layers;
+        source.model_num_experts = model.num_experts;
+    }
+    SourceReading reading = read_source(path, source,
+                                        {.iter_start = options.iter_start,
+                                         .iter_stop = options.iter_stop,
+                                         .sum_sources = sources == Sources::summed},
+                                        threads, rows);
+    ExpertStatistics& statistics = reading.statistics;
     if (std::all_of(statistics.counts.begin(), statistics.counts.end(),
                     [](std::int64_t count) { return count == 0; }))
         throw Error(path + ": holds no tokens");
+    for (const std::string& warning : reading.warnings)
+        warn(app, path + ": " + warning);
+    for (const std::string& warning : recording_warnings(statistics))
+        warn(app, path + ": " + warning);
     if (!in_force || !is_recorded_under(statistics, *in_force, options))
-        return statistics;
+        return std::move(statistics);
 
     const SlotFold fold = fold_in_force(statistics, *in_force, options.load_balancer);
     if (under != nullptr) {

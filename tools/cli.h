@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
+#include "lib/formats/config_file.h"
+#include "lib/formats/statistics_source.h"
 #include "lib/report/load_summary.h"
 #include "lib/report/table_writers.h"
 #include "lib/statistics/expert_statistics.h"
@@ -121,11 +123,22 @@ struct StatisticsOptions {
     std::optional<std::int64_t> iter_start;
     std::optional<std::int64_t> iter_stop;
     std::string load_balancer;  // the config in force while slot ids were recorded
+    std::optional<InputFormat> input_format;
+    std::optional<int> first_moe_layer;
+    std::string moe_layers;    // a list, as typed
+    int num_experts = 0;       // of formats that list ids alone; 0: not given
+    std::string model_config;  // the model's config.json, which says the three above
     // of several recordings, those that hold experts are left as they are by load_balancer
     bool may_hold_experts = false;
     int num_threads = 0;
 };
 void add_statistics_options(CLI::App& app, StatisticsOptions& options);
+
+// What --first_moe_layer and --moe_layers say; UsageError where both are given.
+LayerOptions layer_options(const StatisticsOptions& options);
+
+// What the options say of the model, for configs that leave it open.
+ConfigContext config_context(const StatisticsOptions& options);
 
 // Where they come from: --expert_statistic_path, or the argument without a flag.
 CLI::Option* add_statistics_path(CLI::App& app, std::string& path);
@@ -152,9 +165,10 @@ struct RecordedUnder {
 enum class Sources { summed, kept };
 
 // Reads them, slot ids folded to experts where load_balancer is given (then with `under`, if not
-// null). rows, if not null, sees each source rank's counts, folded too. Error where they hold no
-// tokens at all.
-ExpertStatistics load_statistics(const std::string& path,
+// null). rows, if not null, sees each source rank's counts, folded too. Warns of what is odd about
+// them. Error where they hold no tokens at all.
+ExpertStatistics load_statistics(const CLI::App& app,
+                                 const std::string& path,
                                  const StatisticsOptions& options,
                                  Sources sources,
                                  ThreadPool& threads,

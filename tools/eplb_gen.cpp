@@ -83,14 +83,14 @@ ExpertCooccurrence read_cooccurrence(const std::string& path,
     return std::move(*cooccurrence);
 }
 
-Inputs read_inputs(const GenOptions& options, ThreadPool& threads) {
+Inputs read_inputs(const CLI::App& app, const GenOptions& options, ThreadPool& threads) {
     Inputs inputs;
     // the upstream algorithms look at sums alone
     const cli::Sources sources =
         is_search(options.request.algorithm) ? cli::Sources::kept : cli::Sources::summed;
     for (const std::string& path : options.expert_statistic_paths) {
         inputs.statistics.push_back(
-            cli::load_statistics(path, options.statistics, sources, threads,
+            cli::load_statistics(app, path, options.statistics, sources, threads,
                                  inputs.statistics.empty() ? &inputs.under : nullptr));
         check_ids(inputs.statistics.back(), path);
         check_alike(inputs.statistics.back(), path, inputs.statistics.front(),
@@ -104,6 +104,9 @@ Inputs read_inputs(const GenOptions& options, ThreadPool& threads) {
 PlanRequest complete_request(const GenOptions& options, const Inputs& inputs) {
     PlanRequest request = options.request;
     const ExpertStatistics& first = inputs.statistics.front();
+    if (options.ep_sizes.empty() && first.has_unknown_sources)
+        throw UsageError(options.expert_statistic_paths.front() +
+                         ": does not say on how many ranks it was recorded; give --ep_size");
     request.ep_size = options.ep_sizes.empty() ? first.ep_size : options.ep_sizes.front();
     if (!options.num_slots_list.empty())
         request.num_slots = options.num_slots_list.front();
@@ -272,11 +275,13 @@ EplbConfig online_config(const GenOptions& options) {
     return config;
 }
 
-EplbConfig fitted_config(const CLI::App& app,
-                         const GenOptions& options,
-                         std::optional<OutputFile>& report) {
+// Sets what `context` lacks and the statistics tell.
+EngineConfig fitted_config(const CLI::App& app,
+                           const GenOptions& options,
+                           std::optional<OutputFile>& report,
+                           ConfigContext& context) {
     ThreadPool threads(options.statistics.num_threads);
-    const Inputs inputs = read_inputs(options, threads);
+    const Inputs inputs = read_inputs(app, options, threads);
     const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
     const ExpertStatistics& first = inputs.statistics.front();
     PlanRequest request = complete_request(options, inputs);
@@ -311,17 +316,19 @@ EplbConfig fitted_config(const CLI::App& app,
         print_traffic(app, options, inputs, workloads, request, plan, threads);
     if (report)
         report->write(write_table(plan_table(plan, first.layers), options.format));
-    return config;
+    if (context.num_hidden_layers == 0)
+        context.num_hidden_layers = first.num_hidden_layers;
+    return described_config(options, request, plan, first, std::move(config));
 }
 
 int print_sweep(const CLI::App& app, const GenOptions& options) {
     if (options.expert_statistic_paths.empty())
-        throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
+        throw UsageError("--expert_statistic_path is required: a folder, a file, or -");
     ThreadPool threads(options.statistics.num_threads);
     double bytes_per_expert = options.bytes_per_expert;
-    if (!options.model_config.empty())
-        bytes_per_expert = expert_bytes(options.model_config);
-    const Inputs inputs = read_inputs(options, threads);
+    if (bytes_per_expert == 0 && !options.statistics.model_config.empty())
+        bytes_per_expert = expert_bytes(options.statistics.model_config);
+    const Inputs inputs = read_inputs(app, options, threads);
     std::vector<SweepRow> rows;
     {
         cli::ProgressLine line;
@@ -348,6 +355,10 @@ int print_sweep(const CLI::App& app, const GenOptions& options) {
 
 int generate(const CLI::App& app, GenOptions& options) {
     resolve(options);
+    if (!options.configs.validate_path.empty())
+        return validate_config(app, options);
+    if (!options.configs.convert_path.empty())
+        return convert_config(app, options);
     if (options.sweep)
         return print_sweep(app, options);
     std::vector<std::string> files = options.expert_statistic_paths;
@@ -364,10 +375,11 @@ int generate(const CLI::App& app, GenOptions& options) {
         cli::check_output(options.report_path, files);
         report.emplace(options.report_path);
     }
-    const EplbConfig config = options.expert_statistic_paths.empty()
-                                  ? online_config(options)
-                                  : fitted_config(app, options, report);
-    output.write(format_eplb_config(config));
+    ConfigContext context = config_context(options);
+    const EngineConfig config = options.expert_statistic_paths.empty()
+                                    ? EngineConfig{.config = online_config(options)}
+                                    : fitted_config(app, options, report, context);
+    output.write(engine_text(app, options, config, context));
     output.sync();
     if (report)
         report->commit();
@@ -379,10 +391,12 @@ int generate(const CLI::App& app, GenOptions& options) {
 
 int main(int argc, char** argv) {
     GenOptions options;
+    options.command_line.assign(argv + std::min(argc, 1), argv + argc);
     return cli::run_tool(
         {.name = "eplb-gen",
          .description = "Generate the placement of a Mixture-of-Experts model's experts on slots, "
-                        "as the yaml that TensorRT-LLM loads.",
+                        "as the config that TensorRT-LLM, SGLang, vllm-ascend or HYGON's vLLM "
+                        "loads.",
          .add_options = [&](CLI::App& app) { add_gen_options(app, options); },
          .run = [&](const CLI::App& app) { return generate(app, options); }},
         argc, argv);

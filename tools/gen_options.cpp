@@ -99,17 +99,14 @@ void add_capacity_options(CLI::App& app, GenOptions& options) {
         ->type_name("N")
         ->default_str("not known")
         ->check(cli::non_negative_real());
-    app.add_option(cli::flag("model_config"), options.model_config,
-                   "The model's config.json, to tell the bytes of an expert")
-        ->type_name("FILE")
-        ->check(cli::not_empty());
 }
 
 void add_output_options(CLI::App& app, GenOptions& options) {
     app.add_option("-o," + cli::flag("output_path"), options.output_path,
-                   "The yaml to write; - is standard output")
+                   "The config to write; - is standard output")
         ->type_name("FILE")
         ->check(cli::not_empty());
+    add_config_output_options(app, options.configs);
     app.add_option(cli::flag("layer_updates_per_iter"), options.layer_updates_per_iter,
                    "Layers that the engine re-places per iteration; 0 is a static placement")
         ->type_name("N")
@@ -212,10 +209,10 @@ void check_search(const GenOptions& options) {
 
 void check_sweep(const GenOptions& options) {
     if (!options.sweep) {
-        if (options.output_path.empty())
+        if (options.output_path.empty() && options.configs.validate_path.empty())
             throw UsageError("--output_path is required");
-        if (options.bytes_per_expert > 0 || !options.model_config.empty())
-            throw UsageError("--bytes_per_expert and --model_config go with --sweep");
+        if (options.bytes_per_expert > 0)
+            throw UsageError("--bytes_per_expert goes with --sweep");
         return;
     }
     if (!options.output_path.empty() || !options.report_path.empty() ||
@@ -227,8 +224,6 @@ void check_sweep(const GenOptions& options) {
         throw UsageError("--sweep needs --ep_size and --num_slots, each one number or more");
     if (!options.gpu_speeds.empty())
         throw UsageError("--gpu_speeds are of one deployment; leave them out of --sweep");
-    if (options.bytes_per_expert > 0 && !options.model_config.empty())
-        throw UsageError("give --bytes_per_expert or --model_config, not both");
 }
 
 }  // namespace
@@ -245,6 +240,8 @@ void add_gen_options(CLI::App& app, GenOptions& options) {
     add_capacity_options(app, options);
     app.option_defaults()->group("Output");
     add_output_options(app, options);
+    app.option_defaults()->group("Configs that are there");
+    add_config_input_options(app, options.configs);
     app.footer(kFooter);
 }
 
@@ -253,6 +250,7 @@ void resolve(GenOptions& options) {
     check_lists(options);
     check_search(options);
     check_sweep(options);
+    check_config_options(options);
     if (std::count(options.expert_statistic_paths.begin(), options.expert_statistic_paths.end(),
                    "-") > 1)
         throw UsageError("standard input holds one workload; name - once");

@@ -7,6 +7,7 @@
 #include "lib/placement/planner.h"
 #include "lib/report/table_writers.h"
 #include "tools/cli.h"
+#include "tools/gen_configs.h"
 
 namespace eplb {
 
@@ -22,12 +23,13 @@ struct GenOptions {
     std::string max_imbalance;  // empty: not given
     bool sweep = false;
     double bytes_per_expert = 0;
-    std::string model_config;
     int layer_updates_per_iter = 0;
     std::string fill_layers;
     std::string output_path;
     std::string report_path;
     TableFormat format = TableFormat::text;
+    GenConfigOptions configs;
+    std::vector<std::string> command_line;  // without the program's name
 
     PlanRequest request;  // the rest of it
 

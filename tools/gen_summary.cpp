@@ -56,7 +56,7 @@ void print_heading(const GenSummary& summary) {
 // order on the ranks; over the workloads.
 std::string before_text(const GenSummary& summary) {
     const ExpertStatistics& first = summary.statistics.front();
-    if (summary.under && summary.statistics.size() == 1 &&
+    if (summary.under && summary.statistics.size() == 1 && !first.has_unknown_sources &&
         summary.under->config.num_slots % first.ep_size == 0) {
         std::vector<LoadSummary> layers;
         for (const LayerLoad& load : summary.under->slot_load)
@@ -65,8 +65,9 @@ std::string before_text(const GenSummary& summary) {
                " as recorded, with the config in force; ";
     }
     for (const int ep_size : {summary.request.ep_size, first.ep_size}) {
-        // speeds are of the deployment's ranks alone
-        if (first.num_experts % ep_size != 0 || !summary.request.rank_speed.empty())
+        // speeds are of the deployment's ranks alone, and a sum tells nothing of ranks
+        if (first.num_experts % ep_size != 0 || !summary.request.rank_speed.empty() ||
+            (first.has_unknown_sources && ep_size == first.ep_size))
             continue;
         std::vector<double> means;
         for (const ExpertStatistics& statistics : summary.statistics)

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
-#include "lib/formats/eplb_config.h"
+#include "lib/formats/config_file.h"
 #include "lib/formats/trtllm_statistics.h"
 #include "lib/placement/replica_replay.h"
 #include "lib/statistics/row_sink.h"
@@ -57,6 +57,17 @@ const std::vector<int>& assignment_of(const EplbConfig& config,
     return found->second;
 }
 
+// Ranks of the recording, or what stands in for them where it does not say.
+int source_ep_size(const ReportOptions& options,
+                   const ExpertStatistics& recording,
+                   const std::string& path) {
+    if (!recording.has_unknown_sources)
+        return recording.ep_size;
+    if (options.ep_size == 0)
+        throw UsageError(path + ": does not say on how many ranks it was recorded; give --ep_size");
+    return options.ep_size;
+}
+
 std::vector<Placement> placements_of(const EplbConfig& config,
                                      const std::string& path,
                                      const std::vector<int>& layers,
@@ -87,12 +98,15 @@ class Projection : public RowSink {
         for (const int layer_id : recording.layers)
             positions_.push_back(shape.find_layer(layer_id));
         for (const std::string& config_path : options_.config_paths) {
-            const EplbConfig config =
-                read_eplb_config(config_path, {.num_experts = shape.num_experts});
-            const int ep_size =
-                options_.per_expert
-                    ? std::max(dividing_ep_size(options_, shape.ep_size, config.num_slots), 1)
-                    : required_ep_size(options_, shape.ep_size, config.num_slots);
+            const EngineConfig read = read_config(config_path, context_of_recording(recording));
+            const EplbConfig& config = read.config;
+            int ep_size = options_.ep_size == 0 ? read.ep_size : 0;
+            if (ep_size == 0)
+                ep_size =
+                    options_.per_expert
+                        ? std::max(dividing_ep_size(options_, shape.ep_size, config.num_slots), 1)
+                        : required_ep_size(options_, source_ep_size(options_, shape, path_),
+                                           config.num_slots);
             replays_.emplace_back(placements_of(config, config_path, shape.layers, ep_size),
                                   shape.num_experts, recording.iter_start,
                                   recording.num_iterations);
@@ -147,6 +161,17 @@ class Projection : public RowSink {
     }
 
   private:
+    // What a config may leave open: the recording is of the same model.
+    ConfigContext context_of_recording(const ExpertStatistics& recording) const {
+        ConfigContext context = cli::config_context(options_.statistics);
+        context.num_experts = recording.num_experts;
+        if (context.num_hidden_layers == 0)
+            context.num_hidden_layers = recording.num_hidden_layers;
+        if (context.moe_layers.empty())
+            context.moe_layers = recording.layers;
+        return context;
+    }
+
     const ReportOptions& options_;
     std::string path_;
     std::vector<std::optional<int>> positions_;  // [layers of the recording], among those wanted
@@ -180,7 +205,10 @@ bool looks_at_ranks(const ReportOptions& options) {
            options.view != View::held_out;
 }
 
-ReportInput load_input(const ReportOptions& options, const std::string& path, ThreadPool& threads) {
+ReportInput load_input(const CLI::App& app,
+                       const ReportOptions& options,
+                       const std::string& path,
+                       ThreadPool& threads) {
     ReportInput input;
     input.path = path;
     const bool is_projected = !options.config_paths.empty();
@@ -190,9 +218,9 @@ ReportInput load_input(const ReportOptions& options, const std::string& path, Th
     std::optional<cli::RecordedUnder> under;
     cli::StatisticsOptions reading = options.statistics;
     reading.may_hold_experts = options.expert_statistic_paths.size() > 1;
-    input.statistics =
-        cli::load_statistics(path, reading, is_fitted ? cli::Sources::kept : cli::Sources::summed,
-                             threads, &under, is_projected ? &projection : nullptr);
+    input.statistics = cli::load_statistics(app, path, reading,
+                                            is_fitted ? cli::Sources::kept : cli::Sources::summed,
+                                            threads, &under, is_projected ? &projection : nullptr);
     ExpertStatistics& statistics = input.statistics;
     projection.replay_routed_ids(statistics, threads);
     const std::vector<int> all_layers = statistics.layers;
@@ -200,11 +228,14 @@ ReportInput load_input(const ReportOptions& options, const std::string& path, Th
         cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"), path);
 
     input.is_folded = under.has_value();
-    int recorded_ep_size = dividing_ep_size(options, statistics.ep_size, statistics.num_experts);
+    int recorded_ep_size = dividing_ep_size(
+        options, statistics.has_unknown_sources ? 0 : statistics.ep_size, statistics.num_experts);
     if (under)  // what ran, on the ranks that it ran on
-        recorded_ep_size = required_ep_size({}, statistics.ep_size, under->config.num_slots);
+        recorded_ep_size = required_ep_size({}, source_ep_size(options, statistics, path),
+                                            under->config.num_slots);
     else if (!is_projected && looks_at_ranks(options))
-        recorded_ep_size = required_ep_size(options, statistics.ep_size, statistics.num_experts);
+        recorded_ep_size = required_ep_size(options, source_ep_size(options, statistics, path),
+                                            statistics.num_experts);
     if (under && !is_projected && options.view != View::held_out && options.ep_size > 0 &&
         options.ep_size != recorded_ep_size)
         throw UsageError("--ep_size " + std::to_string(options.ep_size) + ": " + path + " ran on " +
@@ -267,7 +298,7 @@ std::vector<ReportInput> load_report_inputs(const CLI::App& app,
                                             ThreadPool& threads) {
     std::vector<ReportInput> inputs;
     for (const std::string& path : options.expert_statistic_paths)
-        inputs.push_back(load_input(options, path, threads));
+        inputs.push_back(load_input(app, options, path, threads));
     const bool any_is_folded = std::any_of(inputs.begin(), inputs.end(),
                                            [](const ReportInput& one) { return one.is_folded; });
     if (!options.statistics.load_balancer.empty() && !any_is_folded)

@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/eplb_config.h"
-#include "lib/formats/statistics_source.h"
+#include "lib/formats/config_file.h"
 #include "lib/formats/trtllm_statistics.h"
 #include "lib/report/fault_table.h"
 #include "lib/report/traffic_table.h"
@@ -26,12 +25,13 @@ void check_ranks(const ReportOptions& options, const Subject& subject) {
 
 void require_routed_ids(const std::string& path) {
     const std::string remedy =
-        " no routed ids, and counts do not tell which experts a token takes together; record a "
-        "folder with them (eplb-collect --raw, or upstream's token_selected_experts files)";
-    if (path == "-" || !std::filesystem::is_directory(path))
-        throw Error((path == "-" ? "standard input" : path) + ": a stream holds" + remedy);
-    if (!has_trtllm_routed_ids(path))
-        throw Error(path + ": holds" + remedy);
+        ": holds no routed ids of TensorRT-LLM's folders, and counts do not tell which experts a "
+        "token takes together; record a folder with them (eplb-collect --raw, or upstream's "
+        "token_selected_experts files)";
+    if (path == "-")
+        throw Error("standard input" + remedy);
+    if (!std::filesystem::is_directory(path) || !has_trtllm_routed_ids(path))
+        throw Error(path + remedy);
 }
 
 TrafficOptions traffic_options(const ReportOptions& options) {
@@ -70,13 +70,17 @@ std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
             "leave it out of this --view");
     require_routed_ids(input.path);
     // the ids are checked against the counts as they were recorded: all layers, not folded
-    const ExpertStatistics recording = read_statistics(input.path,
-                                                       {.iter_start = options.statistics.iter_start,
-                                                        .iter_stop = options.statistics.iter_stop,
-                                                        .sum_sources = true},
-                                                       threads);
+    const ExpertStatistics recording =
+        read_trtllm_statistics(input.path,
+                               {.iter_start = options.statistics.iter_start,
+                                .iter_stop = options.statistics.iter_stop,
+                                .sum_sources = true},
+                               threads);
     const std::string& config_path = options.statistics.load_balancer;
-    const EplbConfig in_force = config_path.empty() ? EplbConfig{} : read_eplb_config(config_path);
+    const EplbConfig in_force =
+        config_path.empty()
+            ? EplbConfig{}
+            : read_config(config_path, cli::config_context(options.statistics)).config;
     const std::vector<std::optional<int>> positions = positions_in(subject, recording);
     std::deque<TrafficReplay> replays =
         traffic_replays(subject, recording.ep_size, options.num_nodes);

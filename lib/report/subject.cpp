@@ -72,9 +72,11 @@ Subject projected_subject(const ExpertStatistics& statistics,
 Subject replayed_subject(const ExpertStatistics& statistics,
                          std::string name,
                          const ReplicaReplay& replay) {
-    if (!replay.is_exact()) {
+    if (!replay.is_exact() || statistics.has_unknown_sources) {
         Subject subject = projected_subject(statistics, std::move(name), replay.placements());
-        subject.split = ReplicaSplit::equal_without_ids;
+        if (subject.split == ReplicaSplit::equal)
+            subject.split = statistics.has_unknown_sources ? ReplicaSplit::equal_of_sum
+                                                           : ReplicaSplit::equal_without_ids;
         return subject;
     }
     Subject subject = shape_of(statistics, std::move(name), replay.placements().front().ep_size);
@@ -102,6 +104,7 @@ std::string split_name(ReplicaSplit split) {
             return "replayed_from_ids";
         case ReplicaSplit::equal:
         case ReplicaSplit::equal_without_ids:
+        case ReplicaSplit::equal_of_sum:
             return "equal";
     }
     return {};
@@ -129,6 +132,9 @@ std::string split_note(const Subject& subject) {
             return "each replica takes an equal share (a source rank has more than " +
                    std::to_string(kRoutingBlock) +
                    " ids and the recording holds no routed ids of experts)";
+        case ReplicaSplit::equal_of_sum:
+            return "each replica takes an equal share (the recording does not tell source ranks "
+                   "apart)";
     }
     return {};
 }

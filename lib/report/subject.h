@@ -22,6 +22,7 @@ enum class ReplicaSplit {
     replayed_from_ids,     // the same, from the routed ids
     equal,                 // each replica an equal share
     equal_without_ids,     // the same, since there was more than a block and no routed ids
+    equal_of_sum,          // the same, since the recorder had added the source ranks up
 };
 
 // What a report is about: the tokens that each slot computed, or would have under a config. All

@@ -35,6 +35,9 @@ struct ExpertStatistics {
     // num_sources are 1 and say nothing.
     bool has_unknown_sources = false;
 
+    // Decoder layers of the model, those without experts too, where the format tells; 0: it does not.
+    int num_hidden_layers = 0;
+
     IdKind ids = IdKind::unstated;
     // Of the config in force, where ids are slots: above 0 the experts behind the slots moved
     // during the recording, so that no single config can turn slots back into experts.

@@ -1,0 +1,207 @@
+#include "tools/gen_configs.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "lib/base/error.h"
+#include "lib/base/file.h"
+#include "lib/report/plan_table.h"
+#include "tools/gen_options.h"
+#include "tools/version.h"
+
+namespace eplb {
+namespace {
+
+std::vector<std::pair<std::string, ConfigFormat>> format_choices(bool are_engines) {
+    std::vector<std::pair<std::string, ConfigFormat>> choices;
+    for (const std::string& name : config_format_names())
+        if (!are_engines || name != config_format_name(ConfigFormat::plain))
+            choices.emplace_back(name, config_format_of(name));
+    return choices;
+}
+
+// What is known of the model, where there is no config.json: that it is what the config is for.
+ModelShape shape_of(const EngineConfig& config, const ConfigContext& context) {
+    ModelShape model;
+    model.num_experts = config.num_experts > 0 ? config.num_experts : context.num_experts;
+    for (const auto& [layer, assignment] : config.config.initial_global_assignments)
+        model.moe_layers.push_back(layer);
+    if (!context.moe_layers.empty())
+        model.moe_layers = context.moe_layers;
+    model.num_hidden_layers = std::max(context.num_hidden_layers,
+                                       model.moe_layers.empty() ? 0 : model.moe_layers.back() + 1);
+    model.top_k = 1;  // no rule of a config looks at it
+    return model;
+}
+
+void warn_of_all(const CLI::App& app, const std::vector<std::string>& warnings) {
+    for (const std::string& warning : warnings)
+        cli::warn(app, warning);
+}
+
+ConfigMetrics metrics_of(const LayerPlan& layer) {
+    return {.aggregated = layer.aggregated,
+            .bound = layer.bound,
+            .noise_floor = layer.noise_floor,
+            .fitted = layer.fitted,
+            .predicted = layer.predicted,
+            .predicted_greedy = layer.predicted_greedy};
+}
+
+void refuse_what_does_not_load(const std::string& engine, const ConfigVerdict& verdict) {
+    if (verdict.errors.empty())
+        return;
+    const std::size_t num_more = verdict.errors.size() - 1;
+    throw Error(verdict.errors.front() +
+                (num_more > 0 ? " (and " + std::to_string(num_more) + " more)" : "") + ": " +
+                engine + " would not load it");
+}
+
+}  // namespace
+
+void add_config_output_options(CLI::App& app, GenConfigOptions& options) {
+    cli::add_choice(app, cli::flag("output_format"), options.output_format, format_choices(false),
+                    "Whose config is written; plain is JSON with all that is known");
+    app.add_option(cli::flag("num_hidden_layers"), options.num_hidden_layers,
+                   "Decoder layers of the model, those without experts too: SGLang's maps have a "
+                   "row for each")
+        ->type_name("N")
+        ->default_str("those of --model_config or the statistics")
+        ->check(cli::positive());
+    app.add_option(cli::flag("model_key"), options.model_key,
+                   "The model's key in hygon's maps, which may hold several models")
+        ->type_name("KEY")
+        ->check(cli::not_empty());
+}
+
+void add_config_input_options(CLI::App& app, GenConfigOptions& options) {
+    app.add_option("--convert", options.convert_path,
+                   "Write this config in --output_format, whichever engine it was for")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+    app.add_option("--validate", options.validate_path,
+                   "Say whether the engine named by --for would load this config, and why not; "
+                   "exit code 3 if not")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+    cli::add_choice(app, "--for", options.engine, format_choices(true), "The engine of --validate");
+    cli::add_choice(app, cli::flag("config_format"), options.config_format, format_choices(false),
+                    "What a config that is read comes in; by default told from the content");
+}
+
+ConfigContext config_context(const GenOptions& options) {
+    ConfigContext context = cli::config_context(options.statistics);
+    if (!options.ep_sizes.empty())
+        context.ep_size = options.ep_sizes.front();
+    if (options.configs.num_hidden_layers > 0)
+        context.num_hidden_layers = options.configs.num_hidden_layers;
+    if (options.statistics.first_moe_layer && context.num_hidden_layers > 0) {
+        context.moe_layers.clear();
+        for (int layer = *options.statistics.first_moe_layer; layer < context.num_hidden_layers;
+             ++layer)
+            context.moe_layers.push_back(layer);
+    }
+    context.model_key = options.configs.model_key;
+    return context;
+}
+
+EngineConfig described_config(const GenOptions& options,
+                              const PlanRequest& request,
+                              const Plan& plan,
+                              const ExpertStatistics& statistics,
+                              EplbConfig config) {
+    EngineConfig described;
+    described.config = std::move(config);
+    described.num_experts = statistics.num_experts;
+    described.ep_size = request.ep_size;
+    for (std::size_t i = 0; i < plan.layers.size(); ++i) {
+        const LayerPlan& layer = plan.layers[i];
+        const Algorithm algorithm =
+            request.algorithm == Algorithm::automatic ? layer.algorithm : request.algorithm;
+        described.layer_notes[statistics.layers[i]] = {algorithm_name(algorithm),
+                                                       metrics_of(layer)};
+    }
+    described.metrics = {.aggregated = mean_over_layers(plan, &LayerPlan::aggregated),
+                         .bound = mean_over_layers(plan, &LayerPlan::bound),
+                         .noise_floor = mean_over_layers(plan, &LayerPlan::noise_floor),
+                         .fitted = mean_over_layers(plan, &LayerPlan::fitted),
+                         .predicted = mean_over_layers(plan, &LayerPlan::predicted),
+                         .predicted_greedy = mean_over_layers(plan, &LayerPlan::predicted_greedy)};
+    described.provenance = {options.expert_statistic_paths, options.command_line,
+                            "eplb-gen " EPLB_VERSION};
+    return described;
+}
+
+std::string engine_text(const CLI::App& app,
+                        const GenOptions& options,
+                        const EngineConfig& config,
+                        const ConfigContext& context) {
+    const ConfigFormat format = options.configs.output_format;
+    std::string text = format_config(config, format, context);
+    if (format == ConfigFormat::plain)
+        return text;
+    const bool has_model = !options.statistics.model_config.empty();
+    const ConfigVerdict verdict = check_config(
+        text, options.output_path, format,
+        has_model ? read_model_shape(options.statistics.model_config) : shape_of(config, context),
+        config.ep_size > 0 ? config.ep_size : std::max(context.ep_size, 1));
+    refuse_what_does_not_load(config_format_name(format), verdict);
+    warn_of_all(app, verdict.warnings);
+    return text;
+}
+
+void check_config_options(const GenOptions& options) {
+    const GenConfigOptions& configs = options.configs;
+    const bool converts = !configs.convert_path.empty();
+    const bool validates = !configs.validate_path.empty();
+    if (converts && validates)
+        throw UsageError("--convert and --validate are two runs");
+    if (configs.engine && !validates)
+        throw UsageError("--for goes with --validate");
+    if ((converts || validates) && !options.expert_statistic_paths.empty())
+        throw UsageError(std::string(converts ? "--convert" : "--validate") +
+                         " is about a config that is there; leave the statistics out");
+    if (!validates)
+        return;
+    if (!configs.engine)
+        throw UsageError("--validate needs the engine: --for trtllm, sglang, vllm-ascend or hygon");
+    if (options.statistics.model_config.empty() || options.ep_sizes.empty())
+        throw UsageError(
+            "--validate needs the model and the ranks: give --model_config and --ep_size");
+    if (!options.output_path.empty())
+        throw UsageError("--validate writes nothing but its verdict; leave --output_path out");
+}
+
+int convert_config(const CLI::App& app, const GenOptions& options) {
+    cli::check_output(options.output_path, {options.configs.convert_path});
+    OutputFile output(options.output_path);
+    const ConfigContext context = config_context(options);
+    const EngineConfig config =
+        read_config(options.configs.convert_path, context, options.configs.config_format);
+    warn_of_all(app, config.warnings);
+    output.write(engine_text(app, options, config, context));
+    output.commit();
+    return cli::kDone;
+}
+
+int validate_config(const CLI::App& app, const GenOptions& options) {
+    const std::string& path = options.configs.validate_path;
+    const ModelShape model = read_model_shape(options.statistics.model_config);
+    const std::string text = read_file(path);
+    const ConfigVerdict verdict =
+        check_config(text, path, *options.configs.engine, model, options.ep_sizes.front());
+    const std::string engine = config_format_name(*options.configs.engine);
+    OutputFile output("-");
+    output.write(path + ": " + engine +
+                 (verdict.errors.empty() ? " loads it\n" : " would not load it\n"));
+    for (const std::string& error : verdict.errors)
+        output.write("error: " + error + "\n");
+    for (const std::string& warning : verdict.warnings)
+        output.write("warning: " + warning + "\n");
+    output.commit();
+    (void)app;
+    return verdict.errors.empty() ? cli::kDone : cli::kGateFailed;
+}
+
+}  // namespace eplb

@@ -1,0 +1,56 @@
+#ifndef EPLB_TOOLS_GEN_CONFIGS_H
+#define EPLB_TOOLS_GEN_CONFIGS_H
+
+#include <optional>
+#include <string>
+
+#include "lib/formats/config_file.h"
+#include "lib/placement/planner.h"
+#include "tools/cli.h"
+
+// Configs of all engines, as eplb-gen writes, converts and validates them.
+namespace eplb {
+
+struct GenOptions;
+
+// Options that are about configs as files.
+struct GenConfigOptions {
+    ConfigFormat output_format = ConfigFormat::trtllm;
+    std::optional<ConfigFormat> config_format;  // of the config that is read; told from its content
+    std::string convert_path;                   // empty: not asked for
+    std::string validate_path;                  // likewise
+    std::optional<ConfigFormat> engine;         // that is to load it
+    int num_hidden_layers = 0;                  // 0: not given
+    std::string model_key;
+};
+
+void add_config_output_options(CLI::App& app, GenConfigOptions& options);
+void add_config_input_options(CLI::App& app, GenConfigOptions& options);
+
+// What the options say of the model and the deployment.
+ConfigContext config_context(const GenOptions& options);
+
+// What a plan says of itself, beside the config made of it.
+EngineConfig described_config(const GenOptions& options,
+                              const PlanRequest& request,
+                              const Plan& plan,
+                              const ExpertStatistics& statistics,
+                              EplbConfig config);
+
+// The config in --output_format, as the engine will read it: Error where by its own rules it would
+// not load it, a warning for what it would load and work worse with.
+std::string engine_text(const CLI::App& app,
+                        const GenOptions& options,
+                        const EngineConfig& config,
+                        const ConfigContext& context);
+
+// UsageError for options of configs that do not go together, or with others.
+void check_config_options(const GenOptions& options);
+
+// --convert and --validate; give the exit code.
+int convert_config(const CLI::App& app, const GenOptions& options);
+int validate_config(const CLI::App& app, const GenOptions& options);
+
+}  // namespace eplb
+
+#endif
