@@ -171,8 +171,7 @@ int layer_of(const fs::path& path) {
     int layer = 0;
     if (!parse_number(text.substr(begin, size), layer))
         throw Error(path.string() +
-                    ": has no layer id in its name; name it like layer_3.txt, or move it out of "
-                    "the folder");
+                    ": has no layer id in its name; name it like layer_3.txt, or move it away");
     return layer;
 }
 
