@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lib/formats/count_table.h"
 
@@ -33,12 +34,19 @@ CountTable parse_vllm_history(std::string_view text, const std::string& name);
 // iteration. path: one such file or a folder of them. num_experts: 0 takes the highest id + 1 over
 // all layers, and says so in a warning.
 CountTable read_esft_text(const std::filesystem::path& path, int num_experts);
+struct EsftLayer {
+    int layer = 0;
+    std::string name;
+    std::string text;
+};
+CountTable parse_esft_text(const std::vector<EsftLayer>& layers, int num_experts);
 
 // routing_trace.cpp
 // JSON lines: {"type":"meta",…,"layers_logged":[…],"top_k":n}, then {"type":"route","req_id",
 // "token_idx","layer","topk_ids":[…],…}. A request is an iteration, in the order of first
 // appearance. num_experts as above. path may be "-".
 CountTable read_routing_trace(const std::string& path, int num_experts);
+CountTable parse_routing_trace(std::string_view text, const std::string& name, int num_experts);
 
 // sglang_dump.cpp
 // The dict of a `stat` or `stat_approx` dump: logical_count [steps][layers][experts]. Steps without
