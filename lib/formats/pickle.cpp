@@ -6,7 +6,7 @@
 #include <map>
 
 #include "lib/base/error.h"
-#include "lib/formats/quoted.h"
+#include "lib/formats/quoted_name.h"
 
 namespace eplb {
 namespace {
@@ -311,7 +311,7 @@ class PickleParser {
         const std::string asked = std::string(module) + '.' + std::string(member);
         const auto* const known = std::find(std::begin(kGlobals), std::end(kGlobals), asked);
         if (known == std::end(kGlobals))
-            throw Error(name_ + ": asks for " + quoted(asked) +
+            throw Error(name_ + ": asks for " + quoted_name(asked) +
                         ", which no dump holds; nothing was executed");
         push(Kind::global).text = *known;
     }

@@ -9,7 +9,7 @@
 #include <set>
 
 #include "lib/base/error.h"
-#include "lib/formats/quoted.h"
+#include "lib/formats/quoted_name.h"
 
 namespace eplb {
 namespace {
@@ -88,7 +88,7 @@ class ZipParser {
         for (std::uint64_t i = 0; i < directory.num_entries; ++i) {
             entries.push_back(parse_entry(rest, directory.offset, checksums, total_size));
             if (!names.insert(entries.back().name).second)
-                fail("entry " + quoted(entries.back().name) + " stands there twice");
+                fail("entry " + quoted_name(entries.back().name) + " stands there twice");
         }
         if (!rest.empty())
             fail("the zip directory has more entries than the archive says");
@@ -174,7 +174,7 @@ class ZipParser {
             fail("the entries of the zip directory overlap");
         if (checksums == ZipChecksums::checked &&
             crc32_of(entry.data) != load<std::uint32_t>(header, 16))
-            fail("entry " + quoted(entry.name) + " has another checksum than it should");
+            fail("entry " + quoted_name(entry.name) + " has another checksum than it should");
         return entry;
     }
 
@@ -213,7 +213,7 @@ class ZipParser {
     }
 
     void check_readable(std::string_view entry, Bytes header, const Place& place) const {
-        const std::string subject = name_ + ": entry " + quoted(entry) + " is ";
+        const std::string subject = name_ + ": entry " + quoted_name(entry) + " is ";
         if ((load<std::uint16_t>(header, 8) & kEncryptedFlag) != 0)
             throw Error(subject + "encrypted; save the file again with torch.save");
         if (load<std::uint16_t>(header, 10) != kStored || place.stored_size != place.size)
@@ -227,7 +227,7 @@ class ZipParser {
     Bytes data_of(std::string_view entry,
                   const Place& place,
                   std::uint64_t directory_offset) const {
-        const std::string subject = "entry " + quoted(entry);
+        const std::string subject = "entry " + quoted_name(entry);
         const Bytes header = part(place.header_offset, kLocalHeaderSize, subject);
         if (load<std::uint32_t>(header, 0) != kLocalHeader)
             fail(subject + " has no header");
