@@ -30,7 +30,8 @@ struct CountTable {
     int top_k = 0;        // 0: the format does not say
     IdKind ids = IdKind::expert;
 
-    int num_sources = 1;
+    int ep_size = 1;                  // source ranks that recorded; as in ExpertStatistics
+    int num_sources = 1;              // ep_size, or 1 where they are summed
     bool has_unknown_sources = true;  // as in ExpertStatistics
 
     std::int64_t iter_start = 0;
@@ -58,7 +59,8 @@ struct LayerOptions {
 // The table as statistics; `name` is the file, for messages. Layers are never guessed:
 //
 //   by_id            its ids; options must not be given
-//   decoder_layers   row i is layer i. The options say which are MoE layers, and rows of others must
+//   decoder_layers   row i is layer i. The options say which are MoE layers, and rows of others
+//   must
 //                    be without tokens. Without options a row without tokens is an Error: it may be
 //                    a dense layer or a MoE layer that nothing was routed to
 //   moe_layers       row i is moe_layers[i], or first_moe_layer + i; without options an Error
