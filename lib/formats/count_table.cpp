@@ -96,6 +96,8 @@ class LayerNumbering {
 
     const std::vector<int>& rows() const { return rows_; }
     const std::vector<int>& layers() const { return layers_; }
+    // Decoder layers of the model, where there is a row for each; else 0.
+    int num_hidden_layers() const { return num_hidden_layers_; }
 
   private:
     [[noreturn]] void fail(const std::string& what) const { throw Error(name_ + ": " + what); }
@@ -144,6 +146,7 @@ class LayerNumbering {
         }
         check_others_are_empty();
         layers_ = rows_;
+        num_hidden_layers_ = table_.num_rows;
     }
 
     // A row without tokens may be a dense layer or an idle one: only the model can tell.
@@ -236,6 +239,7 @@ class LayerNumbering {
     const std::string& name_;
     std::vector<int> rows_;    // those that are MoE layers
     std::vector<int> layers_;  // their ids
+    int num_hidden_layers_ = 0;
 };
 
 }  // namespace
@@ -284,11 +288,12 @@ ExpertStatistics number_layers(const CountTable& table,
     ExpertStatistics statistics;
     statistics.num_experts = table.num_experts;
     statistics.top_k = table.top_k;
-    statistics.ep_size = table.num_sources;
+    statistics.ep_size = table.ep_size;
     statistics.num_sources = table.num_sources;
     statistics.has_unknown_sources = table.has_unknown_sources;
     statistics.ids = table.ids;
     statistics.layers = numbering.layers();
+    statistics.num_hidden_layers = numbering.num_hidden_layers();
     statistics.iter_start = table.iter_start;
     statistics.num_iterations = table.num_iterations;
     statistics.counts.reserve(

@@ -59,10 +59,9 @@ struct LayerOptions {
 // The table as statistics; `name` is the file, for messages. Layers are never guessed:
 //
 //   by_id            its ids; options must not be given
-//   decoder_layers   row i is layer i. The options say which are MoE layers, and rows of others
-//   must
-//                    be without tokens. Without options a row without tokens is an Error: it may be
-//                    a dense layer or a MoE layer that nothing was routed to
+//   decoder_layers   row i is layer i. The options say which are MoE layers, and rows of others must
+//                    hold no tokens. Without options a row without tokens is an Error: it may be a
+//                    dense layer or a MoE layer that nothing was routed to
 //   moe_layers       row i is moe_layers[i], or first_moe_layer + i; without options an Error
 //   unstated         as many rows as moe_layers: row i is moe_layers[i]; more: row i is layer i.
 //                    first_moe_layer alone does not tell, nor does nothing: Errors that show both

@@ -101,11 +101,13 @@ TEST_CASE("a table becomes statistics: options, iterations, rows") {
     CHECK(seen.rows.at({1, 1, 0}) == std::vector<std::int64_t>{7, 8});
 
     const ExpertStatistics second =
-        read_source(path, options, {.iter_start = 1, .sum_sources = true}, threads).statistics;
+        read_source(path, options, {.iter_start = 1, .iter_stop = {}, .sum_sources = true}, threads)
+            .statistics;
     CHECK(second.iter_start == 1);
     CHECK(second.counts == std::vector<std::int64_t>{5, 6, 7, 8});
-    CHECK_STARTS_WITH(error_of([&] { read_source(path, options, {.iter_start = 2}, threads); }),
-                      path + ":");
+    CHECK_STARTS_WITH(
+        error_of([&] { read_source(path, options, {.iter_start = 2, .iter_stop = {}}, threads); }),
+        path + ":");
     // rows without tokens may be dense layers or not: the options must say
     CHECK_STARTS_WITH(error_of([&] { read_statistics(path, {}, threads); }), path + ": ");
 }

@@ -292,5 +292,5 @@ TEST_CASE("a path is taken for what it is: a folder, a stream, or nothing") {
     CHECK(read_statistics((folder / "s.jsonl").string(), {}, threads) == whole_statistics());
     const std::string absent = (folder / "absent").string();
     CHECK_STARTS_WITH(error_of([&] { read_statistics(absent, {}, threads); }),
-                      absent + ": no such file or folder; name a statistics folder, a stream or -");
+                      absent + ": no such file or folder; name a statistics folder, a file or -");
 }
