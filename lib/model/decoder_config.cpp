@@ -4,9 +4,9 @@
 #include <cmath>
 #include <numbers>
 
+#include "lib/base/config_fields.h"
 #include "lib/base/error.h"
 #include "lib/base/file.h"
-#include "lib/model/config_fields.h"
 
 namespace eplb {
 namespace {

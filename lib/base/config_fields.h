@@ -1,5 +1,5 @@
-#ifndef EPLB_MODEL_CONFIG_FIELDS_H
-#define EPLB_MODEL_CONFIG_FIELDS_H
+#ifndef EPLB_BASE_CONFIG_FIELDS_H
+#define EPLB_BASE_CONFIG_FIELDS_H
 
 #include <nlohmann/json.hpp>
 #include <optional>

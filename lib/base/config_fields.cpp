@@ -1,4 +1,4 @@
-#include "lib/model/config_fields.h"
+#include "lib/base/config_fields.h"
 
 #include <cmath>
 

@@ -1,0 +1,175 @@
+#include "lib/formats/model_shape.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <initializer_list>
+
+#include "lib/base/config_fields.h"
+#include "lib/base/error.h"
+#include "lib/base/file.h"
+#include "lib/formats/strict_json.h"
+
+namespace eplb {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMostLayers = 1 << 12;
+constexpr int kMostExperts = 1 << 16;
+
+// Members that decide which layers are MoE in families whose rule is not among ours.
+constexpr const char* kUnknownRules[] = {
+    "expert_layer_period", "hybrid_override_pattern", "layers_block_type",    "moe_every_n_layers",
+    "moe_layer_interval",  "moe_layers_enum",         "moe_layer_start_index"};
+
+// The language model's members: multimodal models keep them inside.
+const json& language_part(const json& root, std::string& where) {
+    for (const char* const key : {"text_config", "language_config"})
+        if (const json* const part = find_json_member(root, key);
+            part != nullptr && part->is_object() && part->contains("num_hidden_layers")) {
+            where += std::string(key) + ": ";
+            return *part;
+        }
+    return root;
+}
+
+// The one number that families give under different names.
+int number_of(const ConfigFields& fields,
+              std::initializer_list<const char*> names,
+              const std::string& what) {
+    const char* given = nullptr;
+    int number = 0;
+    for (const char* const name : names) {
+        if (!fields.has(name))
+            continue;
+        const int value = fields.size(name, kMostExperts);
+        if (given != nullptr && value != number)
+            fields.fail(name, "is " + std::to_string(value) + " where \"" + given + "\" is " +
+                                  std::to_string(number));
+        given = name;
+        number = value;
+    }
+    if (given == nullptr)
+        throw Error(fields.where() + "does not give the " + what + " (\"" + *names.begin() +
+                    "\" or a field of that kind); is it the config.json of an MoE model?");
+    return number;
+}
+
+// A list with an entry for each layer; null if there is none.
+const json* find_layer_list(const ConfigFields& fields, const char* field, int num_layers) {
+    const json* const list = fields.find(field);
+    if (list == nullptr || !list->is_array())
+        return nullptr;
+    if (list->size() != static_cast<std::size_t>(num_layers))
+        fields.fail(field, "has " + std::to_string(list->size()) + " entries where there are " +
+                               std::to_string(num_layers) + " layers");
+    return list;
+}
+
+// A list of layer ids, in which ids beyond the last layer do no harm; empty if there is none.
+std::vector<int> layer_ids(const ConfigFields& fields, const char* field) {
+    const json* const list = fields.find(field);
+    return list == nullptr
+               ? std::vector<int>()
+               : json_integers(*list, fields.where() + "field \"" + field + '"', 0, kMostLayers);
+}
+
+bool contains(const std::vector<int>& layers, int layer) {
+    return std::find(layers.begin(), layers.end(), layer) != layers.end();
+}
+
+// "dense", or the name of an MoE layer's kind
+std::vector<int> layers_by_type(const ConfigFields& fields, const json& types) {
+    std::vector<int> layers;
+    for (std::size_t layer = 0; layer < types.size(); ++layer) {
+        const json& type = types[layer];
+        const bool is_moe = type == "sparse" || type == "moe" || type == "hash_moe";
+        if (!is_moe && type != "dense")
+            fields.fail("mlp_layer_types",
+                        "holds " + type.dump() + "; dense, sparse, moe and hash_moe are known");
+        if (is_moe)
+            layers.push_back(static_cast<int>(layer));
+    }
+    return layers;
+}
+
+// DeepSeek's and Qwen's rules together: a model has the fields of one, and the other's rule is then
+// true of all layers.
+std::vector<int> layers_by_number(const ConfigFields& fields, int num_layers) {
+    const int first = fields.index_or("first_k_dense_replace", 0);
+    const json* const listed = find_layer_list(fields, "moe_layer_freq", num_layers);
+    const int frequency = listed == nullptr ? fields.size_or("moe_layer_freq", 1) : 1;
+    const int step = fields.size_or("decoder_sparse_step", 1);
+    const std::vector<int> dense = layer_ids(fields, "mlp_only_layers");
+    std::vector<int> layers;
+    for (int layer = 0; layer < num_layers; ++layer) {
+        const bool is_listed =
+            listed == nullptr ||
+            json_integer((*listed)[static_cast<std::size_t>(layer)],
+                         fields.where() + "field \"moe_layer_freq\": an entry", 0, 1) == 1;
+        if (is_listed && layer >= first && layer % frequency == 0 && (layer + 1) % step == 0 &&
+            !contains(dense, layer))
+            layers.push_back(layer);
+    }
+    return layers;
+}
+
+// Llama 4's: listed, or the last of each group of interleave_moe_layer_step layers
+std::vector<int> interleaved_layers(const ConfigFields& fields, int num_layers) {
+    const int step = fields.size_or("interleave_moe_layer_step", 1);
+    const std::vector<int> listed = layer_ids(fields, "moe_layers");
+    std::vector<int> layers;
+    for (int layer = 0; layer < num_layers; ++layer)
+        if (listed.empty() ? (layer + 1) % step == 0 : contains(listed, layer))
+            layers.push_back(layer);
+    return layers;
+}
+
+std::vector<int> moe_layers(const ConfigFields& fields, int num_layers) {
+    for (const char* const rule : kUnknownRules)
+        if (fields.has(rule))
+            fields.fail(rule,
+                        "tells which layers are MoE layers in a way that is not known here; "
+                        "give the ids of the MoE layers");
+    if (const json* const types = find_layer_list(fields, "mlp_layer_types", num_layers))
+        return layers_by_type(fields, *types);
+    if (fields.has("interleave_moe_layer_step") || fields.has("moe_layers"))
+        return interleaved_layers(fields, num_layers);
+    return layers_by_number(fields, num_layers);
+}
+
+}  // namespace
+
+ModelShape parse_model_shape(std::string_view text, const std::string& name) {
+    const json root = parse_strict_json(text, name);
+    require_object(root, name + ": the content");
+    std::string where = name + ": ";
+    const json& part = language_part(root, where);
+    const ConfigFields fields(part, where);
+    ModelShape shape;
+    shape.num_hidden_layers = fields.size("num_hidden_layers", kMostLayers);
+    shape.num_experts = number_of(fields, {"n_routed_experts", "num_experts", "num_local_experts"},
+                                  "number of experts");
+    shape.top_k =
+        number_of(fields, {"num_experts_per_tok", "num_experts_per_token", "experts_per_token"},
+                  "number of experts per token");
+    if (shape.top_k > shape.num_experts)
+        throw Error(where + "has " + std::to_string(shape.top_k) + " experts per token of " +
+                    std::to_string(shape.num_experts));
+    shape.moe_layers = moe_layers(fields, shape.num_hidden_layers);
+    if (shape.moe_layers.empty())
+        throw Error(where + "no layer of the model has experts");
+    shape.num_mtp_layers = fields.index_or("num_nextn_predict_layers", 0);
+    if (shape.num_mtp_layers > kMostLayers)
+        fields.fail("num_nextn_predict_layers", "is more than any model has");
+    return shape;
+}
+
+ModelShape read_model_shape(const std::string& path) {
+    const std::filesystem::path given = path;
+    const std::filesystem::path file =
+        std::filesystem::is_directory(given) ? given / "config.json" : given;
+    return parse_model_shape(read_file(file), file.string());
+}
+
+}  // namespace eplb
