@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "lib/base/error.h"
 #include "lib/placement/alignment.h"
 #include "lib/placement/risk_search.h"
 #include "lib/placement/slot_table.h"
@@ -211,6 +212,38 @@ MoveCurve best_points(std::vector<MovePoint> points) {
         if (curve.empty() || point.imbalance < curve.back().imbalance)
             curve.push_back(std::move(point));
     return curve;
+}
+
+void check_start(const Placement& current,
+                 const Deployment& deployment,
+                 int num_experts,
+                 const std::string& name) {
+    const SlotTable table(current, num_experts);
+    const int ranks_per_node = deployment.ep_size / deployment.num_nodes;
+    const int experts_per_group = num_experts / deployment.num_groups;
+    const std::string remedy = "; no few moves change that, so leave out the bound on moves";
+    int node_of_group = -1;
+    for (int expert = 0; expert < num_experts; ++expert) {
+        int num_ranks = 0;
+        if (deployment.num_groups == 1 || expert % experts_per_group == 0)
+            node_of_group = -1;
+        for (int rank_id = 0; rank_id < deployment.ep_size; ++rank_id) {
+            if (!table.hosts(rank_id, expert))
+                continue;
+            ++num_ranks;
+            const int node = rank_id / ranks_per_node;
+            if (node_of_group >= 0 && node_of_group != node)
+                throw Error(name + ": has expert " + std::to_string(expert) +
+                            (deployment.num_groups > 1 ? " or others of its group" : "") +
+                            " on nodes " + std::to_string(node_of_group) + " and " +
+                            std::to_string(node) + remedy);
+            node_of_group = node;
+        }
+        if (num_ranks < deployment.min_replicas)
+            throw Error(name + ": has expert " + std::to_string(expert) + " on " +
+                        std::to_string(num_ranks) + " rank" + (num_ranks == 1 ? "" : "s") +
+                        ", not " + std::to_string(deployment.min_replicas) + remedy);
+    }
 }
 
 MoveCurve move_curve(const PlacementProblem& problem,
