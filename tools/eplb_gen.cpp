@@ -18,6 +18,7 @@
 #include "tools/cli.h"
 #include "tools/gen_options.h"
 #include "tools/gen_summary.h"
+#include "tools/gen_update.h"
 #include "tools/terminal.h"
 
 namespace {
@@ -101,15 +102,23 @@ Inputs read_inputs(const GenOptions& options, ThreadPool& threads) {
     return inputs;
 }
 
-PlanRequest complete_request(const GenOptions& options, const Inputs& inputs) {
+int ep_size_of(const GenOptions& options, const Inputs& inputs) {
+    return options.ep_sizes.empty() ? inputs.statistics.front().ep_size : options.ep_sizes.front();
+}
+
+PlanRequest complete_request(const GenOptions& options,
+                             const Inputs& inputs,
+                             const std::optional<EplbConfig>& current) {
     PlanRequest request = options.request;
-    const ExpertStatistics& first = inputs.statistics.front();
-    request.ep_size = options.ep_sizes.empty() ? first.ep_size : options.ep_sizes.front();
+    request.ep_size = ep_size_of(options, inputs);
     if (!options.num_slots_list.empty())
         request.num_slots = options.num_slots_list.front();
+    else if (current)
+        request.num_slots = current->num_slots;
     else
-        request.num_slots = inputs.under ? inputs.under->config.num_slots
-                                         : first.num_experts * request.min_replicas;
+        request.num_slots = inputs.under
+                                ? inputs.under->config.num_slots
+                                : inputs.statistics.front().num_experts * request.min_replicas;
     return request;
 }
 
@@ -272,23 +281,39 @@ EplbConfig online_config(const GenOptions& options) {
     return config;
 }
 
+double bytes_per_expert_of(const GenOptions& options) {
+    return options.model_config.empty() ? options.bytes_per_expert
+                                        : expert_bytes(options.model_config);
+}
+
 EplbConfig fitted_config(const CLI::App& app,
                          const GenOptions& options,
                          std::optional<OutputFile>& report) {
     ThreadPool threads(options.statistics.num_threads);
+    const double bytes_per_expert = bytes_per_expert_of(options);
     const Inputs inputs = read_inputs(options, threads);
     const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
     const ExpertStatistics& first = inputs.statistics.front();
-    PlanRequest request = complete_request(options, inputs);
+    std::optional<EplbConfig> current;
+    if (!options.current.empty())
+        current = read_current(options.current, first.num_experts, ep_size_of(options, inputs));
+    PlanRequest request = complete_request(options, inputs, current);
     if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes != 0)
         cli::note(app, "num_groups " + std::to_string(request.num_groups) +
                            " is no multiple of num_nodes " + std::to_string(request.num_nodes) +
                            ": groups and nodes are left out of account");
 
     Plan plan;
+    std::vector<LayerUpdate> updates;  // [layers], where there is something in force
     if (options.max_imbalance.empty()) {
         check_request(request, first.num_experts);
+        UpdateRequest update = {options.current, {}, options.max_moves};
+        if (current)
+            update.current = current_placements(app, *current, options.current, first.layers,
+                                                first.num_experts, request);
         plan = plan_with_progress(workloads, request, threads);
+        if (current)
+            updates = update_plan(workloads, request, update, threads, plan);
     } else {
         plan = plan_fewest_slots(app, options, workloads, request, threads);
     }
@@ -297,9 +322,12 @@ EplbConfig fitted_config(const CLI::App& app,
     config.layer_updates_per_iter = options.layer_updates_per_iter;
     for (std::size_t i = 0; i < plan.layers.size(); ++i)
         config.initial_global_assignments[first.layers[i]] = plan.layers[i].placement.expert_ids;
-    fill_layers(app, options.layers_to_fill, first.num_experts, request.ep_size, config);
-    print_summary(
-        {app, inputs.statistics, options.expert_statistic_paths, request, plan, inputs.under});
+    std::vector<int> layers_to_fill = options.layers_to_fill;
+    if (current)
+        keep_other_layers(app, *current, config, layers_to_fill);
+    fill_layers(app, layers_to_fill, first.num_experts, request.ep_size, config);
+    print_summary({app, inputs.statistics, options.expert_statistic_paths, request, plan,
+                   inputs.under, options.max_moves.has_value()});
     const bool has_risk =
         std::any_of(plan.layers.begin(), plan.layers.end(),
                     [](const auto& layer) { return layer.algorithm == Algorithm::risk; });
@@ -309,8 +337,13 @@ EplbConfig fitted_config(const CLI::App& app,
                   "by");
     else if (request.co_occurrence > 0)
         print_traffic(app, options, inputs, workloads, request, plan, threads);
+    Table table = plan_table(plan, first.layers);
+    if (current) {
+        print_update(app, updates, plan, first.layers, bytes_per_expert);
+        add_update_columns(updates, table);
+    }
     if (report)
-        report->write(write_table(plan_table(plan, first.layers), options.format));
+        report->write(write_table(table, options.format));
     return config;
 }
 
@@ -318,9 +351,7 @@ int print_sweep(const CLI::App& app, const GenOptions& options) {
     if (options.expert_statistic_paths.empty())
         throw UsageError("--expert_statistic_path is required: a folder, a stream, or -");
     ThreadPool threads(options.statistics.num_threads);
-    double bytes_per_expert = options.bytes_per_expert;
-    if (!options.model_config.empty())
-        bytes_per_expert = expert_bytes(options.model_config);
+    const double bytes_per_expert = bytes_per_expert_of(options);
     const Inputs inputs = read_inputs(options, threads);
     std::vector<SweepRow> rows;
     {
@@ -352,6 +383,7 @@ int generate(const CLI::App& app, GenOptions& options) {
         return print_sweep(app, options);
     std::vector<std::string> files = options.expert_statistic_paths;
     files.push_back(options.statistics.load_balancer);
+    files.push_back(options.current);
     cli::check_output(options.output_path, files);
     OutputFile output(options.output_path);
     std::optional<OutputFile> report;
