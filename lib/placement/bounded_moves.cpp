@@ -256,8 +256,10 @@ MoveCurve move_curve(const PlacementProblem& problem,
         return points;
     Descent(problem, deployment, current, max_moves)
         .run([&](const Placement& placement, int num_moves) {
-            points.push_back({num_moves, imbalance(placement), keep_slots(placement, current)});
-            assert(eplb::num_moves(points.back().placement, current) == num_moves);
+            Placement kept = keep_slots(placement, current);
+            assert(eplb::num_moves(kept, current) == num_moves);
+            const double reached = imbalance(kept);
+            points.push_back({num_moves, reached, std::move(kept)});
         });
     return best_points(std::move(points));
 }
