@@ -18,6 +18,7 @@
 #include "tools/cli.h"
 #include "tools/gen_options.h"
 #include "tools/gen_summary.h"
+#include "tools/gen_update.h"
 #include "tools/terminal.h"
 
 namespace {
@@ -101,18 +102,28 @@ Inputs read_inputs(const CLI::App& app, const GenOptions& options, ThreadPool& t
     return inputs;
 }
 
-PlanRequest complete_request(const GenOptions& options, const Inputs& inputs) {
-    PlanRequest request = options.request;
-    const ExpertStatistics& first = inputs.statistics.front();
-    if (options.ep_sizes.empty() && first.has_unknown_sources)
+int ep_size_of(const GenOptions& options, const Inputs& inputs) {
+    if (!options.ep_sizes.empty())
+        return options.ep_sizes.front();
+    if (inputs.statistics.front().has_unknown_sources)
         throw UsageError(options.expert_statistic_paths.front() +
                          ": does not say on how many ranks it was recorded; give --ep_size");
-    request.ep_size = options.ep_sizes.empty() ? first.ep_size : options.ep_sizes.front();
+    return inputs.statistics.front().ep_size;
+}
+
+PlanRequest complete_request(const GenOptions& options,
+                             const Inputs& inputs,
+                             const std::optional<EplbConfig>& current) {
+    PlanRequest request = options.request;
+    request.ep_size = ep_size_of(options, inputs);
     if (!options.num_slots_list.empty())
         request.num_slots = options.num_slots_list.front();
+    else if (current)
+        request.num_slots = current->num_slots;
     else
-        request.num_slots = inputs.under ? inputs.under->config.num_slots
-                                         : first.num_experts * request.min_replicas;
+        request.num_slots = inputs.under
+                                ? inputs.under->config.num_slots
+                                : inputs.statistics.front().num_experts * request.min_replicas;
     return request;
 }
 
@@ -275,6 +286,12 @@ EplbConfig online_config(const GenOptions& options) {
     return config;
 }
 
+double bytes_per_expert_of(const GenOptions& options) {
+    return options.bytes_per_expert > 0 || options.statistics.model_config.empty()
+               ? options.bytes_per_expert
+               : expert_bytes(options.statistics.model_config);
+}
+
 // Sets what `context` lacks and the statistics tell.
 EngineConfig fitted_config(const CLI::App& app,
                            const GenOptions& options,
@@ -284,16 +301,31 @@ EngineConfig fitted_config(const CLI::App& app,
     const Inputs inputs = read_inputs(app, options, threads);
     const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
     const ExpertStatistics& first = inputs.statistics.front();
-    PlanRequest request = complete_request(options, inputs);
+    context.num_experts = first.num_experts;
+    context.ep_size = ep_size_of(options, inputs);
+    if (context.num_hidden_layers == 0)
+        context.num_hidden_layers = first.num_hidden_layers;
+    std::optional<EplbConfig> current;
+    if (!options.current.empty())
+        current = read_current(app, options, context, first.layers);
+    const double bytes_per_expert = current ? bytes_per_expert_of(options) : 0;
+    PlanRequest request = complete_request(options, inputs, current);
     if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes != 0)
         cli::note(app, "num_groups " + std::to_string(request.num_groups) +
                            " is no multiple of num_nodes " + std::to_string(request.num_nodes) +
                            ": groups and nodes are left out of account");
 
     Plan plan;
+    std::vector<LayerUpdate> updates;  // [layers], where there is something in force
     if (options.max_imbalance.empty()) {
         check_request(request, first.num_experts);
+        UpdateRequest update = {options.current, {}, options.max_moves};
+        if (current)
+            update.current = current_placements(app, *current, options.current, first.layers,
+                                                first.num_experts, request);
         plan = plan_with_progress(workloads, request, threads);
+        if (current)
+            updates = update_plan(workloads, request, update, threads, plan);
     } else {
         plan = plan_fewest_slots(app, options, workloads, request, threads);
     }
@@ -302,9 +334,12 @@ EngineConfig fitted_config(const CLI::App& app,
     config.layer_updates_per_iter = options.layer_updates_per_iter;
     for (std::size_t i = 0; i < plan.layers.size(); ++i)
         config.initial_global_assignments[first.layers[i]] = plan.layers[i].placement.expert_ids;
-    fill_layers(app, options.layers_to_fill, first.num_experts, request.ep_size, config);
-    print_summary(
-        {app, inputs.statistics, options.expert_statistic_paths, request, plan, inputs.under});
+    std::vector<int> layers_to_fill = options.layers_to_fill;
+    if (current)
+        keep_other_layers(app, *current, config, layers_to_fill);
+    fill_layers(app, layers_to_fill, first.num_experts, request.ep_size, config);
+    print_summary({app, inputs.statistics, options.expert_statistic_paths, request, plan,
+                   inputs.under, options.max_moves.has_value()});
     const bool has_risk =
         std::any_of(plan.layers.begin(), plan.layers.end(),
                     [](const auto& layer) { return layer.algorithm == Algorithm::risk; });
@@ -314,10 +349,13 @@ EngineConfig fitted_config(const CLI::App& app,
                   "by");
     else if (request.co_occurrence > 0)
         print_traffic(app, options, inputs, workloads, request, plan, threads);
+    Table table = plan_table(plan, first.layers);
+    if (current) {
+        print_update(app, updates, plan, first.layers, bytes_per_expert);
+        add_update_columns(updates, table);
+    }
     if (report)
-        report->write(write_table(plan_table(plan, first.layers), options.format));
-    if (context.num_hidden_layers == 0)
-        context.num_hidden_layers = first.num_hidden_layers;
+        report->write(write_table(table, options.format));
     return described_config(options, request, plan, first, std::move(config));
 }
 
@@ -325,9 +363,7 @@ int print_sweep(const CLI::App& app, const GenOptions& options) {
     if (options.expert_statistic_paths.empty())
         throw UsageError("--expert_statistic_path is required: a folder, a file, or -");
     ThreadPool threads(options.statistics.num_threads);
-    double bytes_per_expert = options.bytes_per_expert;
-    if (bytes_per_expert == 0 && !options.statistics.model_config.empty())
-        bytes_per_expert = expert_bytes(options.statistics.model_config);
+    const double bytes_per_expert = bytes_per_expert_of(options);
     const Inputs inputs = read_inputs(app, options, threads);
     std::vector<SweepRow> rows;
     {
@@ -363,6 +399,7 @@ int generate(const CLI::App& app, GenOptions& options) {
         return print_sweep(app, options);
     std::vector<std::string> files = options.expert_statistic_paths;
     files.push_back(options.statistics.load_balancer);
+    files.push_back(options.current);
     cli::check_output(options.output_path, files);
     OutputFile output(options.output_path);
     std::optional<OutputFile> report;

@@ -95,10 +95,25 @@ void add_capacity_options(CLI::App& app, GenOptions& options) {
         ->type_name("R")
         ->check(cli::non_negative_real());
     app.add_option(cli::flag("bytes_per_expert"), options.bytes_per_expert,
-                   "Bytes of one expert's weights in one layer, for the memory in --sweep")
+                   "Bytes of one expert's weights in one layer, for the memory in --sweep and what "
+                   "--current has to load")
         ->type_name("N")
         ->default_str("not known")
         ->check(cli::non_negative_real());
+}
+
+void add_update_options(CLI::App& app, GenOptions& options) {
+    app.add_option("--current", options.current,
+                   "The config in force: every expert that can stay in its slot does; tells what "
+                   "has to be loaded")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+    app.add_option(cli::flag("max_moves"), options.max_moves,
+                   "Change the expert of so many slots at most, over all layers: those where it "
+                   "is worth most")
+        ->type_name("N")
+        ->default_str("as many as the best placement takes")
+        ->check(cli::non_negative());
 }
 
 void add_output_options(CLI::App& app, GenOptions& options) {
@@ -138,6 +153,7 @@ constexpr const char* kFooter =
     "  eplb-gen expert_statistic --num_nodes 4 --num_groups 8 --num_slots 320 -o eplb.yaml\n"
     "  eplb-gen expert_statistic --algorithm greedy --num_slots 288 -o upstream.yaml\n"
     "  eplb-gen recorded_with_eplb --load_balancer old.yaml --num_slots 288 -o new.yaml\n"
+    "  eplb-gen expert_statistic --current eplb.yaml --max_moves 500 -o new.yaml\n"
     "  eplb-gen --num_slots 288 --layer_updates_per_iter 2 -o online.yaml";
 
 // "1x32,0.8x4"
@@ -211,8 +227,8 @@ void check_sweep(const GenOptions& options) {
     if (!options.sweep) {
         if (options.output_path.empty() && options.configs.validate_path.empty())
             throw UsageError("--output_path is required");
-        if (options.bytes_per_expert > 0)
-            throw UsageError("--bytes_per_expert goes with --sweep");
+        if (options.current.empty() && options.bytes_per_expert > 0)
+            throw UsageError("--bytes_per_expert goes with --sweep or --current");
         return;
     }
     if (!options.output_path.empty() || !options.report_path.empty() ||
@@ -224,6 +240,24 @@ void check_sweep(const GenOptions& options) {
         throw UsageError("--sweep needs --ep_size and --num_slots, each one number or more");
     if (!options.gpu_speeds.empty())
         throw UsageError("--gpu_speeds are of one deployment; leave them out of --sweep");
+}
+
+void check_update(const GenOptions& options) {
+    if (options.current.empty()) {
+        if (options.max_moves)
+            throw UsageError("--max_moves bounds an update: give --current, the config in force");
+        return;
+    }
+    if (options.sweep || !options.max_imbalance.empty())
+        throw UsageError(
+            "--current is of one deployment, whose slots stay; leave out --sweep and "
+            "--max_imbalance");
+    if (options.expert_statistic_paths.empty())
+        throw UsageError(
+            "--current is updated to what statistics show; give --expert_statistic_path");
+    if (options.max_moves && options.request.co_occurrence > 0)
+        throw UsageError(
+            "--max_moves looks at imbalance alone; leave out --co_occurrence, or the bound");
 }
 
 }  // namespace
@@ -238,6 +272,8 @@ void add_gen_options(CLI::App& app, GenOptions& options) {
     add_search_options(app, options);
     app.option_defaults()->group("Comparing deployments");
     add_capacity_options(app, options);
+    app.option_defaults()->group("Updating a running deployment");
+    add_update_options(app, options);
     app.option_defaults()->group("Output");
     add_output_options(app, options);
     app.option_defaults()->group("Configs that are there");
@@ -249,6 +285,7 @@ void resolve(GenOptions& options) {
     parse_lists(options);
     check_lists(options);
     check_search(options);
+    check_update(options);
     check_sweep(options);
     check_config_options(options);
     if (std::count(options.expert_statistic_paths.begin(), options.expert_statistic_paths.end(),

@@ -1,6 +1,7 @@
 #ifndef EPLB_TOOLS_GEN_OPTIONS_H
 #define EPLB_TOOLS_GEN_OPTIONS_H
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct GenOptions {
     std::string max_imbalance;  // empty: not given
     bool sweep = false;
     double bytes_per_expert = 0;
+    std::string current;           // the config in force; empty: none
+    std::optional<int> max_moves;  // slots of all layers
     int layer_updates_per_iter = 0;
     std::string fill_layers;
     std::string output_path;

@@ -194,7 +194,10 @@ void warn_of_layers(const GenSummary& summary) {
     for (std::size_t i = 0; i < summary.plan.layers.size(); ++i)
         if (!summary.plan.layers[i].has_tokens)
             cli::warn(summary.app,
-                      layer_name(summary, i) + " has no tokens; its replicas are dealt out evenly");
+                      layer_name(summary, i) + (summary.has_bounded_moves
+                                                    ? " has no tokens; it keeps its placement"
+                                                    : " has no tokens; its replicas are dealt out "
+                                                      "evenly"));
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct GenSummary {
     const PlanRequest& request;
     const Plan& plan;
     const std::optional<cli::RecordedUnder>& under;  // of the first workload
+    bool has_bounded_moves;  // then a layer without tokens keeps what is in force
 };
 
 void print_summary(const GenSummary& summary);

@@ -229,6 +229,16 @@ void RiskSearch::swap(int slot, int other) {
     refresh(table_.rank_of(other));
 }
 
+double RiskSearch::swap_gain(int slot, int other) const {
+    const int expert = table_.expert(slot);
+    const int other_expert = table_.expert(other);
+    const int rank_id = table_.rank_of(slot);
+    const int other_rank = table_.rank_of(other);
+    return rank_penalty(rank_id) + rank_penalty(other_rank) -
+           penalty_after(rank_id, {expert, -share(expert), other_expert, share(other_expert)}) -
+           penalty_after(other_rank, {expert, share(expert), other_expert, -share(other_expert)});
+}
+
 // The slots of one of two ranks whose expert the other rank lacks: of the first, where they leave
 // it, and of the second, where they come to the first.
 void RiskSearch::list_movable(int rank_id,
@@ -370,19 +380,13 @@ bool RiskSearch::swap_pass() {
 // What a rank's load changes by when the slot's expert loses a replica and `expert` gains it there.
 RiskSearch::Change RiskSearch::replica_change(int rank_id, int slot, int expert) const {
     const int loser = table_.expert(slot);
-    Change change = {loser, 0, expert, 0};
     const double fewer = 1.0 / (table_.replicas(loser) - 1);
     const double more = 1.0 / (table_.replicas(expert) + 1);
-    if (rank_id == table_.rank_of(slot)) {
-        change.u = -share(loser);
-        change.z = more;
-        return change;
-    }
-    if (table_.hosts(rank_id, loser))
-        change.u = fewer - share(loser);
-    if (table_.hosts(rank_id, expert))
-        change.z = more - share(expert);
-    return change;
+    const int copies = table_.copies(rank_id, loser);
+    const int expert_copies = table_.copies(rank_id, expert);
+    const int moved = rank_id == table_.rank_of(slot) ? 1 : 0;
+    return {loser, (copies - moved) * fewer - copies * share(loser), expert,
+            (expert_copies + moved) * more - expert_copies * share(expert)};
 }
 
 double RiskSearch::replica_gain(int slot,

@@ -51,6 +51,18 @@ class RiskSearch {
     void limit_fullest(double limit);
     double fullest_load() const;
 
+    // Single steps, for a search that counts them. The gains are what Q / exp(offset) would fall
+    // by, comparable with each other and with penalties while beta stays.
+    double rank_penalty(int rank_id) const {
+        return ranks_[static_cast<std::size_t>(rank_id)].penalty;
+    }
+    double swap_gain(int slot, int other) const;  // the slots are on two ranks
+    void swap(int slot, int other);
+    // The slot's expert, which has another replica, loses one to `expert`. hosts[expert]: the
+    // ranks that hold it.
+    double replica_gain(int slot, int expert, const std::vector<std::vector<int>>& hosts) const;
+    void move_replica(int slot, int expert);
+
   private:
     struct Rank {
         double load = 0;      // of the summed counts, not divided by the speed
@@ -80,7 +92,6 @@ class RiskSearch {
     double relative_risk() const;                              // Q / exp(offset_)
     int fullest_rank() const;
 
-    void swap(int slot, int other);
     // What an exchange of two slots between two ranks needs of one of them. The exponents of both
     // ranks after the exchange (at the mean load over workloads) are sums of `first` and of
     // `second` over the two slots, plus a term of the covariance between them.
@@ -100,8 +111,6 @@ class RiskSearch {
     bool swap_pass();
 
     Change replica_change(int rank_id, int slot, int expert) const;
-    double replica_gain(int slot, int expert, const std::vector<std::vector<int>>& hosts) const;
-    void move_replica(int slot, int expert);
     bool replica_pass();
 
     double share(int expert) const { return inverse_count_[static_cast<std::size_t>(expert)]; }

@@ -28,7 +28,9 @@ class SlotTable {
     std::span<const int> rank(int rank_id) const { return placement_.rank(rank_id); }
     std::span<const int> replica_counts() const { return replica_count_; }
     int replicas(int expert) const { return replica_count_[static_cast<std::size_t>(expert)]; }
-    bool hosts(int rank_id, int expert) const { return hosted_[cell(rank_id, expert)] > 0; }
+    bool hosts(int rank_id, int expert) const { return copies(rank_id, expert) > 0; }
+    // in how many slots of the rank the expert stands
+    int copies(int rank_id, int expert) const { return hosted_[cell(rank_id, expert)]; }
 
     // Whether exchanging the two slots' experts puts no expert twice on a rank. The ranks differ.
     bool may_swap(int slot, int other) const {

@@ -1,0 +1,168 @@
+#include "tools/gen_update.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <variant>
+
+#include "lib/base/error.h"
+#include "lib/formats/config_file.h"
+#include "lib/placement/evaluation.h"
+#include "tools/terminal.h"
+
+namespace eplb {
+namespace {
+
+using cli::formatted;
+
+std::string list_text(const std::vector<int>& layers) {
+    std::string text = layers.size() == 1 ? "layer " : "layers ";
+    for (std::size_t i = 0; i < layers.size(); ++i)
+        text += (i == 0 ? "" : ", ") + std::to_string(layers[i]);
+    return text;
+}
+
+std::string gigabytes(double bytes) {
+    constexpr double kGigabyte = 1e9;
+    return formatted(bytes < kGigabyte ? "%.2f GB" : "%.1f GB", bytes / kGigabyte);
+}
+
+double mean_current_imbalance(const std::vector<LayerUpdate>& updates) {
+    std::vector<double> values;
+    for (const LayerUpdate& layer : updates)
+        values.push_back(layer.current_imbalance);
+    return mean_of(values);
+}
+
+void print_moves(const CLI::App& app,
+                 const std::vector<LayerUpdate>& updates,
+                 std::span<const int> layers,
+                 int num_slots,
+                 double bytes_per_expert) {
+    std::vector<int> layer_moves;
+    std::vector<int> rank_moves(updates.front().rank_moves.size());
+    for (const LayerUpdate& layer : updates) {
+        layer_moves.push_back(layer.num_moves());
+        std::transform(rank_moves.begin(), rank_moves.end(), layer.rank_moves.begin(),
+                       rank_moves.begin(), std::plus<>());
+    }
+    const int num_moves = std::accumulate(layer_moves.begin(), layer_moves.end(), 0);
+    if (num_moves == 0) {
+        cli::note(app, "no slot moves");
+        return;
+    }
+    const auto most_of_layer = std::max_element(layer_moves.begin(), layer_moves.end());
+    const auto most_of_rank = std::max_element(rank_moves.begin(), rank_moves.end());
+    const std::int64_t num_slots_of_all = static_cast<std::int64_t>(layers.size()) * num_slots;
+    std::string line =
+        std::to_string(num_moves) + " of " + std::to_string(num_slots_of_all) + " slots move (" +
+        formatted("%.1f", 100.0 * num_moves / static_cast<double>(num_slots_of_all)) +
+        " %), at most " + std::to_string(*most_of_layer) + " per layer (layer " +
+        std::to_string(layers[static_cast<std::size_t>(most_of_layer - layer_moves.begin())]) +
+        ") and " + std::to_string(*most_of_rank) + " per rank (rank " +
+        std::to_string(most_of_rank - rank_moves.begin()) + ")";
+    if (bytes_per_expert > 0)
+        line += "; " + gigabytes(num_moves * bytes_per_expert) + " of weights, " +
+                gigabytes(*most_of_rank * bytes_per_expert) + " at most onto one rank";
+    cli::note(app, line);
+}
+
+}  // namespace
+
+EplbConfig read_current(const CLI::App& app,
+                        const GenOptions& options,
+                        ConfigContext context,
+                        std::span<const int> layers) {
+    const std::string& path = options.current;
+    if (context.moe_layers.empty())
+        context.moe_layers.assign(layers.begin(), layers.end());
+    const EngineConfig read = read_config(path, context, options.configs.config_format);
+    for (const std::string& warning : read.warnings)
+        cli::warn(app, warning);
+    const EplbConfig& config = read.config;
+    if (config.layer_updates_per_iter > 0)
+        throw Error(path + ": is a config of online balancing (layer_updates_per_iter " +
+                    std::to_string(config.layer_updates_per_iter) +
+                    "), whose experts have moved since; what is in force can be told of a static "
+                    "config only");
+    return config;
+}
+
+std::vector<Placement> current_placements(const CLI::App& app,
+                                          const EplbConfig& current,
+                                          const std::string& path,
+                                          std::span<const int> layers,
+                                          int num_experts,
+                                          const PlanRequest& request) {
+    if (current.num_slots != request.num_slots)
+        throw Error(path + ": has " + std::to_string(current.num_slots) + " slots, not " +
+                    std::to_string(request.num_slots) +
+                    "; a running deployment keeps its slots: give --num_slots " +
+                    std::to_string(current.num_slots) + ", or leave out --current");
+    const int slots_per_rank = request.num_slots / request.ep_size;
+    std::vector<Placement> placements;
+    std::vector<int> missing;
+    for (const int layer : layers) {
+        const auto found = current.initial_global_assignments.find(layer);
+        if (found == current.initial_global_assignments.end()) {
+            missing.push_back(layer);
+            placements.push_back(default_placement(num_experts, request.ep_size, slots_per_rank));
+        } else {
+            placements.push_back({request.ep_size, slots_per_rank, found->second});
+        }
+    }
+    if (!missing.empty())
+        cli::note(app, list_text(missing) + (missing.size() == 1 ? " is" : " are") + " not in " +
+                           path + ": taken to have the engine's default assignment");
+    return placements;
+}
+
+void keep_other_layers(const CLI::App& app,
+                       const EplbConfig& current,
+                       EplbConfig& config,
+                       std::vector<int>& layers_to_fill) {
+    std::vector<int> kept;
+    for (const auto& [layer, expert_ids] : current.initial_global_assignments)
+        if (config.initial_global_assignments.try_emplace(layer, expert_ids).second)
+            kept.push_back(layer);
+    if (kept.empty())
+        return;
+    cli::note(app, list_text(kept) + (kept.size() == 1 ? " keeps its" : " keep their") +
+                       " placement: the statistics say nothing of " +
+                       (kept.size() == 1 ? "it" : "them"));
+    std::erase_if(layers_to_fill, [&](int layer) {
+        return std::find(kept.begin(), kept.end(), layer) != kept.end();
+    });
+}
+
+void print_update(const CLI::App& app,
+                  const std::vector<LayerUpdate>& updates,
+                  const Plan& plan,
+                  std::span<const int> layers,
+                  double bytes_per_expert) {
+    print_moves(app, updates, layers, plan.layers.front().placement.num_slots(), bytes_per_expert);
+    std::string line = "with the placement in force, imbalance ratio " +
+                       formatted("%.3f", mean_current_imbalance(updates)) +
+                       " on the counts fitted to; after the update " +
+                       formatted("%.3f", mean_over_layers(plan, &LayerPlan::fitted));
+    if (plan.basis != PredictionBasis::none)
+        line += ", predicted " + formatted("%.3f", plan.prediction.imbalance);
+    cli::note(app, line);
+}
+
+void add_update_columns(const std::vector<LayerUpdate>& updates, Table& table) {
+    table.columns.push_back({"current", "current"});
+    table.columns.push_back({"moves", "moves"});
+    table.columns.push_back({"most_moves_per_rank", "most-moves-per-rank"});
+    table.average.insert(table.average.end(),
+                         {mean_current_imbalance(updates), std::monostate(), std::monostate()});
+    for (std::size_t i = 0; i < updates.size(); ++i) {
+        const std::vector<int>& ranks = updates[i].rank_moves;
+        table.rows[i].emplace_back(updates[i].current_imbalance);
+        table.rows[i].emplace_back(static_cast<std::int64_t>(updates[i].num_moves()));
+        table.rows[i].emplace_back(
+            static_cast<std::int64_t>(*std::max_element(ranks.begin(), ranks.end())));
+    }
+}
+
+}  // namespace eplb

@@ -1,0 +1,53 @@
+#ifndef EPLB_TOOLS_GEN_UPDATE_H
+#define EPLB_TOOLS_GEN_UPDATE_H
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/placement/update.h"
+#include "lib/report/table.h"
+#include "tools/cli.h"
+#include "tools/gen_options.h"
+
+namespace eplb {
+
+// What --current names: the config that a running deployment was started with, of any engine. Where
+// its rows have no layer ids and the context none either, they are those of the statistics. Error:
+// what its reader refuses; ids or slots of another model; a config of online balancing, whose
+// experts moved since.
+EplbConfig read_current(const CLI::App& app,
+                        const GenOptions& options,
+                        ConfigContext context,
+                        std::span<const int> layers);
+
+// The placements in force of the layers of the statistics, for update_plan(). Layers that the
+// config lacks have the engine's default assignment; a note says so. Error: num_slots differ.
+std::vector<Placement> current_placements(const CLI::App& app,
+                                          const EplbConfig& current,
+                                          const std::string& path,
+                                          std::span<const int> layers,
+                                          int num_experts,
+                                          const PlanRequest& request);
+
+// Layers that the statistics lack and the config in force has stay as they are: into the new config
+// they go, and out of the layers that are to be filled.
+void keep_other_layers(const CLI::App& app,
+                       const EplbConfig& current,
+                       EplbConfig& config,
+                       std::vector<int>& layers_to_fill);
+
+// How much moves and what it is good for, on stderr. bytes_per_expert: 0 where not known.
+void print_update(const CLI::App& app,
+                  const std::vector<LayerUpdate>& updates,
+                  const Plan& plan,
+                  std::span<const int> layers,
+                  double bytes_per_expert);
+
+// Columns for plan_table(): the imbalance ratio with the placement in force, the slots that move,
+// and the most of them on one rank.
+void add_update_columns(const std::vector<LayerUpdate>& updates, Table& table);
+
+}  // namespace eplb
+
+#endif
