@@ -38,6 +38,10 @@ std::string rows_text(const std::vector<int>& rows) {
     return "rows " + list_text(rows);
 }
 
+std::string no_tokens_text(const std::vector<int>& rows) {
+    return rows_text(rows) + (rows.size() == 1 ? " holds" : " hold") + " no tokens";
+}
+
 std::vector<int> range(int first, int count) {
     std::vector<int> ids;
     ids.reserve(static_cast<std::size_t>(count));
@@ -156,8 +160,8 @@ class LayerNumbering {
             return;
         if (static_cast<int>(empty.size()) == table_.num_rows)
             fail("holds no tokens: nothing was recorded; record again");
-        std::string choice = rows_text(empty) + (empty.size() == 1 ? " holds" : " hold") +
-                             " no tokens: dense layers, or MoE layers that nothing was routed to? ";
+        std::string choice =
+            no_tokens_text(empty) + ": dense layers, or MoE layers that nothing was routed to? ";
         if (empty.back() + 1 == static_cast<int>(empty.size()))
             choice += "give --first_moe_layer " + std::to_string(empty.size()) +
                       " (or --moe_layers with the layers that have experts)";
@@ -210,28 +214,29 @@ class LayerNumbering {
     }
 
     [[noreturn]] void fail_unstated() const {
-        const int num_rows = table_.num_rows;
+        if (options_.first_moe_layer)
+            fail_unstated_from(*options_.first_moe_layer);
         const std::vector<int> empty = rows_without_tokens(table_);
-        std::string others;
-        if (!empty.empty() && static_cast<int>(empty.size()) < num_rows)
-            others = ", and those without experts are empty (here " + rows_text(empty) + ")";
-        const int first = options_.first_moe_layer.value_or(3);
-        std::string all_layers = list_text(
-            empty.empty() || static_cast<int>(empty.size()) == num_rows ? range(0, num_rows)
-                                                                        : all_but(empty, num_rows));
-        if (options_.first_moe_layer && first < num_rows)
-            all_layers = list_text(range(first, num_rows - first));
-        std::string moe_layers;
-        if (first <= INT_MAX - num_rows)
-            moe_layers = " (like " + list_text(range(first, num_rows)) + ")";
-        fail("does not say which layers its " + rows_it_has() + " are: either row 0 is layer 0" +
-             others +
-             ": give --moe_layers with the layers that "
-             "have experts (like " +
-             all_layers +
-             "); or the rows are the MoE layers alone: give "
-             "--moe_layers with the " +
-             std::to_string(num_rows) + " ids of these" + moe_layers);
+        const bool is_telling = !empty.empty() && static_cast<int>(empty.size()) < table_.num_rows;
+        constexpr int kExample = 3;  // as in DeepSeek-R1
+        fail("does not say which layers its " + rows_it_has() + " are: either row i is layer i" +
+             (is_telling ? " (" + no_tokens_text(empty) + "), then give --moe_layers " +
+                               list_text(all_but(empty, table_.num_rows)) + " or whichever have"
+                         : ", then give --first_moe_layer 0 where all have") +
+             " experts; or the rows are the MoE layers alone, then give --moe_layers with " +
+             std::to_string(table_.num_rows) + " ids, like " +
+             list_text(range(kExample, table_.num_rows)));
+    }
+
+    [[noreturn]] void fail_unstated_from(int first) const {
+        const int num_rows = table_.num_rows;
+        const bool can_be_decoder_layers = first < num_rows;
+        const bool can_be_moe_layers = first <= INT_MAX - num_rows;
+        fail("--first_moe_layer does not say which layers its " + rows_it_has() +
+             " are: either row i is layer i, then give --moe_layers " +
+             (can_be_decoder_layers ? list_text(range(first, num_rows - first)) : "LIST") +
+             "; or the rows are the MoE layers alone, then give --moe_layers " +
+             (can_be_moe_layers ? list_text(range(first, num_rows)) : "LIST"));
     }
 
     const CountTable& table_;
