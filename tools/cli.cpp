@@ -489,9 +489,10 @@ ExpertStatistics load_statistics(const CLI::App& app,
         in_force = read_config(options.load_balancer, config_context(options)).config;
     if (in_force && rows != nullptr)
         rows = &folded_rows.emplace(*in_force, options, *rows);
-    SourceOptions source = {.format = options.input_format,
-                            .layers = layer_options(options),
-                            .num_experts = options.num_experts};
+    SourceOptions source;
+    source.format = options.input_format;
+    source.layers = layer_options(options);
+    source.num_experts = options.num_experts;
     if (!options.model_config.empty()) {
         const ModelShape model = read_model_shape(options.model_config);
         source.model_moe_layers = model.moe_layers;

@@ -256,7 +256,7 @@ void fill_layers(const CLI::App& app,
     }
 }
 
-EplbConfig online_config(const GenOptions& options) {
+EngineConfig online_config(const GenOptions& options) {
     if (options.num_slots_list.empty() || options.layer_updates_per_iter == 0)
         throw UsageError(
             "without --expert_statistic_path only online balancing can be configured: give "
@@ -283,7 +283,7 @@ EplbConfig online_config(const GenOptions& options) {
     EplbConfig config;
     config.num_slots = num_slots;
     config.layer_updates_per_iter = options.layer_updates_per_iter;
-    return config;
+    return described_config(options, std::move(config));
 }
 
 double bytes_per_expert_of(const GenOptions& options) {
@@ -414,7 +414,7 @@ int generate(const CLI::App& app, GenOptions& options) {
     }
     ConfigContext context = config_context(options);
     const EngineConfig config = options.expert_statistic_paths.empty()
-                                    ? EngineConfig{.config = online_config(options)}
+                                    ? online_config(options)
                                     : fitted_config(app, options, report, context);
     output.write(engine_text(app, options, config, context));
     output.sync();

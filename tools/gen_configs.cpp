@@ -106,13 +106,21 @@ ConfigContext config_context(const GenOptions& options) {
     return context;
 }
 
+EngineConfig described_config(const GenOptions& options, EplbConfig config) {
+    EngineConfig described;
+    described.config = std::move(config);
+    described.ep_size = options.ep_sizes.empty() ? 0 : options.ep_sizes.front();
+    described.provenance = {options.expert_statistic_paths, options.command_line,
+                            "eplb-gen " EPLB_VERSION};
+    return described;
+}
+
 EngineConfig described_config(const GenOptions& options,
                               const PlanRequest& request,
                               const Plan& plan,
                               const ExpertStatistics& statistics,
                               EplbConfig config) {
-    EngineConfig described;
-    described.config = std::move(config);
+    EngineConfig described = described_config(options, std::move(config));
     described.num_experts = statistics.num_experts;
     described.ep_size = request.ep_size;
     for (std::size_t i = 0; i < plan.layers.size(); ++i) {
@@ -128,8 +136,6 @@ EngineConfig described_config(const GenOptions& options,
                          .fitted = mean_over_layers(plan, &LayerPlan::fitted),
                          .predicted = mean_over_layers(plan, &LayerPlan::predicted),
                          .predicted_greedy = mean_over_layers(plan, &LayerPlan::predicted_greedy)};
-    described.provenance = {options.expert_statistic_paths, options.command_line,
-                            "eplb-gen " EPLB_VERSION};
     return described;
 }
 

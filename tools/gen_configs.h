@@ -30,7 +30,9 @@ void add_config_input_options(CLI::App& app, GenConfigOptions& options);
 // What the options say of the model and the deployment.
 ConfigContext config_context(const GenOptions& options);
 
-// What a plan says of itself, beside the config made of it.
+// A config with how it came about.
+EngineConfig described_config(const GenOptions& options, EplbConfig config);
+// The same with what a plan, made from `statistics`, says of itself.
 EngineConfig described_config(const GenOptions& options,
                               const PlanRequest& request,
                               const Plan& plan,
