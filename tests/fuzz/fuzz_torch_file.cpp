@@ -1,0 +1,34 @@
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "lib/base/error.h"
+#include "lib/formats/sglang_dump.h"
+#include "lib/formats/torch_file.h"
+
+namespace {
+
+void read_as_dump(eplb::TorchFile file) {
+    if (eplb::recognize_sglang_dump(file) == eplb::SglangDump::stat) {
+        eplb::parse_sglang_stat(file);
+        return;
+    }
+    std::vector<eplb::TorchFile> files;
+    files.push_back(std::move(file));
+    eplb::parse_sglang_passes(files, "fuzzed", false);
+}
+
+}  // namespace
+
+// Any bytes as a file of torch.save and as a dump of SGLang's recorder; checksums, which nothing
+// would guess, are left alone.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    try {
+        read_as_dump(eplb::parse_torch_file(std::as_bytes(std::span(data, size)), "fuzzed",
+                                            eplb::ZipChecksums::ignored));
+    } catch (const eplb::Error&) {
+    }
+    return 0;
+}
