@@ -111,7 +111,9 @@ class Projection : public RowSink {
     }
 
     // Where counts did not do, routed ids may. recording: all layers, summed over source ranks.
-    void replay_routed_ids(const ExpertStatistics& recording, ThreadPool& threads) {
+    // Gives the reason where there are ids that do not do either.
+    std::optional<std::string> replay_routed_ids(const ExpertStatistics& recording,
+                                                 ThreadPool& threads) {
         std::vector<ReplicaReplay*> inexact;
         for (ReplicaReplay& replay : replays_)
             if (!replay.is_exact())
@@ -119,7 +121,9 @@ class Projection : public RowSink {
         const bool is_folded = !options_.statistics.load_balancer.empty();  // the ids are slots
         if (inexact.empty() || is_folded || !std::filesystem::is_directory(path_) ||
             !has_trtllm_routed_ids(path_))
-            return;
+            return std::nullopt;
+        if (auto incomplete = find_incomplete_routed_ids(path_, recording))
+            return incomplete;
         for (ReplicaReplay* const replay : inexact)
             replay->restart_from_ids();
         try {
@@ -133,6 +137,7 @@ class Projection : public RowSink {
         } catch (const Error& error) {
             throw Error(std::string(error.what()) + ", or give --equal_split, which needs none");
         }
+        return std::nullopt;
     }
 
     std::size_t num_configs() const { return replays_.size(); }
@@ -180,7 +185,10 @@ bool looks_at_ranks(const ReportOptions& options) {
            options.view != View::held_out;
 }
 
-ReportInput load_input(const ReportOptions& options, const std::string& path, ThreadPool& threads) {
+ReportInput load_input(const CLI::App& app,
+                       const ReportOptions& options,
+                       const std::string& path,
+                       ThreadPool& threads) {
     ReportInput input;
     input.path = path;
     const bool is_projected = !options.config_paths.empty();
@@ -194,7 +202,8 @@ ReportInput load_input(const ReportOptions& options, const std::string& path, Th
         cli::load_statistics(path, reading, is_fitted ? cli::Sources::kept : cli::Sources::summed,
                              threads, &under, is_projected ? &projection : nullptr);
     ExpertStatistics& statistics = input.statistics;
-    projection.replay_routed_ids(statistics, threads);
+    if (const auto incomplete = projection.replay_routed_ids(statistics, threads))
+        cli::warn(app, *incomplete + "; the counts are used alone");
     const std::vector<int> all_layers = statistics.layers;
     if (!options.layers.empty())
         cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"), path);
@@ -267,7 +276,7 @@ std::vector<ReportInput> load_report_inputs(const CLI::App& app,
                                             ThreadPool& threads) {
     std::vector<ReportInput> inputs;
     for (const std::string& path : options.expert_statistic_paths)
-        inputs.push_back(load_input(options, path, threads));
+        inputs.push_back(load_input(app, options, path, threads));
     const bool any_is_folded = std::any_of(inputs.begin(), inputs.end(),
                                            [](const ReportInput& one) { return one.is_folded; });
     if (!options.statistics.load_balancer.empty() && !any_is_folded)

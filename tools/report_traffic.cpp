@@ -27,7 +27,7 @@ void check_ranks(const ReportOptions& options, const Subject& subject) {
 void require_routed_ids(const std::string& path) {
     const std::string remedy =
         " no routed ids, and counts do not tell which experts a token takes together; record a "
-        "folder with them (eplb-collect --raw, or upstream's token_selected_experts files)";
+        "folder with them (eplb-collect --raw, or upstream's token_selected_experts or raw files)";
     if (path == "-" || !std::filesystem::is_directory(path))
         throw Error((path == "-" ? "standard input" : path) + ": a stream holds" + remedy);
     if (!has_trtllm_routed_ids(path))
