@@ -125,7 +125,9 @@ class Projection : public RowSink {
     }
 
     // Where counts did not do, routed ids may. recording: all layers, summed over source ranks.
-    void replay_routed_ids(const ExpertStatistics& recording, ThreadPool& threads) {
+    // Gives the reason where there are ids that do not do either.
+    std::optional<std::string> replay_routed_ids(const ExpertStatistics& recording,
+                                                 ThreadPool& threads) {
         std::vector<ReplicaReplay*> inexact;
         for (ReplicaReplay& replay : replays_)
             if (!replay.is_exact())
@@ -133,7 +135,9 @@ class Projection : public RowSink {
         const bool is_folded = !options_.statistics.load_balancer.empty();  // the ids are slots
         if (inexact.empty() || is_folded || !std::filesystem::is_directory(path_) ||
             !has_trtllm_routed_ids(path_))
-            return;
+            return std::nullopt;
+        if (auto incomplete = find_incomplete_routed_ids(path_, recording))
+            return incomplete;
         for (ReplicaReplay* const replay : inexact)
             replay->restart_from_ids();
         try {
@@ -147,6 +151,7 @@ class Projection : public RowSink {
         } catch (const Error& error) {
             throw Error(std::string(error.what()) + ", or give --equal_split, which needs none");
         }
+        return std::nullopt;
     }
 
     std::size_t num_configs() const { return replays_.size(); }
@@ -222,7 +227,8 @@ ReportInput load_input(const CLI::App& app,
                                             is_fitted ? cli::Sources::kept : cli::Sources::summed,
                                             threads, &under, is_projected ? &projection : nullptr);
     ExpertStatistics& statistics = input.statistics;
-    projection.replay_routed_ids(statistics, threads);
+    if (const auto incomplete = projection.replay_routed_ids(statistics, threads))
+        cli::warn(app, *incomplete + "; the counts are used alone");
     const std::vector<int> all_layers = statistics.layers;
     if (!options.layers.empty())
         cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"), path);

@@ -27,7 +27,7 @@ void require_routed_ids(const std::string& path) {
     const std::string remedy =
         ": holds no routed ids of TensorRT-LLM's folders, and counts do not tell which experts a "
         "token takes together; record a folder with them (eplb-collect --raw, or upstream's "
-        "token_selected_experts files)";
+        "token_selected_experts or raw files)";
     if (path == "-")
         throw Error("standard input" + remedy);
     if (!std::filesystem::is_directory(path) || !has_trtllm_routed_ids(path))

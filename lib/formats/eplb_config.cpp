@@ -1,7 +1,5 @@
 #include "lib/formats/eplb_config.h"
 
-#include <yaml-cpp/yaml.h>
-
 #include <algorithm>
 #include <charconv>
 #include <climits>
@@ -11,36 +9,15 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/formats/yaml_document.h"
 
 namespace eplb {
 namespace {
 
-// Where a node stands, for messages: "FILE: line 3: ".
-std::string at(const std::string& name, const YAML::Mark& mark) {
-    if (mark.is_null())
-        return name + ": ";
-    return name + ": line " + std::to_string(mark.line + 1) + ": ";
-}
-
 [[noreturn]] void fail_at(const std::string& name,
                           const YAML::Node& node,
                           const std::string& what) {
-    throw Error(at(name, node.Mark()) + what);
-}
-
-// the one document of a text
-YAML::Node parse_document(const std::string& text, const std::string& name) {
-    std::vector<YAML::Node> documents;
-    try {
-        documents = YAML::LoadAll(text);
-    } catch (const YAML::Exception& error) {
-        throw Error(at(name, error.mark) + "no valid yaml: " + error.msg);
-    }
-    if (documents.empty())
-        throw Error(name + ": line 1: the file is empty");
-    if (documents.size() > 1)
-        fail_at(name, documents[1], "a second document; one file holds one");
-    return documents[0];
+    throw Error(yaml_place(name, node.Mark()) + what);
 }
 
 // Plain decimal digits as PyYAML writes them. Quoted, tagged, octal or exponent forms would mean
@@ -315,7 +292,7 @@ EplbConfig parse_eplb_config(const std::string& text,
                              const EplbConfigExpectation& expectation) {
     if (std::optional<EplbConfig> config = scan_config(text, name, expectation))
         return *std::move(config);
-    return read_config(parse_document(text, name), name, expectation);
+    return read_config(parse_yaml_document(text, name), name, expectation);
 }
 
 EplbConfig read_eplb_config(const std::string& path, const EplbConfigExpectation& expectation) {
@@ -339,7 +316,7 @@ std::string format_eplb_config(const EplbConfig& config) {
 
 MoeOptions read_moe_options(const std::string& path, const EplbConfigExpectation& expectation) {
     MoeOptions options;
-    const YAML::Node root = parse_document(read_file(path), path);
+    const YAML::Node root = parse_yaml_document(read_file(path), path);
     for (const auto& [key, value] : members_of(path, root, "an options file"))
         if (key.Scalar() == "moe_config" && !value.IsNull())
             read_moe_config(options, value, path, expectation);

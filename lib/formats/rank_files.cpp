@@ -13,7 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kSuffix = ".safetensors";
+constexpr RankFileKind kAllKinds[] = {kCountsFiles, kSelectedExpertsFiles, kRawFiles,
+                                      kCooccurrenceFiles, kNumTokensFiles};
 
 // "0", "17": digits alone, no leading zero
 template <typename Integer>
@@ -28,14 +29,29 @@ std::pair<std::int64_t, int> key_of(const KeyedTensor& cell) {
     return {cell.iteration, cell.layer};
 }
 
-// the middle of "{prefix}{middle}.safetensors"
-std::optional<std::string_view> middle_of(std::string_view file_name, std::string_view prefix) {
-    if (file_name.size() < prefix.size() + kSuffix.size() || !file_name.starts_with(prefix) ||
-        !file_name.ends_with(kSuffix))
+// what stands for the rank in a name of that kind
+std::optional<std::string_view> rank_text(std::string_view file_name, const RankFileKind& kind) {
+    if (file_name.size() < kind.prefix.size() + kind.suffix.size() ||
+        !file_name.starts_with(kind.prefix) || !file_name.ends_with(kind.suffix))
         return std::nullopt;
-    file_name.remove_prefix(prefix.size());
-    file_name.remove_suffix(kSuffix.size());
+    file_name.remove_prefix(kind.prefix.size());
+    file_name.remove_suffix(kind.suffix.size());
     return file_name;
+}
+
+std::optional<int> rank_of(std::string_view file_name, const RankFileKind& kind) {
+    const std::optional<std::string_view> text = rank_text(file_name, kind);
+    int rank = 0;
+    if (!text || !parse_decimal(*text, rank))
+        return std::nullopt;
+    return rank;
+}
+
+// "rank0_raw.safetensors" is a raw file and no odd counts file
+bool is_of_some_rank(std::string_view file_name) {
+    return std::any_of(std::begin(kAllKinds), std::end(kAllKinds), [&](const RankFileKind& kind) {
+        return rank_of(file_name, kind).has_value();
+    });
 }
 
 std::vector<std::string> file_names(const fs::path& folder) {
@@ -48,14 +64,6 @@ std::vector<std::string> file_names(const fs::path& folder) {
         throw Error(folder.string() + ": cannot list the folder: " + error.message());
     std::sort(names.begin(), names.end());  // so that messages do not depend on the file system
     return names;
-}
-
-// another variant of the recorder leaves its ids in rank{r}_raw.safetensors
-bool is_raw_dump(std::string_view middle) {
-    constexpr std::string_view kRaw = "_raw";
-    int rank = 0;
-    return middle.ends_with(kRaw) &&
-           parse_decimal(middle.substr(0, middle.size() - kRaw.size()), rank);
 }
 
 KeyedTensor parse_key(const std::string& name, const std::string& key, std::size_t tensor) {
@@ -146,25 +154,22 @@ std::vector<SafetensorsReader> open_all(const std::vector<fs::path>& paths) {
 
 }  // namespace
 
-fs::path rank_path(const fs::path& folder, std::string_view prefix, int rank) {
-    return folder / (std::string(prefix) + std::to_string(rank) + std::string(kSuffix));
+fs::path rank_path(const fs::path& folder, const RankFileKind& kind, int rank) {
+    return folder / (std::string(kind.prefix) + std::to_string(rank) + std::string(kind.suffix));
 }
 
-std::vector<fs::path> find_rank_files(const fs::path& folder, std::string_view prefix) {
+std::vector<fs::path> find_rank_files(const fs::path& folder, const RankFileKind& kind) {
     std::map<int, fs::path> files;
     for (const std::string& name : file_names(folder)) {
-        const std::optional<std::string_view> middle = middle_of(name, prefix);
-        if (!middle || is_raw_dump(*middle))
-            continue;
-        int rank = 0;
-        if (!parse_decimal(*middle, rank))
+        if (const std::optional<int> rank = rank_of(name, kind))
+            files.emplace(*rank, folder / name);
+        else if (rank_text(name, kind) && !is_of_some_rank(name))
             throw Error((folder / name).string() +
                         ": is not named after a rank; move it out of the folder");
-        files.emplace(rank, folder / name);
     }
     std::vector<fs::path> paths;
     for (const auto& [rank, path] : files) {
-        const fs::path expected = rank_path(folder, prefix, static_cast<int>(paths.size()));
+        const fs::path expected = rank_path(folder, kind, static_cast<int>(paths.size()));
         if (path != expected)
             throw Error(expected.string() + ": is missing, while " + path.filename().string() +
                         " is there; copy all ranks of the recording, or remove the stale file");
@@ -174,14 +179,12 @@ std::vector<fs::path> find_rank_files(const fs::path& folder, std::string_view p
 }
 
 void check_replaceable(const fs::path& folder) {
-    for (const std::string_view prefix : {kCountsPrefix, kRoutedIdsPrefix})
-        for (const std::string& name : file_names(folder)) {
-            const std::optional<std::string_view> middle = middle_of(name, prefix);
-            if (!middle || is_raw_dump(*middle))
+    for (const std::string& name : file_names(folder))
+        for (const RankFileKind& kind : kAllKinds) {
+            if (!rank_text(name, kind))
                 continue;
-            int rank = 0;
             std::error_code ignored;
-            if (!parse_decimal(*middle, rank) || fs::is_directory(folder / name, ignored))
+            if (!is_of_some_rank(name) || fs::is_directory(folder / name, ignored))
                 throw Error((folder / name).string() +
                             ": stands among the files to be written; move it out of the folder");
         }
@@ -194,11 +197,10 @@ void remove_file(const fs::path& path) {
         throw Error(path.string() + ": cannot remove: " + error.message());
 }
 
-void remove_rank_files(const fs::path& folder, std::string_view prefix, int num_kept) {
+void remove_rank_files(const fs::path& folder, const RankFileKind& kind, int num_kept) {
     for (const std::string& name : file_names(folder)) {
-        const std::optional<std::string_view> middle = middle_of(name, prefix);
-        int rank = 0;
-        if (middle && parse_decimal(*middle, rank) && rank >= num_kept)
+        const std::optional<int> rank = rank_of(name, kind);
+        if (rank && *rank >= num_kept)
             remove_file(folder / name);
     }
 }

@@ -1,7 +1,10 @@
 #ifndef EPLB_FORMATS_RANK_FILES_H
 #define EPLB_FORMATS_RANK_FILES_H
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -18,26 +21,33 @@
 // trtllm_statistics' matter.
 namespace eplb {
 
-// "{prefix}{rank}.safetensors"
-constexpr std::string_view kCountsPrefix = "rank";
-constexpr std::string_view kRoutedIdsPrefix = "token_selected_experts_rank";
-constexpr std::string_view kCooccurrencePrefix = "cooccurrence_rank";
+// What the files of a kind are called: "{prefix}{rank}{suffix}".
+struct RankFileKind {
+    std::string_view prefix;
+    std::string_view suffix;
+};
+constexpr RankFileKind kCountsFiles = {"rank", ".safetensors"};
+constexpr RankFileKind kSelectedExpertsFiles = {"token_selected_experts_rank", ".safetensors"};
+constexpr RankFileKind kRawFiles = {"rank", "_raw.safetensors"};
+constexpr RankFileKind kCooccurrenceFiles = {"cooccurrence_rank", ".safetensors"};
+constexpr RankFileKind kNumTokensFiles = {"rank", "_numtokens.json"};
 
 std::filesystem::path rank_path(const std::filesystem::path& folder,
-                                std::string_view prefix,
+                                const RankFileKind& kind,
                                 int rank);
 
-// In the order of ranks, none missing; empty where there are none. The upstream loader sums
-// whatever matches rank*.safetensors, so a file that matches and is no rank's is an Error.
+// In the order of ranks, none missing; empty where there are none. A file that has the kind's
+// prefix and suffix and is neither a rank's nor of another kind is an Error: upstream's loader sums
+// whatever matches rank*.safetensors.
 std::vector<std::filesystem::path> find_rank_files(const std::filesystem::path& folder,
-                                                   std::string_view prefix);
+                                                   const RankFileKind& kind);
 
 // Throws the Error that says what in a folder stands in the way of new rank files: a file that
 // find_rank_files() would refuse to take for a rank's, or a folder of a rank file's name.
 void check_replaceable(const std::filesystem::path& folder);
 
 // Removes the files of ranks from num_kept on.
-void remove_rank_files(const std::filesystem::path& folder, std::string_view prefix, int num_kept);
+void remove_rank_files(const std::filesystem::path& folder, const RankFileKind& kind, int num_kept);
 
 void remove_file(const std::filesystem::path& path);
 
@@ -55,6 +65,15 @@ struct KeyedTensor {
 
 // "{iteration}_{layer}"
 std::string key_text(std::pair<std::int64_t, int> key);
+
+// An element of a tensor's data, little-endian as the files are.
+template <typename Integer>
+Integer load_element(const std::byte* data, std::size_t index) {
+    static_assert(std::endian::native == std::endian::little);
+    Integer value = 0;
+    std::memcpy(&value, data + index * sizeof value, sizeof value);
+    return value;
+}
 
 // The files of one kind, a rank each, with their keys: all ranks have the same.
 struct RankFiles {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/error.h"
 #include "lib/base/safetensors.h"
 #include "lib/formats/rank_files.h"
 #include "lib/formats/trtllm_statistics.h"
@@ -155,9 +156,13 @@ std::optional<ExpertCooccurrence> read_trtllm_cooccurrence(const fs::path& folde
     if (const std::optional<RoutedIds> routed = read_trtllm_routed_ids(folder, statistics)) {
         cooccurrence = count_cooccurrence(*routed, statistics.num_experts);
     } else {
-        const std::vector<fs::path> paths = find_rank_files(folder, kCooccurrencePrefix);
-        if (paths.empty())
+        const std::vector<fs::path> paths = find_rank_files(folder, kCooccurrenceFiles);
+        if (paths.empty()) {
+            if (const auto incomplete = find_incomplete_routed_ids(folder, statistics))
+                throw Error(*incomplete +
+                            "; record again with a max_num_tokens that makes one chunk");
             return std::nullopt;
+        }
         cooccurrence = read_pairs(paths, statistics, threads);
     }
     cooccurrence->ids = statistics.ids;

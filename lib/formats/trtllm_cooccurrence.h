@@ -18,7 +18,8 @@ namespace eplb {
 
 // Reads the pairs of the selected iterations, summed over them and the source ranks (whatever
 // selection.sum_sources says): counted from the routed ids where the folder has them, else from the
-// cooccurrence files; nothing if it has neither.
+// cooccurrence files; nothing if it has neither. Routed ids that are incomplete count as none;
+// where they are all that there is, that is an Error.
 //
 // Strict: the counts are read as well, and pairs that do not agree with them, a wrong shape or
 // dtype, a negative or absurd entry, a matrix that is not symmetric, and a row that is not that of

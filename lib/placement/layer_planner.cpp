@@ -72,7 +72,7 @@ std::vector<float> summed_cooccurrence(std::span<const Workload> workloads, int 
         if (workload.cooccurrence == nullptr)
             throw Error(
                 "trtllm-cooccurrence needs the experts that tokens took together: a folder "
-                "with token_selected_experts_rank or cooccurrence_rank files");
+                "with token_selected_experts_rank, rank*_raw or cooccurrence_rank files");
         const std::span<const std::int64_t> counts = workload.cooccurrence->matrix(layer);
         sums.resize(counts.size());
         for (std::size_t i = 0; i < counts.size(); ++i)

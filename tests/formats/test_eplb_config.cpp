@@ -292,3 +292,12 @@ TEST_CASE("options cut off at any byte are an error or options that were not all
             CHECK(error.find(path + ": ") == 0);
     }
 }
+
+// yaml-cpp finds such documents without end
+TEST_CASE("text that belongs to no document is refused in bounded time") {
+    for (const char* const text : {",u", ",", "[,u", "num_slots: 2\n]\n", "]", "}", "- 1\n}"}) {
+        CAPTURE(text);
+        CHECK_STARTS_WITH(error_of([&] { parse_eplb_config(text, "eplb.yaml"); }),
+                          "eplb.yaml: line ");
+    }
+}

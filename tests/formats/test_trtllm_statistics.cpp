@@ -283,12 +283,10 @@ TEST_CASE("tensors in any order and of both dtypes are read") {
           std::vector<std::int64_t>{2, 6, 4, 4, 8, 0, 0, 8});
 }
 
-TEST_CASE("the files of other recorders beside the counts are passed over") {
+TEST_CASE("pairs of another recorder beside the counts are passed over") {
     SmallFolder small;
     small.write_ranks();
-    write_text(small.folder / "rank0_raw.safetensors", "anything");
     write_text(small.folder / "cooccurrence_rank0.safetensors", "anything");
-    write_text(small.folder / "rank0_numtokens.json", "anything");
     CHECK(small.error() == "");
     CHECK_FALSE(read_trtllm_routed_ids(small.folder.path(), read(small.folder.path())));
 }

@@ -1,0 +1,153 @@
+// What libFuzzer's driver is for a fuzz target, for any compiler and a moment's time: runs each
+// file of a corpus, its truncations, and copies with one byte changed. Deterministic but for the
+// clock, which ends it early where a target is slow.
+//
+// usage: fuzz_NAME FOLDER_OR_FILE…
+//
+// A fault ends the program; the input in work is then named on stderr.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "lib/base/file.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+// of the sanitizers, where they are linked: called before they end the program
+extern "C" __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)());
+
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMaxTruncations = 4096;
+constexpr std::size_t kNumChanges = 4000;  // of the whole corpus
+constexpr auto kTimeLimit = std::chrono::milliseconds(1500);
+constexpr unsigned kHangSeconds = 50;  // then something hangs
+
+char input_in_work[512];  // a signal handler may read it
+
+void print_input_in_work() {
+    std::fprintf(stderr, "the input was %s\n", input_in_work);
+}
+
+void print_input_and_die(int signal) {
+    print_input_in_work();
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+}
+
+void run(const std::string& bytes, const std::string& name) {
+    std::snprintf(input_in_work, sizeof input_in_work, "%s", name.c_str());
+    // memory of its own, so that a sanitizer sees a step past the end
+    const std::vector<std::uint8_t> copy(bytes.begin(), bytes.end());
+    LLVMFuzzerTestOneInput(copy.data(), copy.size());
+}
+
+struct Input {
+    std::string name;
+    std::string bytes;
+};
+
+std::vector<Input> read_corpus(const std::vector<std::string>& paths) {
+    std::vector<std::string> files;
+    for (const std::string& path : paths) {
+        if (!fs::is_directory(path)) {
+            files.push_back(path);
+            continue;
+        }
+        for (const fs::directory_entry& entry : fs::directory_iterator(path))
+            files.push_back(entry.path().string());
+    }
+    std::sort(files.begin(), files.end());
+    std::vector<Input> corpus;
+    for (const std::string& file : files)
+        corpus.push_back({file, eplb::read_file(file)});
+    return corpus;
+}
+
+// Shorter copies of the input: all of them, or evenly spread ones.
+class Truncations {
+  public:
+    explicit Truncations(const Input& input)
+        : input_(input), step_(input.bytes.size() / kMaxTruncations + 1) {}
+
+    bool run_next() {
+        if (size_ >= input_.bytes.size())
+            return false;
+        run(input_.bytes.substr(0, size_), input_.name + ", cut to " + std::to_string(size_));
+        size_ += step_;
+        return true;
+    }
+
+  private:
+    const Input& input_;
+    std::size_t step_;
+    std::size_t size_ = 0;
+};
+
+// The bytes that mean something to a text format come more often than others.
+std::uint8_t changed_byte(std::uint32_t random) {
+    constexpr char kTelling[] = "{}[]\",:-+.0129eE_#&*!|>?%@\n\t \0\x7f\x80\xff";
+    return static_cast<std::uint8_t>(random % 4 == 0 ? static_cast<char>(random >> 8)
+                                                     : kTelling[(random >> 8) % sizeof kTelling]);
+}
+
+void run_changes(const std::vector<Input>& corpus, Clock::time_point end) {
+    std::uint64_t state = 1;  // Knuth's linear congruential generator
+    const auto random = [&] {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        return static_cast<std::uint32_t>(state >> 33);
+    };
+    for (std::size_t i = 0; i < kNumChanges && Clock::now() < end; ++i) {
+        const Input& input = corpus[i % corpus.size()];
+        if (input.bytes.empty())
+            continue;
+        const std::size_t position = random() % input.bytes.size();
+        const std::uint8_t byte = changed_byte(random());
+        std::string bytes = input.bytes;
+        bytes[position] = static_cast<char>(byte);
+        run(bytes,
+            input.name + ", byte " + std::to_string(position) + " set to " + std::to_string(byte));
+    }
+}
+
+// In turns, so that a short time is shared fairly.
+void run_truncations(const std::vector<Input>& corpus, Clock::time_point end) {
+    std::vector<Truncations> truncations(corpus.begin(), corpus.end());
+    bool is_done = false;
+    while (!is_done) {
+        is_done = true;
+        for (Truncations& next : truncations)
+            is_done &= Clock::now() >= end || !next.run_next();
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM})
+        std::signal(signal, print_input_and_die);
+    ::alarm(kHangSeconds);
+    if (&__sanitizer_set_death_callback != nullptr)
+        __sanitizer_set_death_callback(print_input_in_work);
+    const std::vector<Input> corpus = read_corpus({argv + 1, argv + argc});
+    if (corpus.empty()) {
+        std::fprintf(stderr, "usage: %s FOLDER_OR_FILE...; no file there\n", argv[0]);
+        return 2;
+    }
+    for (const Input& input : corpus)
+        run(input.bytes, input.name);
+    const Clock::time_point start = Clock::now();
+    run_changes(corpus, start + kTimeLimit / 2);
+    run_truncations(corpus, start + kTimeLimit);
+    return 0;
+}
