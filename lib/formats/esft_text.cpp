@@ -60,10 +60,12 @@ class SampleParser {
                 break;
             add_id(sample, field);
         }
+        if (sample.num_ids == 0)
+            fail("has no expert ids");
         std::size_t num_weights = 0;
         for (; !is_at_end_; ++num_weights)
             check_weight(next_field());
-        if (sample.num_ids == 0 || num_weights != sample.num_ids)
+        if (num_weights != sample.num_ids)
             fail("has " + std::to_string(sample.num_ids) + " expert ids and " +
                  std::to_string(num_weights) +
                  " gate weights; a sample has as many of both: copy the file again");

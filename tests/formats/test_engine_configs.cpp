@@ -282,7 +282,7 @@ TEST_CASE("layers by position need the model, and are never guessed") {
         CHECK(
             has(error_for(fixture(file), without, recognize_config(fixture(file), "f", context())),
                 "the ids of its MoE layers"));
-        for (const std::vector<int> wrong : {std::vector{2, 1, 4}, std::vector{1, 1, 2},
+        for (const std::vector<int>& wrong : {std::vector{2, 1, 4}, std::vector{1, 1, 2},
                                              std::vector{-1, 1, 2}, std::vector{1, 2, 1 << 30}}) {
             ConfigContext bad = context();
             bad.moe_layers = wrong;
