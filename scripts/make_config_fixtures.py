@@ -86,7 +86,8 @@ MAP = "physical_to_logical_map"
 
 
 def broken_rows(form, document, path):
-    """Faults that every list of slots may have; path leads to its last row, an MoE layer's."""
+    """Faults that every list of slots may have; path leads to one of the last layer, which holds
+    the layer's only slot of expert 5."""
     row = document
     for step in path:
         row = row[step]
@@ -95,7 +96,7 @@ def broken_rows(form, document, path):
     yield form, changed(document, path, []), "slots where"
     yield form, changed(document, path, 3), "must be a list"
     yield form, changed(document, path + [0], 6), "outside [0, 6)"
-    yield form, changed(document, path, [0 if i == 3 else i for i in row]), "expert 3 has no slot"
+    yield form, changed(document, path, [0 if i == 5 else i for i in row]), "expert 5 has no slot"
     for value in (-1, 1.0, True, None, "1", [1], 2**20, 2**31, 2**32, 2**63, 2**64, 1e300):
         yield form, changed(document, path + [0], value), "must be an integer from 0 to 1048575"
 
@@ -104,10 +105,10 @@ def broken():
     """(format, document, what the message must contain)"""
     yield from broken_rows("sglang", sglang(), [MAP, 4])
     yield from broken_rows("vllm-ascend", vllm_ascend(),
-                           ["layer_list", 2, "device_list", 3, "device_expert"])
+                           ["layer_list", 2, "device_list", 2, "device_expert"])
     yield from broken_rows("hygon", hygon(), ["model_maps", "main", MAP, 2])
     yield from broken_rows("hygon", hygon_legacy(), [MAP, 2])
-    yield from broken_rows("plain", plain(), ["layers", 2, "assignment", 3])
+    yield from broken_rows("plain", plain(), ["layers", 2, "assignment", 2])
 
     yield "sglang", {**sglang(), "comment": "x"}, "with which SGLang does not start"
     yield "sglang", {"logical_count": [[1] * 6] * 5}, "holds counts"
@@ -165,8 +166,7 @@ def broken():
     yield "plain", changed(plain(), ["version"], 2), "newer tool"
     yield "plain", changed(plain(), ["version"], 0), "version is 0"
     yield "plain", {**plain(), "slots": 8}, "unknown key \"slots\""
-    yield "plain", changed(plain(), ["num_experts"], 5), "outside [0, 5)"
-    yield "plain", changed(plain(), ["num_experts"], 9), "less than num_experts 9"
+    yield "plain", changed(plain(), ["num_experts"], 5), "is for num_experts 5, not 6"
     yield "plain", changed(plain(), ["ep_size"], 2), "4 ranks where ep_size is 2"
     yield "plain", changed(plain(), ["num_slots"], 12), "8 slots where num_slots is 12"
     yield "plain", changed(plain(), ["num_slots"], 0), "num_slots is 0"
@@ -190,7 +190,7 @@ def broken():
 
 
 # what the schema leaves to readers: numbers that must agree, and layers that must differ
-BEYOND_SCHEMA = ("slots where", "outside [0", "has no slot", "less than num_experts",
+BEYOND_SCHEMA = ("slots where", "outside [0", "has no slot", "is for num_experts",
                  "ranks where ep_size", "stands there twice")
 
 
@@ -211,8 +211,7 @@ def main():
     write("trtllm.yaml", yaml.dump(trtllm(), default_flow_style=None))
     cases = []
     for form, document, says in broken():
-        if form == "plain" and not says.startswith(BEYOND_SCHEMA) and not any(
-                part in says for part in BEYOND_SCHEMA):
+        if form == "plain" and not any(part in says for part in BEYOND_SCHEMA):
             valid = jsonschema.Draft202012Validator(schema).is_valid(document)
             # 1.0 is an integer to the schema's language, not to readers
             assert not valid or "must be an integer" in says, (document, says)

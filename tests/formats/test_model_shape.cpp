@@ -59,7 +59,7 @@ TEST_CASE("published models have the shapes that their makers publish") {
 }
 
 TEST_CASE("each family's fields tell which layers are MoE layers") {
-    CHECK(layers_of({}) == range(0, 6));
+    CHECK(layers_of(json::object()) == range(0, 6));
     CHECK(layers_of({{"first_k_dense_replace", 2}, {"moe_layer_freq", 1}}) == range(2, 6));
     CHECK(layers_of({{"first_k_dense_replace", 1}, {"moe_layer_freq", 2}}) == std::vector{2, 4});
     CHECK(layers_of({{"moe_layer_freq", {0, 1, 1, 0, 0, 1}}}) == std::vector{1, 2, 5});
