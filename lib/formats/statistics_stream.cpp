@@ -84,12 +84,10 @@ class StreamReader {
     }
 
   private:
-    struct Iteration {
-        std::vector<bool> has_layer;  // [layers]
-        int num_layers = 0;           // how many of them
-        std::vector<std::int64_t>
-            counts;  // [layers][num_sources][num_experts]; empty: not selected
-    };
+    // What its lines bring, [num_sources][num_experts] for each layer (a position), and no more: a
+    // short stream must not take the memory of a long one. Empty where the iteration is not
+    // selected.
+    using Iteration = std::map<int, std::vector<std::int64_t>>;
 
     std::string where() const {
         return reader_.name() + ": line " + std::to_string(reader_.line_number()) + ": ";
@@ -227,26 +225,19 @@ class StreamReader {
         if (iteration < shape_.iter_start)
             fail_here("iteration " + std::to_string(iteration) + " is before iter_start, " +
                       std::to_string(shape_.iter_start));
-        Iteration& found = iterations_[iteration];
-        const std::size_t size = static_cast<std::size_t>(shape_.num_sources) *
-                                 static_cast<std::size_t>(shape_.num_experts);
-        if (found.has_layer.empty()) {
-            found.has_layer.resize(shape_.layers.size());
-            if (is_selected(iteration))
-                found.counts.resize(shape_.layers.size() * size);
-        }
-        const auto index = static_cast<std::size_t>(*position);
-        if (found.has_layer[index])
+        const auto [found, is_new] =
+            iterations_[iteration].emplace(*position, std::vector<std::int64_t>());
+        if (!is_new)
             fail_here("iteration " + std::to_string(iteration) + ", layer " +
                       std::to_string(layer) + " stands there twice");
-        found.has_layer[index] = true;
-        ++found.num_layers;
-        if (found.counts.empty())
+        if (!is_selected(iteration))
             return;
-        std::int64_t* const sums = found.counts.data() + index * size;
+        std::vector<std::int64_t>& sums = found->second;
+        sums.resize(static_cast<std::size_t>(shape_.num_sources) *
+                    static_cast<std::size_t>(shape_.num_experts));
         for (std::size_t i = 0, sum = 0; i < counts_.size(); ++i) {
             sums[sum] += counts_[i];
-            if (++sum == size)
+            if (++sum == sums.size())
                 sum = 0;
         }
         if (rows_ != nullptr)
@@ -291,13 +282,13 @@ class StreamReader {
     void check_layers(const StreamLine& line,
                       std::int64_t iteration,
                       const Iteration& found) const {
-        const auto missing = std::find(found.has_layer.begin(), found.has_layer.end(), false);
-        if (missing != found.has_layer.end())
-            line.fail(
-                "iteration " + std::to_string(iteration) + ", layer " +
-                std::to_string(
-                    shape_.layers[static_cast<std::size_t>(missing - found.has_layer.begin())]) +
-                " is missing");
+        int expected = 0;
+        for (const auto& [layer, counts] : found)
+            expected += layer == expected ? 1 : 0;
+        if (expected < shape_.num_layers())
+            line.fail("iteration " + std::to_string(iteration) + ", layer " +
+                      std::to_string(shape_.layers[static_cast<std::size_t>(expected)]) +
+                      " is missing");
     }
 
     ExpertStatistics take_statistics() {
@@ -306,11 +297,11 @@ class StreamReader {
         shape_.iter_start = range.start;
         shape_.num_iterations = static_cast<int>(range.stop - range.start);
         const auto first = iterations_.find(range.start);
-        shape_.counts.reserve(first->second.counts.size() *
+        shape_.counts.reserve(first->second.size() * first->second.begin()->second.size() *
                               static_cast<std::size_t>(shape_.num_iterations));
         for (auto next = first; next != iterations_.end() && next->first < range.stop;) {
-            shape_.counts.insert(shape_.counts.end(), next->second.counts.begin(),
-                                 next->second.counts.end());
+            for (const auto& [layer, counts] : next->second)
+                shape_.counts.insert(shape_.counts.end(), counts.begin(), counts.end());
             next = iterations_.erase(next);  // at once: the counts are not in memory twice
         }
         return std::move(shape_);

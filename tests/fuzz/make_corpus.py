@@ -114,6 +114,173 @@ def write_yaml():
         write("eplb_config", name + ".yaml", text)
 
 
+STREAM_START = ('{"format":"eplb-statistics","version":1,"num_experts":2,"top_k":1,"ep_size":2,'
+                '"layers":[3,7],"iter_start":100}\n')
+STREAM_LINES = [f'{{"iteration":{iteration},"layer":{layer},"counts":[[1,3],[0,2]]}}\n'
+                for iteration in (100, 101) for layer in (3, 7)]
+STREAM_END = '{"end":true,"num_iterations":2}\n'
+STREAM = STREAM_START + "".join(STREAM_LINES) + STREAM_END
+
+
+def write_streams():
+    files = {
+        "good": STREAM,
+        "other_order": STREAM_START + "".join(reversed(STREAM_LINES)) + STREAM_END,
+        "other_spelling": STREAM.replace(":", " : ").replace(",", "\t, "),
+        "slots": STREAM.replace('100}\n{"iter', '100,"ids":"slot","layer_updates_per_iter":2}\n'
+                                '{"iter', 1),
+        "experts": STREAM.replace('100}\n{"iter', '100,"ids":"expert"}\n{"iter', 1),
+        "no_newline": STREAM[:-1],
+        "cut_off": STREAM_START + STREAM_LINES[0],
+        "no_line": STREAM_START + STREAM_END,
+        "twice": STREAM_START + STREAM_LINES[0] * 2 + STREAM_END,
+        "after_the_end": STREAM + STREAM_LINES[0],
+        "missing_layer": STREAM_START + "".join(STREAM_LINES[:3]) + STREAM_END,
+        "missing_iteration": STREAM.replace('"iteration":101', '"iteration":102'),
+        "huge_iteration": STREAM.replace('"iteration":101', '"iteration":9223372036854775807'),
+        "huge_start": STREAM.replace('"iter_start":100', '"iter_start":9223372036854775807'),
+        "huge_shape": STREAM.replace('"num_experts":2', '"num_experts":2147483647')
+                            .replace('"ep_size":2', '"ep_size":2147483647'),
+        "huge_count": STREAM.replace("[1,3]", "[1,99999999999999999999]"),
+        "negative_count": STREAM.replace("[1,3]", "[1,-3]"),
+        "float": STREAM.replace("[1,3]", "[1,3.0]"),
+        "deep": STREAM.replace("[1,3]", "[" * 500),
+        "blank_line": STREAM.replace("\n", "\n\n"),
+        "nul": STREAM.replace("\n", "\0\n"),
+        "version_2": STREAM.replace('"version":1', '"version":2'),
+        "yaml": "num_slots: 2\n",
+        "empty": "",
+    }
+    for name, text in files.items():
+        write("statistics_stream", name, text)
+
+
+def write_options():
+    inline = "moe_config:\n  max_num_tokens: 9216\n  load_balancer:\n    num_slots: 2\n"
+    files = {
+        "inline": inline + "    initial_global_assignments: {3: [0, 1]}\n",
+        "path": "moe_config: {load_balancer: no_such_file.yaml}\n",
+        "path_of_itself": "moe_config: {load_balancer: .}\n",
+        "more": "enable_attention_dp: true\nkv_cache_config:\n  free_fraction: 0.9\n" + inline,
+        "anchors": "base: &base {num_slots: 2}\nmoe_config:\n  load_balancer: *base\n",
+        "alias_of_itself": "moe_config: &a {load_balancer: *a}\n",
+        "strings": "a: |\n  b\n  c\nd: >-\n  e\nf: 'g''h'\ni: \"\\u00fc\\x41\\n\"\n",
+        "sets": "? a\n? b\n: c\n? [d, e]\n",
+        "tags": "a: !!binary SGVsbG8=\nb: !c {d: !<e> f}\n",
+        "no_moe_config": "moe_config:\n",
+        "list": "moe_config: {load_balancer: [1]}\n",
+        "huge": "moe_config: {max_num_tokens: 99999999999}\n",
+        "lone_comma": ",u",
+        "null_key": "~: 1\n",
+        "merge": "<<: {moe_config: {max_num_tokens: 1}}\n",
+        "utf16": "\ufeffmoe_config:".encode("utf-16-le"),
+        "empty": "",
+    }
+    for name, text in files.items():
+        write("moe_options", name + ".yaml", text)
+
+
+def write_model_configs():
+    good = {"hidden_size": 7168, "moe_intermediate_size": 2048, "torch_dtype": "bfloat16"}
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    files = {
+        "good": good,
+        "fp8": {**good, "quantization_config": fp8},
+        "mxfp4": {**good, "quantization_config": {"quant_method": "mxfp4"}},
+        "other": {**good, "quantization_config": {"quant_method": "awq"}},
+        "odd_blocks": {**good, "quantization_config": {**fp8, "weight_block_size": [0, 1e308]}},
+        "text_config": {"text_config": good, "dtype": "float32"},
+        "huge": {**good, "hidden_size": 1e308, "moe_intermediate_size": 1e308},
+        "negative": {**good, "hidden_size": -1},
+        "strings": {key: str(value) for key, value in good.items()},
+        "null_dtype": {**good, "torch_dtype": None},
+        "list": [],
+    }
+    for name, content in files.items():
+        write("expert_size", name + ".json", json.dumps(content))
+    write("expert_size", "deep.json", "[" * 3000)
+    write("expert_size", "empty.json", "")
+
+
+def folder(**files):
+    """name with '__' for '.': content"""
+    content = b""
+    for name, data in files.items():
+        data = data if isinstance(data, bytes) else data.encode()
+        content += b"\n=== " + name.replace("__", ".").encode() + b"\n" + data
+    return content
+
+
+def write_folders():
+    """Two ranks, three experts, top_k 2, iterations 9 and 10, layers 3 and 4."""
+    ids = [[0, 1, 1, 2], [2, 0]]
+    keys = ("9_3", "9_4", "10_3", "10_4")
+
+    def tensors(dtype, shape, values):
+        return safetensors({key: (dtype, shape, values) for key in sorted(keys)})
+
+    def counts(rank, dtype="I64"):
+        return tensors(dtype, [3], [ids[rank].count(expert) for expert in range(3)])
+
+    def selected(rank, dtype="I32"):
+        return tensors(dtype, [len(ids[rank]) // 2, 2], ids[rank])
+
+    def num_tokens(rank, more=0):
+        return json.dumps({key: len(ids[rank]) // 2 + more for key in keys})
+
+    meta = '{"num_experts": 3, "num_experts_per_token": 2%s}'
+    plain = {"meta_info__json": meta % "", "rank0__safetensors": counts(0),
+             "rank1__safetensors": counts(1)}
+    pairs = {"cooccurrence_rank0__safetensors":
+             tensors("I32", [3, 3], [1, 1, 0, 1, 2, 1, 0, 1, 1]),
+             "cooccurrence_rank1__safetensors":
+             tensors("I32", [3, 3], [1, 0, 1, 0, 0, 0, 1, 0, 1])}
+    files = {
+        "plain": plain,
+        "narrow": {**plain, "rank0__safetensors": counts(0, "I32"),
+                   "rank1__safetensors": counts(1, "I32")},
+        "pairs": {**plain, **pairs},
+        "selected": {**plain, "token_selected_experts_rank0__safetensors": selected(0),
+                     "token_selected_experts_rank1__safetensors": selected(1, "I64")},
+        "raw": {**plain, "rank0_raw__safetensors": selected(0),
+                "rank1_raw__safetensors": selected(1)},
+        "raw_of_last_chunk": {**plain, "rank0_raw__safetensors": selected(1),
+                              "rank1_raw__safetensors": selected(1)},
+        "raw_of_one_rank": {**plain, "rank0_raw__safetensors": selected(0)},
+        "num_tokens": {**plain, "rank0_numtokens__json": num_tokens(0),
+                       "rank1_numtokens__json": num_tokens(1)},
+        "wrong_num_tokens": {**plain, "rank0_numtokens__json": num_tokens(0, 1),
+                             "rank1_numtokens__json": num_tokens(1)},
+        "ranks_in_meta": {**plain, "meta_info__json":
+                          meta % ', "ep_size": 2, "experts_per_rank": "1", "ids": "expert"'},
+        "slots": {**plain, "meta_info__json": meta % ', "ids": "slot", '
+                  '"layer_updates_per_iter": 1'},
+        "null_meta": {**plain, "meta_info__json": "null"},
+        "huge_meta": {**plain, "meta_info__json":
+                      '{"num_experts": 2147483647, "num_experts_per_token": 2147483647}'},
+        "one_rank": {name: data for name, data in plain.items() if name[:5] != "rank1"},
+        "no_rank0": {name: data for name, data in plain.items() if name[:5] != "rank0"},
+        "gap": {**plain, "rank0__safetensors":
+                safetensors({"9_3": ("I64", [3], [1, 2, 1]), "11_3": ("I64", [3], [1, 2, 1])})},
+        "odd_key": {**plain, "rank0__safetensors": safetensors({"9": ("I64", [3], [1, 2, 1])})},
+        "huge_key": {"meta_info__json": meta % "", "rank0__safetensors": safetensors(
+            {"9223372036854775806_3": ("I64", [3], [1, 2, 1])})},
+        "negative_count": {**plain, "rank0__safetensors": tensors("I64", [3], [1, -2, 1])},
+        "not_routed": {"meta_info__json": meta % "",
+                       "rank0__safetensors": tensors("I64", [3], [1, 2, 0]),
+                       "rank0_raw__safetensors": tensors("I32", [2, 2], [0, 1, 1, -1])},
+        "no_tokens": {"meta_info__json": meta % "",
+                      "rank0__safetensors": tensors("I64", [3], [0, 0, 0]),
+                      "rank0_raw__safetensors": tensors("I32", [0, 2], [])},
+    }
+    for name, content in files.items():
+        write("trtllm_folder", name, folder(**content))
+
+
 if __name__ == "__main__":
     write_safetensors()
     write_yaml()
+    write_streams()
+    write_options()
+    write_model_configs()
+    write_folders()

@@ -1,0 +1,35 @@
+#include <cstdlib>
+
+#include "lib/base/error.h"
+#include "lib/formats/statistics_stream.h"
+#include "tests/fuzz/scratch_folder.h"
+
+namespace {
+
+using namespace eplb;
+
+void check_written_again(ExpertStatistics statistics, const std::string& path) {
+    if (statistics.ids != IdKind::slot)
+        statistics.layer_updates_per_iter = 0;  // says nothing, and is not written
+    OutputFile output(path);
+    StatisticsStreamWriter writer(statistics, output);
+    for (int iteration = 0; iteration < statistics.num_iterations; ++iteration)
+        writer.write_iteration(statistics, iteration);
+    writer.write_end(statistics.num_iterations);
+    output.commit();
+    if (read_statistics_stream(path, {}) != statistics)
+        std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    static const fuzz::ScratchFolder folder;
+    const std::string path = folder.write("stream", fuzz::text_of(data, size));
+    try {
+        read_statistics_stream(path, {{}, {}, true});
+        check_written_again(read_statistics_stream(path, {}), (folder.path() / "again").string());
+    } catch (const Error&) {  // what bad input is to end in
+    }
+    return 0;
+}
