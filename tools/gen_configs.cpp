@@ -1,6 +1,7 @@
 #include "tools/gen_configs.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -142,16 +143,25 @@ EngineConfig described_config(const GenOptions& options,
 std::string engine_text(const CLI::App& app,
                         const GenOptions& options,
                         const EngineConfig& config,
-                        const ConfigContext& context) {
+                        ConfigContext context) {
     const ConfigFormat format = options.configs.output_format;
+    const std::string name = options.output_path == "-" ? "standard output" : options.output_path;
     std::string text = format_config(config, format, context);
-    if (format == ConfigFormat::plain)
-        return text;
+    if (context.moe_layers.empty())
+        for (const auto& [layer, assignment] : config.config.initial_global_assignments)
+            context.moe_layers.push_back(layer);
+    if (parse_config(text, name, context, format).config != config.config)
+        throw std::logic_error(name + ": does not say what it was written for");
     const bool has_model = !options.statistics.model_config.empty();
+    const int ep_size = config.ep_size > 0 ? config.ep_size : context.ep_size;
+    // TensorRT-LLM's rules are about model and ranks, where the reader above has none left to check
+    if (format == ConfigFormat::plain || ep_size == 0 ||
+        (format == ConfigFormat::trtllm && !has_model))
+        return text;
     const ConfigVerdict verdict = check_config(
-        text, options.output_path, format,
+        text, name, format,
         has_model ? read_model_shape(options.statistics.model_config) : shape_of(config, context),
-        config.ep_size > 0 ? config.ep_size : std::max(context.ep_size, 1));
+        ep_size);
     refuse_what_does_not_load(config_format_name(format), verdict);
     warn_of_all(app, verdict.warnings);
     return text;

@@ -44,7 +44,7 @@ EngineConfig described_config(const GenOptions& options,
 std::string engine_text(const CLI::App& app,
                         const GenOptions& options,
                         const EngineConfig& config,
-                        const ConfigContext& context);
+                        ConfigContext context);
 
 // UsageError for options of configs that do not go together, or with others.
 void check_config_options(const GenOptions& options);

@@ -53,9 +53,16 @@ InputFormat recognize_json(const std::string& path) {
     constexpr const char* kConfig =
         ": is a config, not statistics; eplb-report takes it with "
         "--projection_eplb_config_path, once for each";
-    switch (find_json_key(path, {"format", "type", "logical_count", "counts", "load_history",
-                                 "physical_to_logical_map", "model_maps", "moe_layer_count"})
-                .value_or(0)) {
+    const std::vector<std::string> keys = {
+        "format",       "type",       "logical_count",   "counts",
+        "load_history", "model_maps", "moe_layer_count", "physical_to_logical_map"};
+    const std::optional<std::size_t> found = find_json_key(path, keys);
+    if (!found)
+        throw Error(
+            path +
+            ": is no JSON of statistics, or damaged: of these, the key logical_count, counts "
+            "or load_history is looked for, and \"format\" or \"type\" in lines of JSON");
+    switch (*found) {
         case 1:
             return InputFormat::routing_trace;
         case 2:

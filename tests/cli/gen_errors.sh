@@ -60,7 +60,7 @@ run eplb-gen copy --sweep -o out.yaml
 run eplb-gen copy --sweep --ep_size 2
 run eplb-gen copy --sweep --ep_size 3 --num_slots 8
 run eplb-gen --sweep --ep_size 2 --num_slots 8
-run eplb-gen copy --model_config config.json -o out.yaml
+run eplb-gen copy --bytes_per_expert 5 -o out.yaml
 run eplb-gen copy --sweep --ep_size 2 --num_slots 8 --model_config missing.json
 printf '{"hidden_size": 8}' > config.json
 run eplb-gen copy --sweep --ep_size 2 --num_slots 8 --model_config config.json

@@ -1,7 +1,7 @@
 # one placement in each engine's words
-echo '{"logical_count": [[0,0,0,0],[9,3,2,2],[4,4,6,2]]}' > sglang.json
+echo '{"logical_count": [[0,0,0,0],[9,3,2,2],[4,4,6,2]]}' > counts.json
 echo '{"model_type": "deepseek_v3", "n_routed_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 3, "first_k_dense_replace": 1}' > config.json
-make="eplb-gen sglang.json --model_config config.json --ep_size 2 --num_slots 6"
+make="eplb-gen counts.json --model_config config.json --ep_size 2 --num_slots 6"
 $make -o trtllm.yaml 2> /dev/null
 run cat trtllm.yaml
 for engine in sglang vllm-ascend hygon plain; do
@@ -23,9 +23,11 @@ echo '{"physical_to_logical_map": [[0,1,2,3,0,1],[0,1,2,3,0,1],[0,1,2,2,0,1]], "
 run eplb-gen --validate broken.json --for sglang --model_config config.json --ep_size 2
 # what a format does not say must be given
 run eplb-gen --convert sglang.json --output_format vllm-ascend -o -
+run eplb-gen --convert sglang.json --moe_layers 1,2 --ep_size 2 --output_format vllm-ascend -o -
+run eplb-gen --convert counts.json -o -
 run eplb-gen --convert vllm-ascend.json --output_format sglang -o -
 run eplb-gen --num_slots 6 --layer_updates_per_iter 2 --output_format sglang -o -
 run eplb-gen --validate sglang.json --for sglang
 run eplb-gen --validate sglang.json
-run eplb-gen sglang.json --convert trtllm.yaml -o -
+run eplb-gen counts.json --convert trtllm.yaml -o -
 run eplb-gen --for sglang --num_slots 6 --layer_updates_per_iter 2 -o -

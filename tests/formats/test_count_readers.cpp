@@ -243,7 +243,7 @@ TEST_CASE("faults of a load history are refused with their place") {
           "x.json: \"logical_expert_load\": must be [layers][experts], it is one list");
 }
 
-TEST_CASE("any spelling that JSON allows is read") {
+TEST_CASE("any spelling of counts that JSON allows is read") {
     const CountTable plain = parse_sglang_json(R"({"logical_count":[[1,0],[20,1000]]})", "x.json");
     for (
         const std::string text :

@@ -96,6 +96,7 @@ TEST_CASE("statistics take everything from the table") {
     table.num_experts = 3;
     table.top_k = 2;
     table.ids = IdKind::slot;
+    table.ep_size = 2;
     table.num_sources = 2;
     table.has_unknown_sources = false;
     table.iter_start = 7;

@@ -51,8 +51,6 @@ TEST_CASE("a file's format is told from its content") {
     // what is none of them goes to the stream's reader, which says so
     CHECK(recognized("") == InputFormat::stream);
     CHECK(recognized("hello") == InputFormat::stream);
-    CHECK(recognized("{\"counted\":1}") == InputFormat::stream);
-    CHECK(recognized("{\"note") == InputFormat::stream);
     CHECK(recognize_statistics("-") == InputFormat::stream);
 }
 
@@ -70,6 +68,12 @@ TEST_CASE("a folder's format is told from its files") {
 
 TEST_CASE("what is no statistics is refused by name") {
     TemporaryFolder folder;
+    for (const char* const other : {"{\"counted\": 1}", "{\"note", "{}"}) {
+        write_text(folder / "other.json", other);
+        CHECK_STARTS_WITH(
+            error_of([&] { recognize_statistics((folder / "other.json").string()); }),
+            (folder / "other.json").string() + ": is no JSON of statistics, or damaged");
+    }
     for (const char* const config :
          {R"({"physical_to_logical_map": [[0]]})", R"({"model_maps": {}})",
           R"({"moe_layer_count": 1, "layer_list": []})"}) {
