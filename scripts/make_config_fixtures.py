@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/data/formats/configs: one small placement in the format of every engine, built here
 from each engine's documented rules, and broken.json, texts that must be refused, each with what a
-message about it must say."""
+message about it must say. The same texts are the corpora in data/corpus that fuzzing starts from."""
 
 import copy
 import json
@@ -63,6 +63,10 @@ def plain():
                         "predicted": 0.3, "predicted_greedy": 0.7},
             "provenance": {"inputs": ["stats/a", "stats/\u00fc"], "flags": ["--ep_size", "4"],
                            "version": "0.1.0"}}
+
+
+ONLINE = {"format": "eplb-config", "version": 1, "num_slots": NUM_SLOTS,
+          "layer_updates_per_iter": 2}
 
 
 def trtllm():
@@ -194,6 +198,45 @@ BEYOND_SCHEMA = ("slots where", "outside [0", "has no slot", "is for num_experts
                  "ranks where ep_size", "stands there twice")
 
 
+MODEL = {"num_hidden_layers": 6, "num_experts_per_tok": 2}
+MODELS = (
+    {**MODEL, "num_local_experts": 8},
+    {**MODEL, "n_routed_experts": 8, "first_k_dense_replace": 1, "moe_layer_freq": 2,
+     "num_nextn_predict_layers": 1},
+    {**MODEL, "n_routed_experts": 8, "moe_layer_freq": [0, 1, 1, 0, 1, 1]},
+    {**MODEL, "num_experts": 8, "decoder_sparse_step": 2, "mlp_only_layers": [1]},
+    {**MODEL, "n_routed_experts": 8, "mlp_layer_types": ["dense", "hash_moe", "moe"] * 2},
+    {**MODEL, "num_local_experts": 8, "interleave_moe_layer_step": 2, "moe_layers": [1, 3]},
+    {"text_config": {**MODEL, "num_experts": 8}, "vision_config": {"num_hidden_layers": 2}},
+    # and what is refused
+    MODEL,
+    {**MODEL, "num_experts": 1},
+    {**MODEL, "num_experts": 8, "num_local_experts": 9},
+    {**MODEL, "num_experts": 8, "expert_layer_period": 2},
+    {**MODEL, "num_experts": 8, "first_k_dense_replace": 6},
+    {**MODEL, "num_experts": 8, "mlp_layer_types": ["dense"]},
+)
+MOST_FAULTS_IN_CORPUS = 20
+
+
+def write_corpora(cases):
+    corpora = {"sglang_config": ("sglang", [sglang()]),
+               "vllm_ascend_map": ("vllm-ascend", [vllm_ascend()]),
+               "hygon_map": ("hygon", [hygon(), hygon_legacy()]),
+               "plain_config": ("plain", [plain(), ONLINE]),
+               "model_shape": (None, MODELS)}
+    for name, (form, documents) in corpora.items():
+        folder = ROOT / "data" / "corpus" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        # one of each kind of fault
+        faults = {case["says"]: case["text"] for case in cases if case["format"] == form}
+        texts = [json.dumps(document) for document in documents]
+        texts += list(faults.values())[:MOST_FAULTS_IN_CORPUS]
+        texts.append(texts[0][:-9])
+        for i, text in enumerate(texts):
+            (folder / f"{i:02}.json").write_text(text + "\n", encoding="utf-8")
+
+
 def write(name, text):
     (FOLDER / name).write_text(text, encoding="utf-8")
 
@@ -205,9 +248,8 @@ def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     for make in (sglang, vllm_ascend, hygon, hygon_legacy, plain):
         write(make.__name__ + ".json", json.dumps(make()) + "\n")
-    online = {"format": "eplb-config", "version": 1, "num_slots": 8, "layer_updates_per_iter": 2}
-    jsonschema.validate(online, schema)
-    write("plain_online.json", json.dumps(online, indent=2) + "\n")
+    jsonschema.validate(ONLINE, schema)
+    write("plain_online.json", json.dumps(ONLINE, indent=2) + "\n")
     write("trtllm.yaml", yaml.dump(trtllm(), default_flow_style=None))
     cases = []
     for form, document, says in broken():
@@ -217,6 +259,7 @@ def main():
             assert not valid or "must be an integer" in says, (document, says)
         cases.append({"format": form, "text": json.dumps(document), "says": says})
     write("broken.json", "[\n" + ",\n".join(map(json.dumps, cases)) + "\n]\n")
+    write_corpora(cases)
 
 
 if __name__ == "__main__":
