@@ -36,9 +36,10 @@ CountTable parse_vllm_history(std::string_view text, const std::string& name);
 CountTable read_esft_text(const std::filesystem::path& path, int num_experts);
 struct EsftLayer {
     int layer = 0;
-    std::string name;
+    std::string name;  // of its file
     std::string text;
 };
+// The same from memory: at least one layer, none twice.
 CountTable parse_esft_text(const std::vector<EsftLayer>& layers, int num_experts);
 
 // routing_trace.cpp

@@ -64,8 +64,8 @@ struct LayerOptions {
 //                    dense layer or a MoE layer that nothing was routed to
 //   moe_layers       row i is moe_layers[i], or first_moe_layer + i; without options an Error
 //   unstated         as many rows as moe_layers: row i is moe_layers[i]; more: row i is layer i.
-//                    first_moe_layer alone does not tell, nor does nothing: Errors that show both
-//                    readings
+//                    first_moe_layer tells only where it is 0, for then both are the same. Without a
+//                    list otherwise an Error that shows both readings
 ExpertStatistics number_layers(const CountTable& table,
                                const LayerOptions& options,
                                const std::string& name);

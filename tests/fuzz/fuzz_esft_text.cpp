@@ -1,0 +1,23 @@
+#include <cstdint>
+#include <string>
+
+#include "lib/base/error.h"
+#include "lib/formats/count_readers.h"
+#include "tests/fuzz/check_table.h"
+
+// The files of several layers in one input: a form feed stands between them.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    std::vector<eplb::EsftLayer> layers = {{0, "layer 0", ""}};
+    for (const char byte : std::string_view(reinterpret_cast<const char*>(data), size)) {
+        const int next = static_cast<int>(layers.size());
+        if (byte == '\f')
+            layers.push_back({next, "layer " + std::to_string(next), ""});
+        else
+            layers.back().text += byte;
+    }
+    try {
+        eplb::test::check_table(eplb::parse_esft_text(layers, 0));
+    } catch (const eplb::Error&) {  // what bad input is to end in
+    }
+    return 0;
+}
