@@ -21,7 +21,8 @@ std::vector<T> read(const SafetensorsFile& file, const std::string& name, const 
         throw Error(file.name() + ": is no state of a run; remove it");
     const std::span<const std::byte> bytes = file.bytes(*tensor);
     std::vector<T> values(bytes.size() / sizeof(T));
-    std::memcpy(values.data(), bytes.data(), bytes.size());
+    if (!bytes.empty())  // memcpy() takes no null pointer
+        std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
 }
 
@@ -76,7 +77,9 @@ RunState RunStateFile::load(const std::string& fingerprint) const {
                     ": belongs to a run with another model, dataset or other options; run without "
                     "--resume to begin anew, which replaces it");
     const auto numbers = read<std::int64_t>(file, "numbers", "I64");
-    if (numbers.size() != 4)
+    if (numbers.size() != 4 ||
+        std::any_of(numbers.begin(), numbers.end(), [](std::int64_t n) { return n < 0; }) ||
+        numbers[0] > INT32_MAX)
         throw Error(path_.string() + ": is no state of a run; remove it");
     state.next_layer = static_cast<int>(numbers[0]);
     state.num_near_ties = numbers[1];

@@ -86,8 +86,8 @@ std::map<int, std::vector<int>> layers_by_position(std::vector<std::vector<int>>
     const std::string rows_text = std::to_string(rows.size()) + " MoE layers by position";
     if (context.moe_layers.empty())
         throw Error(name + ": holds " + rows_text +
-                    ", without their ids; give the model's config.json or the ids of its MoE "
-                    "layers");
+                    ", without their ids; give --model_config, or --moe_layers with the ids "
+                    "of its MoE layers");
     if (rows.size() != context.moe_layers.size())
         throw Error(name + ": holds " + rows_text + " where the model has " +
                     std::to_string(context.moe_layers.size()) + ": the config is of another model");

@@ -12,10 +12,13 @@ namespace {
 using Json = nlohmann::json;
 
 double positive_number(const Json& config, const char* key, const std::string& path) {
+    constexpr double kMost = 1 << 30;  // no matrix is as wide, and products stay finite
     const auto found = config.find(key);
     if (found == config.end() || !found->is_number() || found->get<double>() <= 0)
         throw Error(path + ": \"" + key +
                     "\" must be a number above 0; is this the model's config.json?");
+    if (found->get<double>() > kMost)
+        throw Error(path + ": \"" + key + "\" is absurd; is this the model's config.json?");
     return found->get<double>();
 }
 
@@ -50,7 +53,7 @@ double weight_bytes(const Json& config, const std::string& path) {
     if (size != found->end() && size->is_array() && size->size() == 2 && size->at(0).is_number() &&
         size->at(1).is_number())
         block = size->at(0).get<double>() * size->at(1).get<double>();
-    return block > 0 ? 1 + 4 / block : 1;
+    return block >= 1 ? 1 + 4 / block : 1;
 }
 
 }  // namespace

@@ -46,8 +46,8 @@ std::vector<std::vector<int>> parse_rows(const json& root,
                     " decoder layers; SGLang needs a row for each, dense ones too");
     if (context.moe_layers.empty())
         throw Error(name + ": which of its " + num_rows +
-                    " rows are MoE layers is not known; give the model's config.json or the ids "
-                    "of its MoE layers");
+                    " rows are MoE layers is not known; give --model_config, or --moe_layers with "
+                    "the ids of its MoE layers");
     if (static_cast<std::size_t>(context.moe_layers.back()) >= rows.size())
         throw Error(name + ": has " + num_rows + " rows, none for the model's layer " +
                     std::to_string(context.moe_layers.back()));
@@ -100,7 +100,7 @@ std::string format_sglang_config(const EngineConfig& config, const ConfigContext
     if (context.num_hidden_layers < 1)
         throw Error(
             "SGLang's format has a row for each decoder layer, and their number is not "
-            "known; give the model's config.json or num_hidden_layers");
+            "known; give --model_config or --num_hidden_layers");
     if (layers.rbegin()->first >= context.num_hidden_layers)
         throw Error("layer " + std::to_string(layers.rbegin()->first) + " is beyond the model's " +
                     std::to_string(context.num_hidden_layers) +

@@ -294,3 +294,21 @@ TEST_CASE("a path is taken for what it is: a folder, a stream, or nothing") {
     CHECK_STARTS_WITH(error_of([&] { read_statistics(absent, {}, threads); }),
                       absent + ": no such file or folder; name a statistics folder, a file or -");
 }
+
+// a table for all layers of line 1 would have 8 * 10^10 bytes
+TEST_CASE("a short stream takes no more memory than its lines bring") {
+    constexpr int kMany = 100'000;
+    std::string layers;
+    std::string counts;
+    for (int i = 0; i < kMany; ++i) {
+        layers += (i == 0 ? "" : ",") + std::to_string(i);
+        counts += i == 0 ? "0" : ",0";
+    }
+    const std::string number = std::to_string(kMany);
+    const std::string text = R"({"format":"eplb-statistics","version":1,"num_experts":)" + number +
+                             R"(,"top_k":1,"ep_size":1,"layers":[)" + layers +
+                             R"(],"iter_start":0})" + "\n" +
+                             R"({"iteration":0,"layer":5,"counts":[[)" + counts + "]]}\n" +
+                             R"({"end":true,"num_iterations":1})" + "\n";
+    CHECK(error_for(text) == "s.jsonl: line 3: iteration 0, layer 0 is missing");
+}

@@ -10,7 +10,10 @@ import struct
 
 CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "data", "corpus")
 
-ITEM_SIZES = {"I64": 8, "I32": 4}
+MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "models")
+
+# of a dtype: bytes of an element, and its letter in the struct module
+DTYPES = {"I64": (8, "q"), "I32": (4, "i"), "F32": (4, "f"), "U8": (1, "B")}
 
 
 def write(target, name, content):
@@ -30,9 +33,10 @@ def safetensors(tensors):
     """{name: (dtype, shape, values)}"""
     header, data = {}, b""
     for name, (dtype, shape, values) in tensors.items():
-        end = len(data) + ITEM_SIZES[dtype] * len(values)
+        size, letter = DTYPES[dtype]
+        end = len(data) + size * len(values)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), end]}
-        data += struct.pack("<%d%s" % (len(values), {"I64": "q", "I32": "i"}[dtype]), *values)
+        data += struct.pack("<%d%s" % (len(values), letter), *values)
     return with_header(header, data)
 
 
@@ -277,6 +281,74 @@ def write_folders():
         write("trtllm_folder", name, folder(**content))
 
 
+def write_datasets():
+    files = {
+        "good": '{"task_id":0,"input_ids":[1,2,3],"output_tokens":4}\n'
+                '{"task_id":1,"input_ids":[999],"output_ids":[0],"output_tokens":1}\n',
+        "older_name": '{"logits":[1,2]}\n\n{"logits":[3]}',
+        "prompt": '{"task_id":0,"prompt":"text","output_tokens":4}\n',
+        "one_document": '{"metadata":{},"samples":[{"input_ids":[1]}]}',
+        "outside": '{"input_ids":[1000]}\n',
+        "negative": '{"input_ids":[-1]}\n',
+        "huge": '{"input_ids":[18446744073709551615]}\n',
+        "float": '{"input_ids":[1.0]}\n',
+        "nested": '{"input_ids":[[1]]}\n',
+        "no_ids": '{"input_ids":[]}\n',
+        "null_output": '{"input_ids":[1],"output_ids":null}\n',
+        "list": "[1]\n",
+        "deep": "[" * 3000,
+        "blank": " \n\n",
+        "empty": "",
+    }
+    for name, text in files.items():
+        write("dataset", name + ".json", text)
+
+
+def write_model_config_files():
+    for model in ("deepseek_v3", "glm4_moe", "gpt_oss", "kimi_k2", "minimax_m2_fp8", "mixtral",
+                  "olmoe", "qwen2_moe", "qwen3_moe"):
+        with open(os.path.join(MODELS, model, "config.json"), "rb") as file:
+            write("model_config", model + ".json", file.read())
+    with open(os.path.join(MODELS, "deepseek_v3", "config.json"), encoding="utf-8") as file:
+        good = json.load(file)
+    files = {
+        "unknown": {**good, "model_type": "none"},
+        "no_type": {"hidden_size": 1},
+        "huge": {**good, "num_hidden_layers": 2**31 - 1, "n_routed_experts": 2**31 - 1},
+        "zero": {key: 0 if isinstance(value, int) else value for key, value in good.items()},
+        "null": {key: None if key != "model_type" else value for key, value in good.items()},
+        "list": [good],
+    }
+    for name, content in files.items():
+        write("model_config", name + ".json", json.dumps(content))
+    write("model_config", "deep.json", "[" * 3000)
+    write("model_config", "empty.json", "")
+
+
+def write_run_states():
+    def state(numbers, **changes):
+        return safetensors({"fingerprint": ("U8", [3], list(b"run")),
+                            "numbers": ("I64", [len(numbers)], numbers),
+                            "hidden": ("F32", [2], [0.5, -1.0]), "counts": ("I64", [2], [3, 4]),
+                            "slot_ids.0": ("I32", [2], [1, 0]), **changes})
+
+    files = {
+        "good": state([5, 1, 2, 1]),
+        "without_ids": state([5, 1, 2, 0]),
+        "no_tokens": state([5, 1, 2, 1], **{"slot_ids.0": ("I32", [0], [])}),
+        "huge_layer": state([2**40, 1, 2, 1]),
+        "negative": state([5, -1, 2, -1]),
+        "too_many_ids": state([5, 1, 2, 2**62]),
+        "three_numbers": state([5, 1, 2]),
+        "other_run": state([5, 1, 2, 1], fingerprint=("U8", [1], [0])),
+        "other_dtype": state([5, 1, 2, 1], hidden=("I32", [1], [0])),
+        "other_file": safetensors({"weights": ("F32", [1], [0])}),
+        "empty": b"",
+    }
+    for name, content in files.items():
+        write("run_state", name, content)
+
+
 if __name__ == "__main__":
     write_safetensors()
     write_yaml()
@@ -284,3 +356,6 @@ if __name__ == "__main__":
     write_options()
     write_model_configs()
     write_folders()
+    write_datasets()
+    write_model_config_files()
+    write_run_states()
