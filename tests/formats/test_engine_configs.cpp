@@ -253,9 +253,9 @@ TEST_CASE("SGLang's rows and hygon's older ones are told apart by the model, or 
     CHECK(recognized(3, {1, 2}) == ConfigFormat::sglang);
     CHECK(recognized(5, {1, 2, 4}) == ConfigFormat::hygon);
     CHECK(recognized(3, {0, 1, 2}) == ConfigFormat::sglang);  // the same in both
-    for (const auto& [num_hidden_layers, moe_layers] :
+    for (const auto& known :
          {std::pair(0, std::vector<int>()), {5, {1, 2}}, {3, {}}, {0, {1, 2, 4}}, {5, {}}})
-        CHECK(has(error_of([&] { recognized(num_hidden_layers, moe_layers); }),
+        CHECK(has(error_of([&] { recognized(known.first, known.second); }),
                   "name the format, sglang or hygon"));
     CHECK(recognize_config(replaced(rows, "{", "{\"num_moe_layers\": 3, "), "f", {}) ==
           ConfigFormat::hygon);
