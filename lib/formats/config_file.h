@@ -106,7 +106,8 @@ EngineConfig read_config(const std::string& path,
                          std::optional<ConfigFormat> format = std::nullopt);
 
 // The text of a file, which parse_config() reads as the same config (in as far as the format can
-// say it). Members of `context` that are not 0 or empty count; else those of `config`. Error:
+// say it). num_experts and ep_size may come from the config or the context, and must agree where
+// both know them; the context's model key goes before the config's. Error:
 //   the format cannot say it: sglang, vllm_ascend and hygon hold no config without assignments and
 //     no layer_updates_per_iter above 0
 //   num_hidden_layers is not known (sglang), or ep_size (vllm_ascend), or the model key (hygon)
