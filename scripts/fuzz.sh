@@ -47,8 +47,8 @@ for target; do
         -artifact_prefix="build-fuzz/findings/$target-" \
         "build-fuzz/corpus/$target" "data/corpus/$target"
     if $merge; then
-        # libFuzzer writes those alone that add to what data/corpus reaches, the smallest first
-        "build-fuzz/tests/fuzz/fuzz_$target" -merge=1 -max_len=4096 \
+        # a small set of those that add to what data/corpus reaches
+        "build-fuzz/tests/fuzz/fuzz_$target" -set_cover_merge=1 -use_counters=0 -max_len=4096 \
             "data/corpus/$target" "build-fuzz/corpus/$target"
     fi
 done
