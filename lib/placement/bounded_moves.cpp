@@ -23,7 +23,7 @@ constexpr int kHottestRanks = 4;
 constexpr int kStepsPerBeta = 16;
 
 // Steps that gain less than this share of the hottest rank's penalty are not worth taking.
-constexpr double kLeastGain = 1e-4;
+constexpr double kLeastGain = 5e-3;
 
 // A step that takes back a move, or replaces one by another, is free; but what it gains still has
 // to be compared with others.
