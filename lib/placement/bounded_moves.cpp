@@ -15,14 +15,15 @@
 namespace eplb {
 namespace {
 
-// Ranks that something is taken off. More are slower, and cooler ones gain less.
-constexpr int kHottestRanks = 2;
+// Ranks that something is taken off, from the hottest on, until a step gains. Cooler ones gain
+// little.
+constexpr int kHottestRanks = 4;
 
 // Beta goes with how the ranks are loaded, which changes on the way.
 constexpr int kStepsPerBeta = 16;
 
 // Steps that gain less than this share of the hottest rank's penalty are not worth taking.
-constexpr double kLeastGain = 1e-4;
+constexpr double kLeastGain = 5e-3;
 
 // A step that takes back a move, or replaces one by another, is free; but what it gains still has
 // to be compared with others.
@@ -79,6 +80,14 @@ class Descent {
 
     int node_of(int rank_id) const { return rank_id / ranks_per_node_; }
 
+    // Of the summed load, what a replica carries if there are so many.
+    double replica_load(int expert, int num_replicas) const {
+        return problem_.load[static_cast<std::size_t>(expert)] / num_replicas;
+    }
+    double replica_load(int expert) const {
+        return replica_load(expert, search_.table().replicas(expert));
+    }
+
     void list_hosts(int expert) {
         std::vector<int>& ranks = hosts_[static_cast<std::size_t>(expert)];
         ranks.clear();
@@ -113,6 +122,8 @@ class Descent {
         ranks.resize(std::min<std::size_t>(ranks.size(), kHottestRanks));
         Step best;
         for (const int rank_id : ranks) {
+            if (best.score > 0)
+                break;
             consider_swaps(rank_id, best);
             consider_relief(rank_id, best);
             consider_replacement(rank_id, best);
@@ -120,7 +131,7 @@ class Descent {
         return best;
     }
 
-    // A slot of the rank for one of any other rank.
+    // A slot of the rank for a lighter one of any other rank.
     void consider_swaps(int rank_id, Step& best) const {
         const SlotTable& table = search_.table();
         const int first = rank_id * table.slots_per_rank();
@@ -131,7 +142,7 @@ class Descent {
                 continue;
             for (int slot = first; slot < first + table.slots_per_rank(); ++slot) {
                 const int goes = table.expert(slot);
-                if (table.hosts(other_rank, goes))
+                if (table.hosts(other_rank, goes) || replica_load(goes) <= replica_load(comes))
                     continue;
                 const int moves =
                     added_moves(rank_id, comes, goes) + added_moves(other_rank, goes, comes);
@@ -169,14 +180,16 @@ class Descent {
                     consider_replica(slot, expert, best);
     }
 
-    // A replica of the rank given to any other expert.
+    // A replica of the rank given to any expert that is lighter with it.
     void consider_replacement(int rank_id, Step& best) const {
         const SlotTable& table = search_.table();
         const int first = rank_id * table.slots_per_rank();
         for (int slot = first; slot < first + table.slots_per_rank(); ++slot)
             if (may_lose_replica(slot))
                 for (int expert = 0; expert < table.num_experts(); ++expert)
-                    consider_replica(slot, expert, best);
+                    if (replica_load(expert, table.replicas(expert) + 1) <
+                        replica_load(table.expert(slot)))
+                        consider_replica(slot, expert, best);
     }
 
     void take(const Step& step) {

@@ -36,12 +36,13 @@ void check_start(const Placement& current,
                  int num_experts,
                  const std::string& name);
 
-// A curve by steepest descent from `current`, in the objective of RiskSearch: of all exchanges of
-// two slots between one of the hottest ranks and another, and all replicas of replicated experts
-// given to others where that takes load off a hot rank, the step that gains most per move, until
-// none gains or `max_moves` are made. Every expert keeps min_replicas, and its node where there are
-// several, as check_start() asks of `current`; no rank gets an expert that it holds. `imbalance` is
-// what points are compared by: of the counts to be balanced, of any kind.
+// A curve by steepest descent from `current`, in the objective of RiskSearch: of all exchanges of a
+// slot of the hottest rank with a lighter one of another rank, and all replicas given from one
+// expert to another where that takes load off the hottest rank, the step that gains most per move,
+// until none gains or `max_moves` are made. (Where none of the hottest rank gains, the next ones
+// are looked at.) Every expert keeps min_replicas, and its node where there are several, as
+// check_start() asks of `current`; no rank gets an expert that it holds. `imbalance` is what points
+// are compared by: of the counts to be balanced, of any kind.
 MoveCurve move_curve(const PlacementProblem& problem,
                      const Deployment& deployment,
                      const Placement& current,

@@ -45,12 +45,12 @@ class LayerUpdater {
                          deployment_.rank_speed);
     }
 
-    // All that `max_moves` can reach, the aligned plan included.
-    MoveCurve curve(const LayerPlan& plan, const Placement& aligned, int max_moves) const {
-        MoveCurve points = curve_of(all_, plan.algorithm, max_moves);
-        const int moves = num_moves(aligned, current_);
-        if (plan.has_tokens && moves <= max_moves)
-            points.push_back({moves, value(all_, aligned), aligned});
+    // The same for any bound, so that a higher one is never worse; the aligned plan included.
+    MoveCurve curve(const LayerPlan& plan) const {
+        MoveCurve points = curve_of(all_, plan.algorithm, current_.num_slots());
+        if (plan.has_tokens)
+            points.push_back(
+                {num_moves(plan.placement, current_), value(all_, plan.placement), plan.placement});
         return best_points(std::move(points));
     }
 
@@ -197,11 +197,8 @@ class Updater {
             check_start(update_.current[layer], deployment, first.num_experts,
                         update_.name + ": layer " + std::to_string(first.layers[layer]));
         std::vector<MoveCurve> curves(plan_.layers.size());
-        for_each_layer([&](std::size_t layer) {
-            const LayerPlan& plan = plan_.layers[layer];
-            curves[layer] =
-                updater(layer).curve(plan, plan.placement, std::min(max_moves, request_.num_slots));
-        });
+        for_each_layer(
+            [&](std::size_t layer) { curves[layer] = updater(layer).curve(plan_.layers[layer]); });
         const std::vector<std::size_t> points = distribute_moves(curves, max_moves);
         bool is_changed = false;
         for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
