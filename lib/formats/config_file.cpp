@@ -40,7 +40,7 @@ ConfigFormat recognize_rows(const json& map,
                 ": is SGLang's (a row for each decoder layer) or hygon's older format (a row "
                 "for each MoE layer), and its " +
                 std::to_string(num_rows) +
-                " rows do not tell; name the format, sglang or hygon, or give the model's "
+                " rows do not tell; name it, --config_format sglang or hygon, or give "
                 "config.json");
 }
 
