@@ -110,7 +110,7 @@ EngineConfig read_config(const std::string& path,
 // both know them; the context's model key goes before the config's. Error:
 //   the format cannot say it: sglang, vllm_ascend and hygon hold no config without assignments and
 //     no layer_updates_per_iter above 0
-//   num_hidden_layers is not known (sglang), or ep_size (vllm_ascend), or the model key (hygon)
+//   not known is num_hidden_layers (sglang), ep_size (vllm_ascend, plain) or the model key (hygon)
 //   the layers are not those of context.moe_layers, where that is given, in a format that has no
 //     layer ids
 //   the config itself is broken (see parse_config)
