@@ -51,8 +51,7 @@ Job resolve(const CLI::App& app, const CollectOptions& options) {
                          std::to_string(moe.num_layers()) + " MoE layers");
     if (options.num_layers > 0)
         moe.layers.resize(static_cast<std::size_t>(options.num_layers));
-    job.balancing = read_balancing(app, options,
-                                   {.num_experts = moe.router.num_experts, .ep_size = job.ep_size});
+    job.balancing = read_balancing(app, options, moe, job.ep_size);
     check_sizes(options, job.recording, job.ep_size, moe.router.top_k);
     check_deployment(moe, job.ep_size, job.balancing.config);
     if (options.dataset.empty() && !options.plan)

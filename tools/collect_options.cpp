@@ -3,6 +3,8 @@
 #include <cstdlib>
 
 #include "lib/base/error.h"
+#include "lib/formats/config_file.h"
+#include "lib/formats/eplb_config.h"
 #include "lib/model/model_config.h"
 
 namespace eplb::cli {
@@ -177,7 +179,8 @@ void add_options(CLI::App& app, CollectOptions& options) {
         ->check(positive());
     CLI::Option* const load_balancer =
         app.add_option(flag("load_balancer"), options.load_balancer,
-                       "EPLB yaml: static placement, or online with layer_updates_per_iter > 0")
+                       "EPLB config, of any engine: a static placement, or online with "
+                       "layer_updates_per_iter > 0")
             ->type_name("FILE")
             ->check(not_empty());
     app.add_option(flag("extra_llm_api_options"), options.extra_llm_api_options,
@@ -257,12 +260,24 @@ Recording resolve_recording(const CollectOptions& options) {
 
 Balancing read_balancing(const CLI::App& app,
                          const CollectOptions& options,
-                         const EplbConfigExpectation& expectation) {
+                         const MoeModelConfig& model,
+                         int ep_size) {
     Balancing balancing;
-    if (!options.load_balancer.empty())
-        balancing.config = read_eplb_config(options.load_balancer, expectation);
+    if (!options.load_balancer.empty()) {
+        ConfigContext context;
+        context.num_experts = model.router.num_experts;
+        context.ep_size = ep_size;
+        context.num_hidden_layers = model.layers.back() + 1;
+        context.moe_layers = model.layers;
+        EngineConfig read = read_config(options.load_balancer, context);
+        for (const std::string& warning : read.warnings)
+            warn(app, warning);
+        balancing.config = std::move(read.config);
+    }
     if (!options.extra_llm_api_options.empty()) {
-        MoeOptions moe = read_moe_options(options.extra_llm_api_options, expectation);
+        MoeOptions moe =
+            read_moe_options(options.extra_llm_api_options,
+                             {.num_experts = model.router.num_experts, .ep_size = ep_size});
         balancing.max_num_tokens = moe.max_num_tokens;
         if (moe.has_load_balancer)
             balancing.config = std::move(moe.load_balancer);

@@ -7,7 +7,8 @@
 
 #include "kernels/backends.h"
 #include "lib/collect/schedule.h"
-#include "lib/formats/eplb_config.h"
+#include "lib/model/model_config.h"
+#include "lib/placement/placement.h"
 #include "lib/statistics/selection.h"
 #include "tools/cli.h"
 
@@ -69,14 +70,16 @@ struct Recording {
 // From the flags and upstream's variables.
 Recording resolve_recording(const CollectOptions& options);
 
-// The load balancer config and the bound on tokens, from their files.
+// The load balancer config, of any engine, and the bound on tokens, from their files. model: the
+// one that runs, with its MoE layers.
 struct Balancing {
     std::optional<EplbConfig> config;
     int max_num_tokens = 0;  // 0: none
 };
 Balancing read_balancing(const CLI::App& app,
                          const CollectOptions& options,
-                         const EplbConfigExpectation& expectation);
+                         const MoeModelConfig& model,
+                         int ep_size);
 
 // Throws a UsageError where --raw has no folder to go to, or an iteration of ep_size ranks has more
 // ids than can be counted.

@@ -65,9 +65,7 @@ Harness::Options harness_options(const CLI::App& app,
     Harness::Options resolved;
     resolved.ep_size = options.ep_size > 0 ? options.ep_size : preset.default_ep_size;
     resolved.keep_ids = options.raw;
-    Balancing balancing = read_balancing(
-        app, options,
-        {.num_experts = preset.model.router.num_experts, .ep_size = resolved.ep_size});
+    Balancing balancing = read_balancing(app, options, preset.model, resolved.ep_size);
     resolved.config = std::move(balancing.config);
     resolved.max_num_tokens = balancing.max_num_tokens;
     return resolved;

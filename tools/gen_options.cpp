@@ -154,6 +154,10 @@ constexpr const char* kFooter =
     "  eplb-gen expert_statistic --algorithm greedy --num_slots 288 -o upstream.yaml\n"
     "  eplb-gen recorded_with_eplb --load_balancer old.yaml --num_slots 288 -o new.yaml\n"
     "  eplb-gen expert_statistic --current eplb.yaml --max_moves 500 -o new.yaml\n"
+    "  eplb-gen dump.pt --model_config config.json --ep_size 36 --num_slots 288 \\\n"
+    "      --output_format sglang -o map.json\n"
+    "  eplb-gen --convert map.json --model_config config.json -o eplb.yaml\n"
+    "  eplb-gen --validate map.json --for sglang --model_config config.json --ep_size 36\n"
     "  eplb-gen --num_slots 288 --layer_updates_per_iter 2 -o online.yaml";
 
 // "1x32,0.8x4"

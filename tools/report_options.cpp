@@ -95,7 +95,8 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
     cli::add_statistics_paths(app, options.expert_statistic_paths, "compare them");
     cli::add_statistics_options(app, options.statistics);
     app.add_option(cli::flag("projection_eplb_config_path"), options.config_paths,
-                   "EPLB yaml: report what its placement would make of the recorded load; several: "
+                   "EPLB config, of any engine: report what its placement would make of the "
+                   "recorded load; several: "
                    "compare them")
         ->type_name("FILE")
         ->allow_extra_args(false)
@@ -147,6 +148,7 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
         "examples:\n"
         "  eplb-report expert_statistic\n"
         "  eplb-report expert_statistic --iter_start 100 --iter_stop 200 --layers 3,10-20\n"
+        "  eplb-report dump.pt --first_moe_layer 3 --ep_size 32\n"
         "  eplb-report expert_statistic --projection_eplb_config_path eplb.yaml --ep_size 36\n"
         "  eplb-report before after\n"
         "  eplb-report expert_statistic --view ranks --sort max_load --top 5\n"

@@ -34,13 +34,13 @@ run "eplb-report - --input_format routing-trace --ep_size 2 --num_experts 4 < tr
 
 # torch files: recognised, read, refused
 torch="$SOURCE/tests/data/formats/torch"
-for name in stat.pt stat_view.pt per_pass per_token; do
-    cp -r "$torch/$name" .
-    run eplb-report $name --first_moe_layer 2 --ep_size 2
-done
+cp -r "$torch/stat.pt" "$torch/per_pass" "$torch/per_token" .
+run eplb-report stat.pt --first_moe_layer 1 --ep_size 2 --format csv
+run eplb-report per_pass --format csv
+run eplb-report per_token --ep_size 2 --format csv
 for name in call.pt legacy.pt compressed.pt no_dump.pt; do
     cp "$torch/$name" .
-    run eplb-report $name --first_moe_layer 2 --ep_size 2
+    run eplb-report $name --ep_size 2
 done
 # a format by name, and what is none
 run eplb-report sglang.json --input_format stream
