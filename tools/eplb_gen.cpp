@@ -392,7 +392,7 @@ int print_sweep(const CLI::App& app, const GenOptions& options) {
 int generate(const CLI::App& app, GenOptions& options) {
     resolve(options);
     if (!options.configs.validate_path.empty())
-        return validate_config(app, options);
+        return validate_config(options);
     if (!options.configs.convert_path.empty())
         return convert_config(app, options);
     if (options.sweep)

@@ -182,9 +182,8 @@ void check_config_options(const GenOptions& options) {
         return;
     if (!configs.engine)
         throw UsageError("--validate needs the engine: --for trtllm, sglang, vllm-ascend or hygon");
-    if (options.statistics.model_config.empty() || options.ep_sizes.empty())
-        throw UsageError(
-            "--validate needs the model and the ranks: give --model_config and --ep_size");
+    if (options.statistics.model_config.empty())
+        throw UsageError("--validate needs the model: give its config.json with --model_config");
     if (!options.output_path.empty())
         throw UsageError("--validate writes nothing but its verdict; leave --output_path out");
 }
@@ -201,12 +200,13 @@ int convert_config(const CLI::App& app, const GenOptions& options) {
     return cli::kDone;
 }
 
-int validate_config(const CLI::App& app, const GenOptions& options) {
+int validate_config(const GenOptions& options) {
     const std::string& path = options.configs.validate_path;
     const ModelShape model = read_model_shape(options.statistics.model_config);
     const std::string text = read_file(path);
-    const ConfigVerdict verdict =
-        check_config(text, path, *options.configs.engine, model, options.ep_sizes.front());
+    const ConfigVerdict verdict = check_config(
+        text, path, *options.configs.engine, model,
+        options.ep_sizes.empty() ? 0 : options.ep_sizes.front(), options.configs.model_key);
     const std::string engine = config_format_name(*options.configs.engine);
     OutputFile output("-");
     output.write(path + ": " + engine +
@@ -216,7 +216,6 @@ int validate_config(const CLI::App& app, const GenOptions& options) {
     for (const std::string& warning : verdict.warnings)
         output.write("warning: " + warning + "\n");
     output.commit();
-    (void)app;
     return verdict.errors.empty() ? cli::kDone : cli::kGateFailed;
 }
 

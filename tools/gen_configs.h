@@ -51,7 +51,7 @@ void check_config_options(const GenOptions& options);
 
 // --convert and --validate; give the exit code.
 int convert_config(const CLI::App& app, const GenOptions& options);
-int validate_config(const CLI::App& app, const GenOptions& options);
+int validate_config(const GenOptions& options);
 
 }  // namespace eplb
 

@@ -228,6 +228,11 @@ ConfigVerdict check_config(std::string_view text,
         return verdict;
     }
     verdict.warnings = config.warnings;
+    if (config.ep_size == 0)
+        verdict.warnings.push_back(
+            name +
+            ": does not say for how many ranks it is; give --ep_size to have "
+            "checked that they divide num_slots and hold no expert twice");
     switch (engine) {
         case ConfigFormat::trtllm:
             judge_trtllm_config(config, name, model, verdict);

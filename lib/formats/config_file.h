@@ -126,8 +126,9 @@ struct ConfigVerdict {
 };
 
 // Checks a text for an engine, a model and a number of ranks. What parse_config() refuses is an
-// error here too, and then the only one; this function throws for no text. ep_size >= 1. model_key:
-// which of hygon's model_maps, where there are several.
+// error here too, and then the only one; this function throws for no text. ep_size: 0 is not known,
+// and a warning where the text does not say it either. model_key: which of hygon's model_maps,
+// where there are several.
 ConfigVerdict check_config(std::string_view text,
                            const std::string& name,
                            ConfigFormat engine,

@@ -18,6 +18,7 @@ run eplb-gen --validate vllm-ascend.json --for vllm-ascend --model_config config
 run eplb-gen --validate hygon.json --for hygon --model_config config.json --ep_size 2
 run eplb-gen --validate trtllm.yaml --for trtllm --model_config config.json --ep_size 2
 run eplb-gen --validate trtllm.yaml --for trtllm --model_config config.json --ep_size 4
+run eplb-gen --validate sglang.json --for sglang --model_config config.json
 run eplb-gen --validate vllm-ascend.json --for sglang --model_config config.json --ep_size 2
 echo '{"physical_to_logical_map": [[0,1,2,3,0,1],[0,1,2,3,0,1],[0,1,2,2,0,1]], "note": 1}' > broken.json
 run eplb-gen --validate broken.json --for sglang --model_config config.json --ep_size 2
