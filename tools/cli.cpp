@@ -380,6 +380,12 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
     app.add_option(flag("iter_stop"), options.iter_stop, "Iteration to stop before")
         ->type_name("N")
         ->check(id());
+    add_choice(app, flag("config_format"), options.config_format, config_format_choices(),
+               "What a config that is read comes in; by default told from the content");
+    app.add_option(flag("model_key"), options.model_key,
+                   "The model's key in hygon's configs, which may hold several models")
+        ->type_name("KEY")
+        ->check(not_empty());
     app.add_option(flag("load_balancer"), options.load_balancer,
                    "The config in force during the recording, of any engine: turns its slot ids "
                    "into experts")
@@ -407,7 +413,25 @@ ConfigContext config_context(const StatisticsOptions& options) {
     const LayerOptions layers = layer_options(options);
     if (!layers.moe_layers.empty())
         context.moe_layers = layers.moe_layers;
+    context.model_key = options.model_key;
     return context;
+}
+
+EngineConfig read_engine_config(const CLI::App& app,
+                                const std::string& path,
+                                const StatisticsOptions& options,
+                                const ConfigContext& context) {
+    EngineConfig config = read_config(path, context, options.config_format);
+    for (const std::string& warning : config.warnings)
+        warn(app, warning);
+    return config;
+}
+
+std::vector<std::pair<std::string, ConfigFormat>> config_format_choices() {
+    std::vector<std::pair<std::string, ConfigFormat>> choices;
+    for (const std::string& name : config_format_names())
+        choices.emplace_back(name, config_format_of(name));
+    return choices;
 }
 
 namespace {
@@ -486,7 +510,8 @@ ExpertStatistics load_statistics(const CLI::App& app,
     std::optional<EplbConfig> in_force;
     std::optional<FoldedRows> folded_rows;
     if (!options.load_balancer.empty())
-        in_force = read_config(options.load_balancer, config_context(options)).config;
+        in_force =
+            read_engine_config(app, options.load_balancer, options, config_context(options)).config;
     if (in_force && rows != nullptr)
         rows = &folded_rows.emplace(*in_force, options, *rows);
     SourceOptions source;

@@ -79,6 +79,9 @@ struct ChoiceOf<std::optional<Value>> {
     using type = Value;
 };
 
+// The names of --output_format and --config_format.
+std::vector<std::pair<std::string, ConfigFormat>> config_format_choices();
+
 // An option that takes one of some names; its help and its error list them. An optional target has
 // no default.
 template <typename Target>
@@ -128,6 +131,8 @@ struct StatisticsOptions {
     std::string moe_layers;    // a list, as typed
     int num_experts = 0;       // of formats that list ids alone; 0: not given
     std::string model_config;  // the model's config.json, which says the three above
+    std::optional<ConfigFormat> config_format;  // of configs that are read
+    std::string model_key;                      // in hygon's maps
     // of several recordings, those that hold experts are left as they are by load_balancer
     bool may_hold_experts = false;
     int num_threads = 0;
@@ -139,6 +144,12 @@ LayerOptions layer_options(const StatisticsOptions& options);
 
 // What the options say of the model, for configs that leave it open.
 ConfigContext config_context(const StatisticsOptions& options);
+
+// A config of any engine, in --config_format where that is given. Warns of what is odd about it.
+EngineConfig read_engine_config(const CLI::App& app,
+                                const std::string& path,
+                                const StatisticsOptions& options,
+                                const ConfigContext& context);
 
 // Where they come from: --expert_statistic_path, or the argument without a flag.
 CLI::Option* add_statistics_path(CLI::App& app, std::string& path);

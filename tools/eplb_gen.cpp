@@ -292,6 +292,18 @@ double bytes_per_expert_of(const GenOptions& options) {
                : expert_bytes(options.statistics.model_config);
 }
 
+// The same, 0 with a warning where the model's config.json does not tell: it may be there for its
+// layers alone.
+double known_bytes_per_expert(const CLI::App& app, const GenOptions& options) {
+    try {
+        return bytes_per_expert_of(options);
+    } catch (const Error& error) {
+        cli::warn(app, std::string(error.what()) +
+                           "; moves are not given in bytes without --bytes_per_expert");
+        return 0;
+    }
+}
+
 // Sets what `context` lacks and the statistics tell.
 EngineConfig fitted_config(const CLI::App& app,
                            const GenOptions& options,
@@ -305,10 +317,12 @@ EngineConfig fitted_config(const CLI::App& app,
     context.ep_size = ep_size_of(options, inputs);
     if (context.num_hidden_layers == 0)
         context.num_hidden_layers = first.num_hidden_layers;
+    if (context.moe_layers.empty() && first.has_all_moe_layers)
+        context.moe_layers = first.layers;
     std::optional<EplbConfig> current;
     if (!options.current.empty())
-        current = read_current(app, options, context, first.layers);
-    const double bytes_per_expert = current ? bytes_per_expert_of(options) : 0;
+        current = read_current(app, options, context);
+    const double bytes_per_expert = current ? known_bytes_per_expert(app, options) : 0;
     PlanRequest request = complete_request(options, inputs, current);
     if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes != 0)
         cli::note(app, "num_groups " + std::to_string(request.num_groups) +
@@ -352,7 +366,7 @@ EngineConfig fitted_config(const CLI::App& app,
     Table table = plan_table(plan, first.layers);
     if (current) {
         print_update(app, updates, plan, first.layers, bytes_per_expert);
-        add_update_columns(updates, table);
+        add_update_columns(updates, bytes_per_expert, table);
     }
     if (report)
         report->write(write_table(table, options.format));
@@ -390,7 +404,7 @@ int print_sweep(const CLI::App& app, const GenOptions& options) {
 }
 
 int generate(const CLI::App& app, GenOptions& options) {
-    resolve(options);
+    resolve(app, options);
     if (!options.configs.validate_path.empty())
         return validate_config(options);
     if (!options.configs.convert_path.empty())

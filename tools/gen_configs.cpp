@@ -14,14 +14,6 @@
 namespace eplb {
 namespace {
 
-std::vector<std::pair<std::string, ConfigFormat>> format_choices(bool are_engines) {
-    std::vector<std::pair<std::string, ConfigFormat>> choices;
-    for (const std::string& name : config_format_names())
-        if (!are_engines || name != config_format_name(ConfigFormat::plain))
-            choices.emplace_back(name, config_format_of(name));
-    return choices;
-}
-
 // What is known of the model, where there is no config.json: that it is what the config is for.
 ModelShape shape_of(const EngineConfig& config, const ConfigContext& context) {
     ModelShape model;
@@ -50,6 +42,45 @@ ConfigMetrics metrics_of(const LayerPlan& layer) {
             .predicted_greedy = layer.predicted_greedy};
 }
 
+// Formats of the main model's layers, without ids.
+bool is_by_position(ConfigFormat format) {
+    return format == ConfigFormat::sglang || format == ConfigFormat::vllm_ascend ||
+           format == ConfigFormat::hygon;
+}
+
+// A layer that the statistics lack would shift all that follow it.
+void require_moe_layers(ConfigFormat format, const ConfigContext& context) {
+    if (context.moe_layers.empty())
+        throw UsageError("configs of " + config_format_name(format) +
+                         " have no layer ids; give all layers with experts that the model has, "
+                         "with --model_config or --moe_layers");
+}
+
+// Layers of multi-token prediction are numbered behind the main model's.
+void leave_out_mtp_layers(const CLI::App& app, const ConfigContext& context, EplbConfig& config) {
+    if (context.num_hidden_layers == 0)
+        return;
+    auto& layers = config.initial_global_assignments;
+    for (auto layer = layers.lower_bound(context.num_hidden_layers); layer != layers.end();
+         layer = layers.erase(layer))
+        cli::note(app, "layer " + std::to_string(layer->first) +
+                           " is left out: it is one of multi-token prediction, and the config is "
+                           "the main model's");
+}
+
+// The options that were given, but for some.
+std::vector<std::string> given_options(const CLI::App& app,
+                                       const std::vector<std::string>& allowed) {
+    std::vector<std::string> given;
+    for (const CLI::Option* const option : app.get_options()) {
+        const std::string name =
+            option->get_lnames().empty() ? option->get_name() : option->get_lnames().front();
+        if (option->count() > 0 && std::find(allowed.begin(), allowed.end(), name) == allowed.end())
+            given.push_back(option->get_lnames().empty() ? name : "--" + name);
+    }
+    return given;
+}
+
 void refuse_what_does_not_load(const std::string& engine, const ConfigVerdict& verdict) {
     if (verdict.errors.empty())
         return;
@@ -62,7 +93,8 @@ void refuse_what_does_not_load(const std::string& engine, const ConfigVerdict& v
 }  // namespace
 
 void add_config_output_options(CLI::App& app, GenConfigOptions& options) {
-    cli::add_choice(app, cli::flag("output_format"), options.output_format, format_choices(false),
+    cli::add_choice(app, cli::flag("output_format"), options.output_format,
+                    cli::config_format_choices(),
                     "Whose config is written; plain is JSON with all that is known");
     app.add_option(cli::flag("num_hidden_layers"), options.num_hidden_layers,
                    "Decoder layers of the model, those without experts too: SGLang's maps have a "
@@ -70,10 +102,6 @@ void add_config_output_options(CLI::App& app, GenConfigOptions& options) {
         ->type_name("N")
         ->default_str("those of --model_config or the statistics")
         ->check(cli::positive());
-    app.add_option(cli::flag("model_key"), options.model_key,
-                   "The model's key in hygon's maps, which may hold several models")
-        ->type_name("KEY")
-        ->check(cli::not_empty());
 }
 
 void add_config_input_options(CLI::App& app, GenConfigOptions& options) {
@@ -86,9 +114,9 @@ void add_config_input_options(CLI::App& app, GenConfigOptions& options) {
                    "exit code 3 if not")
         ->type_name("FILE")
         ->check(cli::not_empty());
-    cli::add_choice(app, "--for", options.engine, format_choices(true), "The engine of --validate");
-    cli::add_choice(app, cli::flag("config_format"), options.config_format, format_choices(false),
-                    "What a config that is read comes in; by default told from the content");
+    auto engines = cli::config_format_choices();
+    engines.pop_back();  // plain, which no engine loads
+    cli::add_choice(app, "--for", options.engine, engines, "The engine of --validate");
 }
 
 ConfigContext config_context(const GenOptions& options) {
@@ -103,7 +131,6 @@ ConfigContext config_context(const GenOptions& options) {
              ++layer)
             context.moe_layers.push_back(layer);
     }
-    context.model_key = options.configs.model_key;
     return context;
 }
 
@@ -142,9 +169,13 @@ EngineConfig described_config(const GenOptions& options,
 
 std::string engine_text(const CLI::App& app,
                         const GenOptions& options,
-                        const EngineConfig& config,
+                        EngineConfig config,
                         ConfigContext context) {
     const ConfigFormat format = options.configs.output_format;
+    if (is_by_position(format) && !config.config.initial_global_assignments.empty()) {
+        require_moe_layers(format, context);
+        leave_out_mtp_layers(app, context, config.config);
+    }
     const std::string name = options.output_path == "-" ? "standard output" : options.output_path;
     std::string text = format_config(config, format, context);
     if (context.moe_layers.empty())
@@ -167,7 +198,7 @@ std::string engine_text(const CLI::App& app,
     return text;
 }
 
-void check_config_options(const GenOptions& options) {
+void check_config_options(const CLI::App& app, const GenOptions& options) {
     const GenConfigOptions& configs = options.configs;
     const bool converts = !configs.convert_path.empty();
     const bool validates = !configs.validate_path.empty();
@@ -175,10 +206,17 @@ void check_config_options(const GenOptions& options) {
         throw UsageError("--convert and --validate are two runs");
     if (configs.engine && !validates)
         throw UsageError("--for goes with --validate");
-    if ((converts || validates) && !options.expert_statistic_paths.empty())
-        throw UsageError(std::string(converts ? "--convert" : "--validate") +
-                         " is about a config that is there; leave the statistics out");
-    if (!validates)
+    if (!converts && !validates)
+        return;
+    const std::string action = converts ? "convert" : "validate";
+    const std::vector<std::string> others =
+        given_options(app, {action, "for", "output_path", "output_format", "config_format",
+                            "model_config", "first_moe_layer", "moe_layers", "num_experts",
+                            "num_hidden_layers", "model_key", "ep_size", "threads"});
+    if (!others.empty())
+        throw UsageError("--" + action + " is about a config that is there; leave out " +
+                         others.front());
+    if (converts)
         return;
     if (!configs.engine)
         throw UsageError("--validate needs the engine: --for trtllm, sglang, vllm-ascend or hygon");
@@ -193,8 +231,7 @@ int convert_config(const CLI::App& app, const GenOptions& options) {
     OutputFile output(options.output_path);
     const ConfigContext context = config_context(options);
     const EngineConfig config =
-        read_config(options.configs.convert_path, context, options.configs.config_format);
-    warn_of_all(app, config.warnings);
+        cli::read_engine_config(app, options.configs.convert_path, options.statistics, context);
     output.write(engine_text(app, options, config, context));
     output.commit();
     return cli::kDone;
@@ -206,7 +243,7 @@ int validate_config(const GenOptions& options) {
     const std::string text = read_file(path);
     const ConfigVerdict verdict = check_config(
         text, path, *options.configs.engine, model,
-        options.ep_sizes.empty() ? 0 : options.ep_sizes.front(), options.configs.model_key);
+        options.ep_sizes.empty() ? 0 : options.ep_sizes.front(), options.statistics.model_key);
     const std::string engine = config_format_name(*options.configs.engine);
     OutputFile output("-");
     output.write(path + ": " + engine +

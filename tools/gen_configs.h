@@ -16,12 +16,10 @@ struct GenOptions;
 // Options that are about configs as files.
 struct GenConfigOptions {
     ConfigFormat output_format = ConfigFormat::trtllm;
-    std::optional<ConfigFormat> config_format;  // of the config that is read; told from its content
-    std::string convert_path;                   // empty: not asked for
-    std::string validate_path;                  // likewise
-    std::optional<ConfigFormat> engine;         // that is to load it
-    int num_hidden_layers = 0;                  // 0: not given
-    std::string model_key;
+    std::string convert_path;            // empty: not asked for
+    std::string validate_path;           // likewise
+    std::optional<ConfigFormat> engine;  // that is to load it
+    int num_hidden_layers = 0;           // 0: not given
 };
 
 void add_config_output_options(CLI::App& app, GenConfigOptions& options);
@@ -43,11 +41,11 @@ EngineConfig described_config(const GenOptions& options,
 // not load it, a warning for what it would load and work worse with.
 std::string engine_text(const CLI::App& app,
                         const GenOptions& options,
-                        const EngineConfig& config,
+                        EngineConfig config,
                         ConfigContext context);
 
 // UsageError for options of configs that do not go together, or with others.
-void check_config_options(const GenOptions& options);
+void check_config_options(const CLI::App& app, const GenOptions& options);
 
 // --convert and --validate; give the exit code.
 int convert_config(const CLI::App& app, const GenOptions& options);

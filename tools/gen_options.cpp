@@ -285,13 +285,13 @@ void add_gen_options(CLI::App& app, GenOptions& options) {
     app.footer(kFooter);
 }
 
-void resolve(GenOptions& options) {
+void resolve(const CLI::App& app, GenOptions& options) {
     parse_lists(options);
     check_lists(options);
     check_search(options);
     check_update(options);
     check_sweep(options);
-    check_config_options(options);
+    check_config_options(app, options);
     if (std::count(options.expert_statistic_paths.begin(), options.expert_statistic_paths.end(),
                    "-") > 1)
         throw UsageError("standard input holds one workload; name - once");

@@ -50,7 +50,7 @@ struct GenOptions {
 void add_gen_options(CLI::App& app, GenOptions& options);
 
 // Parses the lists and refuses what cannot go together, with a UsageError.
-void resolve(GenOptions& options);
+void resolve(const CLI::App& app, GenOptions& options);
 
 }  // namespace eplb
 

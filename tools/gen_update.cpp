@@ -7,6 +7,7 @@
 
 #include "lib/base/error.h"
 #include "lib/formats/config_file.h"
+#include "lib/formats/config_rules.h"
 #include "lib/placement/evaluation.h"
 #include "tools/terminal.h"
 
@@ -15,16 +16,11 @@ namespace {
 
 using cli::formatted;
 
-std::string list_text(const std::vector<int>& layers) {
-    std::string text = layers.size() == 1 ? "layer " : "layers ";
-    for (std::size_t i = 0; i < layers.size(); ++i)
-        text += (i == 0 ? "" : ", ") + std::to_string(layers[i]);
-    return text;
-}
-
-std::string gigabytes(double bytes) {
-    constexpr double kGigabyte = 1e9;
-    return formatted(bytes < kGigabyte ? "%.2f GB" : "%.1f GB", bytes / kGigabyte);
+std::string size_text(double bytes) {
+    for (const auto& [unit, name] : {std::pair(1e9, " GB"), std::pair(1e6, " MB")})
+        if (bytes >= unit)
+            return formatted("%.1f", bytes / unit) + name;
+    return formatted("%.0f bytes", bytes);
 }
 
 double mean_current_imbalance(const std::vector<LayerUpdate>& updates) {
@@ -62,8 +58,12 @@ void print_moves(const CLI::App& app,
         ") and " + std::to_string(*most_of_rank) + " per rank (rank " +
         std::to_string(most_of_rank - rank_moves.begin()) + ")";
     if (bytes_per_expert > 0)
-        line += "; " + gigabytes(num_moves * bytes_per_expert) + " of weights, " +
-                gigabytes(*most_of_rank * bytes_per_expert) + " at most onto one rank";
+        line += "; " + size_text(num_moves * bytes_per_expert) + " of weights, " +
+                size_text(*most_of_rank * bytes_per_expert) + " at most onto one rank";
+    cli::note(app, line);
+    line = "moves per rank:";
+    for (const int moves : rank_moves)
+        line += " " + std::to_string(moves);
     cli::note(app, line);
 }
 
@@ -71,15 +71,10 @@ void print_moves(const CLI::App& app,
 
 EplbConfig read_current(const CLI::App& app,
                         const GenOptions& options,
-                        ConfigContext context,
-                        std::span<const int> layers) {
+                        const ConfigContext& context) {
     const std::string& path = options.current;
-    if (context.moe_layers.empty())
-        context.moe_layers.assign(layers.begin(), layers.end());
-    const EngineConfig read = read_config(path, context, options.configs.config_format);
-    for (const std::string& warning : read.warnings)
-        cli::warn(app, warning);
-    const EplbConfig& config = read.config;
+    const EplbConfig config =
+        cli::read_engine_config(app, path, options.statistics, context).config;
     if (config.layer_updates_per_iter > 0)
         throw Error(path + ": is a config of online balancing (layer_updates_per_iter " +
                     std::to_string(config.layer_updates_per_iter) +
@@ -112,7 +107,7 @@ std::vector<Placement> current_placements(const CLI::App& app,
         }
     }
     if (!missing.empty())
-        cli::note(app, list_text(missing) + (missing.size() == 1 ? " is" : " are") + " not in " +
+        cli::note(app, layers_text(missing) + (missing.size() == 1 ? " is" : " are") + " not in " +
                            path + ": taken to have the engine's default assignment");
     return placements;
 }
@@ -127,7 +122,7 @@ void keep_other_layers(const CLI::App& app,
             kept.push_back(layer);
     if (kept.empty())
         return;
-    cli::note(app, list_text(kept) + (kept.size() == 1 ? " keeps its" : " keep their") +
+    cli::note(app, layers_text(kept) + (kept.size() == 1 ? " keeps its" : " keep their") +
                        " placement: the statistics say nothing of " +
                        (kept.size() == 1 ? "it" : "them"));
     std::erase_if(layers_to_fill, [&](int layer) {
@@ -150,7 +145,9 @@ void print_update(const CLI::App& app,
     cli::note(app, line);
 }
 
-void add_update_columns(const std::vector<LayerUpdate>& updates, Table& table) {
+void add_update_columns(const std::vector<LayerUpdate>& updates,
+                        double bytes_per_expert,
+                        Table& table) {
     table.columns.push_back({"current", "current"});
     table.columns.push_back({"moves", "moves"});
     table.columns.push_back({"most_moves_per_rank", "most-moves-per-rank"});
@@ -163,6 +160,13 @@ void add_update_columns(const std::vector<LayerUpdate>& updates, Table& table) {
         table.rows[i].emplace_back(
             static_cast<std::int64_t>(*std::max_element(ranks.begin(), ranks.end())));
     }
+    if (bytes_per_expert == 0)
+        return;
+    table.columns.push_back({"bytes", "bytes"});
+    table.average.emplace_back(std::monostate());
+    for (std::size_t i = 0; i < updates.size(); ++i)
+        table.rows[i].emplace_back(
+            static_cast<std::int64_t>(updates[i].num_moves() * bytes_per_expert));
 }
 
 }  // namespace eplb

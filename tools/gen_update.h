@@ -12,14 +12,12 @@
 
 namespace eplb {
 
-// What --current names: the config that a running deployment was started with, of any engine. Where
-// its rows have no layer ids and the context none either, they are those of the statistics. Error:
-// what its reader refuses; ids or slots of another model; a config of online balancing, whose
-// experts moved since.
+// What --current names: the config that a running deployment was started with, of any engine.
+// Error: what its reader refuses; ids or slots of another model; a config of online balancing,
+// whose experts moved since.
 EplbConfig read_current(const CLI::App& app,
                         const GenOptions& options,
-                        ConfigContext context,
-                        std::span<const int> layers);
+                        const ConfigContext& context);
 
 // The placements in force of the layers of the statistics, for update_plan(). Layers that the
 // config lacks have the engine's default assignment; a note says so. Error: num_slots differ.
@@ -45,8 +43,10 @@ void print_update(const CLI::App& app,
                   double bytes_per_expert);
 
 // Columns for plan_table(): the imbalance ratio with the placement in force, the slots that move,
-// and the most of them on one rank.
-void add_update_columns(const std::vector<LayerUpdate>& updates, Table& table);
+// the most of them on one rank and, where it is known what an expert takes, the bytes to load.
+void add_update_columns(const std::vector<LayerUpdate>& updates,
+                        double bytes_per_expert,
+                        Table& table);
 
 }  // namespace eplb
 

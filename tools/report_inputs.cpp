@@ -83,8 +83,8 @@ std::vector<Placement> placements_of(const EplbConfig& config,
 // What the configs make of a recording, row by row while it is read.
 class Projection : public RowSink {
   public:
-    Projection(const ReportOptions& options, std::string path)
-        : options_(options), path_(std::move(path)) {}
+    Projection(const CLI::App& app, const ReportOptions& options, std::string path)
+        : app_(app), options_(options), path_(std::move(path)) {}
 
     void begin(const ExpertStatistics& recording) override {
         if (recording.ids == IdKind::slot)
@@ -98,7 +98,8 @@ class Projection : public RowSink {
         for (const int layer_id : recording.layers)
             positions_.push_back(shape.find_layer(layer_id));
         for (const std::string& config_path : options_.config_paths) {
-            const EngineConfig read = read_config(config_path, context_of_recording(recording));
+            const EngineConfig read = cli::read_engine_config(
+                app_, config_path, options_.statistics, context_of_recording(recording));
             const EplbConfig& config = read.config;
             int ep_size = options_.ep_size == 0 ? read.ep_size : 0;
             if (ep_size == 0)
@@ -177,6 +178,7 @@ class Projection : public RowSink {
         return context;
     }
 
+    const CLI::App& app_;
     const ReportOptions& options_;
     std::string path_;
     std::vector<std::optional<int>> positions_;  // [layers of the recording], among those wanted
@@ -219,7 +221,7 @@ ReportInput load_input(const CLI::App& app,
     const bool is_projected = !options.config_paths.empty();
     // a placement that is fitted here is eplb-gen's, which looks at the source ranks too
     const bool is_fitted = options.view == View::held_out && !is_projected;
-    Projection projection(options, path);
+    Projection projection(app, options, path);
     std::optional<cli::RecordedUnder> under;
     cli::StatisticsOptions reading = options.statistics;
     reading.may_hold_experts = options.expert_statistic_paths.size() > 1;

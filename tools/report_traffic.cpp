@@ -78,9 +78,10 @@ std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
                                threads);
     const std::string& config_path = options.statistics.load_balancer;
     const EplbConfig in_force =
-        config_path.empty()
-            ? EplbConfig{}
-            : read_config(config_path, cli::config_context(options.statistics)).config;
+        config_path.empty() ? EplbConfig{}
+                            : read_config(config_path, cli::config_context(options.statistics),
+                                          options.statistics.config_format)
+                                  .config;
     const std::vector<std::optional<int>> positions = positions_in(subject, recording);
     std::deque<TrafficReplay> replays =
         traffic_replays(subject, recording.ep_size, options.num_nodes);

@@ -41,7 +41,7 @@ ConfigFormat recognize_rows(const json& map,
                 "for each MoE layer), and its " +
                 std::to_string(num_rows) +
                 " rows do not tell; name it, --config_format sglang or hygon, or give "
-                "config.json");
+                "--model_config");
 }
 
 ConfigFormat recognize_json(const json& root,

@@ -299,6 +299,7 @@ ExpertStatistics number_layers(const CountTable& table,
     statistics.ids = table.ids;
     statistics.layers = numbering.layers();
     statistics.num_hidden_layers = numbering.num_hidden_layers();
+    statistics.has_all_moe_layers = table.layer_rows != LayerRows::by_id;
     statistics.iter_start = table.iter_start;
     statistics.num_iterations = table.num_iterations;
     statistics.counts.reserve(

@@ -185,15 +185,25 @@ SourceOptions resolve(const std::string& path, InputFormat format, SourceOptions
     if (options.num_experts > 0 && !lists_ids_alone(format))
         throw UsageError(name_of(path) + ": " + input_format_name(format) +
                          " says how many experts there are; leave --num_experts out");
-    const bool has_layers = options.layers.first_moe_layer || !options.layers.moe_layers.empty();
-    if (has_layers && names_layers(format))
-        throw UsageError(name_of(path) + ": " + input_format_name(format) +
-                         " names its layers; leave --first_moe_layer and --moe_layers out");
     if (options.num_experts == 0)
         options.num_experts = options.model_num_experts;
-    if (!has_layers && !names_layers(format))
+    if (!options.layers.first_moe_layer && options.layers.moe_layers.empty() &&
+        !names_layers(format))
         options.layers.moe_layers = options.model_moe_layers;
     return options;
+}
+
+// The options describe the model: a recording that names another layer is of another one.
+void check_named_layers(const ExpertStatistics& statistics,
+                        const LayerOptions& options,
+                        const std::string& name) {
+    const std::vector<int>& list = options.moe_layers;
+    for (const int layer : statistics.layers)
+        if (layer < options.first_moe_layer.value_or(0) ||
+            (!list.empty() && !std::binary_search(list.begin(), list.end(), layer)))
+            throw Error(name + ": holds tokens of layer " + std::to_string(layer) + ", while " +
+                        (list.empty() ? "--first_moe_layer" : "--moe_layers") +
+                        " says that it has no experts");
 }
 
 }  // namespace
@@ -261,9 +271,13 @@ SourceReading read_source(const std::string& path,
         CountTable table =
             read_table(path, reading.format, options, selection.sum_sources && rows == nullptr);
         reading.warnings = std::move(table.warnings);
-        reading.statistics = select(number_layers(table, options.layers, name_of(path)), selection,
-                                    name_of(path), rows);
+        const bool has_layer_ids = table.layer_rows == LayerRows::by_id;
+        reading.statistics = select(
+            number_layers(table, has_layer_ids ? LayerOptions{} : options.layers, name_of(path)),
+            selection, name_of(path), rows);
     }
+    if (names_layers(reading.format))
+        check_named_layers(reading.statistics, options.layers, name_of(path));
     return reading;
 }
 

@@ -33,6 +33,7 @@ const std::vector<InputFormat>& input_formats();
 // What a recording may not say by itself.
 struct SourceOptions {
     std::optional<InputFormat> format;  // not given: recognised from the content
+    // Of formats that name their layers, these must be among them.
     LayerOptions layers;
     int num_experts = 0;  // of formats that list ids alone; 0: not given
     // What the model's config.json says; used where a format needs it and the members above do not

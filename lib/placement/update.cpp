@@ -21,6 +21,18 @@ struct Fold {
     std::vector<SampleRange> tests;
 };
 
+// What the plan heeds, and so must what is made of it: deployment() leaves out the nodes and groups
+// of algorithms that are not ours, of which deepseek heeds them where nodes can share the groups
+// out.
+Deployment heeded_deployment(const PlanRequest& request) {
+    Deployment deployment = request.deployment();
+    if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes == 0) {
+        deployment.num_nodes = request.num_nodes;
+        deployment.num_groups = request.num_groups;
+    }
+    return deployment;
+}
+
 // One layer of the plan and of what is in force.
 class LayerUpdater {
   public:
@@ -29,7 +41,10 @@ class LayerUpdater {
                  const PlanRequest& request,
                  const Placement& current,
                  PredictionBasis basis)
-        : request_(request), deployment_(request.deployment()), current_(current), basis_(basis) {
+        : request_(request),
+          deployment_(heeded_deployment(request)),
+          current_(current),
+          basis_(basis) {
         for (const Workload& workload : workloads)
             samples_.emplace_back(*workload.statistics, layer);
         for (std::size_t w = 0; w < samples_.size(); ++w)
@@ -185,13 +200,13 @@ class Updater {
     void align_layers() {
         for_each_layer([&](std::size_t layer) {
             Placement& placement = plan_.layers[layer].placement;
-            placement =
-                align(placement, update_.current[layer], request_.num_nodes, request_.rank_speed);
+            placement = align(placement, update_.current[layer],
+                              heeded_deployment(request_).num_nodes, request_.rank_speed);
         });
     }
 
     void bound_moves(int max_moves) {
-        const Deployment deployment = request_.deployment();
+        const Deployment deployment = heeded_deployment(request_);
         const ExpertStatistics& first = *workloads_.front().statistics;
         for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
             check_start(update_.current[layer], deployment, first.num_experts,

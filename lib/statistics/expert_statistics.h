@@ -37,6 +37,8 @@ struct ExpertStatistics {
 
     // Decoder layers of the model, those without experts too, where the format tells; 0: it does not.
     int num_hidden_layers = 0;
+    // `layers` are all the layers with experts that the model has: the format or the user said so.
+    bool has_all_moe_layers = false;
 
     IdKind ids = IdKind::unstated;
     // Of the config in force, where ids are slots: above 0 the experts behind the slots moved

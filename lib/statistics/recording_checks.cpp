@@ -64,7 +64,7 @@ void warn_of_unequal_totals(const ExpertStatistics& statistics,
     const double percent =
         100 * (1 - static_cast<double>(totals[least]) / static_cast<double>(totals[most]));
     char difference[32];
-    std::snprintf(difference, sizeof difference, "%.2g %%", percent);
+    std::snprintf(difference, sizeof difference, percent < 10 ? "%.2g %%" : "%.0f %%", percent);
     warnings.push_back(
         "layers differ in their totals, by " + std::string(difference) + " from " +
         std::to_string(totals[least]) + " (layer " + std::to_string(statistics.layers[least]) +

@@ -121,11 +121,6 @@ TEST_CASE("options that a format has no use for") {
     write_text(folder / "sglang.json", kSglang);
     write_text(folder / "s.jsonl", "{\"format\":\"eplb-statistics\"}\n");
     ThreadPool threads(1);
-    SourceOptions first_layer;
-    first_layer.layers.first_moe_layer = 3;
-    CHECK_STARTS_WITH(
-        error_of([&] { read_source((folder / "s.jsonl").string(), first_layer, {}, threads); }),
-        (folder / "s.jsonl").string() + ": stream names its layers; leave");
     SourceOptions experts;
     experts.num_experts = 4;
     CHECK_STARTS_WITH(
@@ -135,4 +130,26 @@ TEST_CASE("options that a format has no use for") {
     torch.format = InputFormat::sglang_stat;
     CHECK_STARTS_WITH(error_of([&] { read_source("-", torch, {}, threads); }),
                       "standard input: sglang-stat comes in files");
+}
+
+TEST_CASE("a recording that names its layers has none but the model's") {
+    TemporaryFolder folder;
+    const std::string path = (folder / "s.jsonl").string();
+    write_text(folder / "s.jsonl",
+               "{\"format\":\"eplb-statistics\",\"version\":1,\"num_experts\":2,\"top_k\":1,"
+               "\"ep_size\":1,\"layers\":[3,5],\"iter_start\":0}\n"
+               "{\"iteration\":0,\"layer\":3,\"counts\":[[1,0]]}\n"
+               "{\"iteration\":0,\"layer\":5,\"counts\":[[0,1]]}\n"
+               "{\"end\":true,\"num_iterations\":1}\n");
+    ThreadPool threads(1);
+    SourceOptions options;
+    options.layers.moe_layers = {2, 3, 4, 5};
+    CHECK(read_source(path, options, {}, threads).statistics.layers == std::vector<int>{3, 5});
+    CHECK(!read_source(path, options, {}, threads).statistics.has_all_moe_layers);
+    options.layers.moe_layers = {3, 4};
+    CHECK(error_of([&] { read_source(path, options, {}, threads); }) ==
+          path + ": holds tokens of layer 5, while --moe_layers says that it has no experts");
+    options.layers = {4, {}};
+    CHECK(error_of([&] { read_source(path, options, {}, threads); }) ==
+          path + ": holds tokens of layer 3, while --first_moe_layer says that it has no experts");
 }

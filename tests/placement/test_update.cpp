@@ -289,3 +289,29 @@ TEST_CASE("an update from what is not allowed has no bound") {
                 CHECK(updated.plan.layers[0].placement.expert_ids[slot] !=
                       updated.plan.layers[0].placement.expert_ids[other]);
 }
+
+TEST_CASE("few moves keep the groups on their nodes that deepseek put there") {
+    const ExpertStatistics before = varying_statistics(3, 4, 4, 10);
+    const ExpertStatistics now = varying_statistics(3, 4, 4, 11);
+    PlanRequest request = request_of(Algorithm::deepseek);
+    request.num_nodes = request.num_groups = 2;
+    std::vector<Placement> current;
+    for (const LayerPlan& layer : planned({{&before, 1, nullptr}}, request).layers)
+        current.push_back(layer.placement);
+    const std::vector<Workload> workloads = {{&now, 1, nullptr}};
+    Plan plan = planned(workloads, request);
+    ThreadPool threads(1);
+    const auto updates = update_plan(workloads, request, {"now.yaml", current, 9}, threads, plan);
+    int moves = 0;
+    for (const LayerUpdate& layer : updates)
+        moves += layer.num_moves();
+    CHECK(moves > 0);
+    CHECK(moves <= 9);
+    for (const LayerPlan& layer : plan.layers)
+        for (std::size_t node = 0; node < 2; ++node) {
+            const auto first = layer.placement.expert_ids.begin() + static_cast<long>(node) * 12;
+            const int group = *first / (kNumExperts / 2);
+            CHECK(std::all_of(first, first + 12,
+                              [&](int id) { return id / (kNumExperts / 2) == group; }));
+        }
+}
