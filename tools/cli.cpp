@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/file.h"
 #include "lib/formats/model_shape.h"
 #include "lib/placement/rank_load.h"
 #include "lib/placement/slot_fold.h"
@@ -173,6 +174,14 @@ int run_tool(const Tool& tool, int argc, char** argv) {
     } catch (const std::exception& error) {
         return fail(error.what(), kFailed);
     }
+}
+
+std::string read_input(const std::string& path) {
+    return read_file(path == "-" ? "/dev/stdin" : path);
+}
+
+std::string name_of_input(const std::string& path) {
+    return path == "-" ? "standard input" : path;
 }
 
 void warn(const CLI::App& app, const std::string& text) {
@@ -394,6 +403,10 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
     add_threads_option(app, options.num_threads);
 }
 
+std::vector<std::string> files_of(const StatisticsOptions& options) {
+    return {options.load_balancer, options.model_config};
+}
+
 LayerOptions layer_options(const StatisticsOptions& options) {
     if (options.first_moe_layer && !options.moe_layers.empty())
         throw UsageError("give --first_moe_layer or --moe_layers, not both");
@@ -413,6 +426,7 @@ ConfigContext config_context(const StatisticsOptions& options) {
     const LayerOptions layers = layer_options(options);
     if (!layers.moe_layers.empty())
         context.moe_layers = layers.moe_layers;
+    context.first_moe_layer = options.first_moe_layer;
     context.model_key = options.model_key;
     return context;
 }
@@ -421,7 +435,8 @@ EngineConfig read_engine_config(const CLI::App& app,
                                 const std::string& path,
                                 const StatisticsOptions& options,
                                 const ConfigContext& context) {
-    EngineConfig config = read_config(path, context, options.config_format);
+    EngineConfig config =
+        parse_config(read_input(path), name_of_input(path), context, options.config_format);
     for (const std::string& warning : config.warnings)
         warn(app, warning);
     return config;
@@ -495,6 +510,31 @@ class FoldedRows : public RowSink {
 
 }  // namespace
 
+namespace {
+
+// are_slots: of a config in force, which the number of ids is then of.
+void check_model(const ExpertStatistics& statistics,
+                 const ModelShape& model,
+                 bool are_slots,
+                 const std::string& where,
+                 const std::string& model_config) {
+    const std::string another = "; give the config.json of the model that was recorded";
+    if (!are_slots && statistics.ids != IdKind::slot && statistics.num_experts != model.num_experts)
+        throw Error(
+            where + "has " + std::to_string(statistics.num_experts) + " experts, " + model_config +
+            " " + std::to_string(model.num_experts) + another +
+            (statistics.ids == IdKind::unstated && statistics.num_experts > model.num_experts
+                 ? ", or --load_balancer where these are slots of a run with EPLB"
+                 : ""));
+    for (const int layer : statistics.layers)
+        if (layer < model.num_hidden_layers &&
+            !std::binary_search(model.moe_layers.begin(), model.moe_layers.end(), layer))
+            throw Error(where + "has layer " + std::to_string(layer) +
+                        ", which has no experts in " + model_config + another);
+}
+
+}  // namespace
+
 ExpertStatistics load_statistics(const CLI::App& app,
                                  const std::string& path,
                                  const StatisticsOptions& options,
@@ -518,10 +558,11 @@ ExpertStatistics load_statistics(const CLI::App& app,
     source.format = options.input_format;
     source.layers = layer_options(options);
     source.num_experts = options.num_experts;
+    std::optional<ModelShape> model;
     if (!options.model_config.empty()) {
-        const ModelShape model = read_model_shape(options.model_config);
-        source.model_moe_layers = model.moe_layers;
-        source.model_num_experts = model.num_experts;
+        model = read_model_shape(options.model_config);
+        source.model_moe_layers = model->moe_layers;
+        source.model_num_experts = model->num_experts;
     }
     SourceReading reading = read_source(path, source,
                                         {.iter_start = options.iter_start,
@@ -532,6 +573,10 @@ ExpertStatistics load_statistics(const CLI::App& app,
     if (std::all_of(statistics.counts.begin(), statistics.counts.end(),
                     [](std::int64_t count) { return count == 0; }))
         throw Error(path + ": holds no tokens");
+    if (in_force && statistics.ids == IdKind::expert && !options.may_hold_experts)
+        throw Error(path + ": holds counts of experts already; leave --load_balancer out");
+    if (model)
+        check_model(statistics, *model, in_force.has_value(), path + ": ", options.model_config);
     for (const std::string& warning : reading.warnings)
         warn(app, path + ": " + warning);
     for (const std::string& warning : recording_warnings(statistics))

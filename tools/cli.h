@@ -46,6 +46,10 @@ void check_output(const std::string& output_path, const std::vector<std::string>
 // Whether two paths lead to one file or folder, which need not be there.
 bool is_same_file(const std::string& a, const std::string& b);
 
+// The content of an input file, of standard input for "-", and what messages call it.
+std::string read_input(const std::string& path);
+std::string name_of_input(const std::string& path);
+
 // "NAME: warning: …" and "NAME: …" on stderr.
 void warn(const CLI::App& app, const std::string& text);
 void note(const CLI::App& app, const std::string& text);
@@ -138,6 +142,9 @@ struct StatisticsOptions {
     int num_threads = 0;
 };
 void add_statistics_options(CLI::App& app, StatisticsOptions& options);
+
+// The files that they name, for check_output().
+std::vector<std::string> files_of(const StatisticsOptions& options);
 
 // What --first_moe_layer and --moe_layers say; UsageError where both are given.
 LayerOptions layer_options(const StatisticsOptions& options);

@@ -102,9 +102,13 @@ Inputs read_inputs(const CLI::App& app, const GenOptions& options, ThreadPool& t
     return inputs;
 }
 
-int ep_size_of(const GenOptions& options, const Inputs& inputs) {
+int ep_size_of(const GenOptions& options,
+               const Inputs& inputs,
+               const std::optional<EngineConfig>& current) {
     if (!options.ep_sizes.empty())
         return options.ep_sizes.front();
+    if (current && current->ep_size > 0)
+        return current->ep_size;
     if (inputs.statistics.front().has_unknown_sources)
         throw UsageError(options.expert_statistic_paths.front() +
                          ": does not say on how many ranks it was recorded; give --ep_size");
@@ -113,13 +117,13 @@ int ep_size_of(const GenOptions& options, const Inputs& inputs) {
 
 PlanRequest complete_request(const GenOptions& options,
                              const Inputs& inputs,
-                             const std::optional<EplbConfig>& current) {
+                             const std::optional<EngineConfig>& current) {
     PlanRequest request = options.request;
-    request.ep_size = ep_size_of(options, inputs);
+    request.ep_size = ep_size_of(options, inputs, current);
     if (!options.num_slots_list.empty())
         request.num_slots = options.num_slots_list.front();
     else if (current)
-        request.num_slots = current->num_slots;
+        request.num_slots = current->config.num_slots;
     else
         request.num_slots = inputs.under
                                 ? inputs.under->config.num_slots
@@ -314,14 +318,17 @@ EngineConfig fitted_config(const CLI::App& app,
     const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
     const ExpertStatistics& first = inputs.statistics.front();
     context.num_experts = first.num_experts;
-    context.ep_size = ep_size_of(options, inputs);
     if (context.num_hidden_layers == 0)
         context.num_hidden_layers = first.num_hidden_layers;
     if (context.moe_layers.empty() && first.has_all_moe_layers)
         context.moe_layers = first.layers;
-    std::optional<EplbConfig> current;
+    std::optional<EngineConfig> current;
     if (!options.current.empty())
         current = read_current(app, options, context);
+    context.ep_size = ep_size_of(options, inputs, current);
+    if (context.num_hidden_layers == 0 && current)
+        context.num_hidden_layers = current->num_hidden_layers;
+    require_model_layers(options, context);
     const double bytes_per_expert = current ? known_bytes_per_expert(app, options) : 0;
     PlanRequest request = complete_request(options, inputs, current);
     if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes != 0)
@@ -335,7 +342,7 @@ EngineConfig fitted_config(const CLI::App& app,
         check_request(request, first.num_experts);
         UpdateRequest update = {options.current, {}, options.max_moves};
         if (current)
-            update.current = current_placements(app, *current, options.current, first.layers,
+            update.current = current_placements(app, current->config, options.current, first.layers,
                                                 first.num_experts, request);
         plan = plan_with_progress(workloads, request, threads);
         if (current)
@@ -350,7 +357,7 @@ EngineConfig fitted_config(const CLI::App& app,
         config.initial_global_assignments[first.layers[i]] = plan.layers[i].placement.expert_ids;
     std::vector<int> layers_to_fill = options.layers_to_fill;
     if (current)
-        keep_other_layers(app, *current, config, layers_to_fill);
+        keep_other_layers(app, current->config, config, layers_to_fill);
     fill_layers(app, layers_to_fill, first.num_experts, request.ep_size, config);
     print_summary({app, inputs.statistics, options.expert_statistic_paths, request, plan,
                    inputs.under, options.max_moves.has_value()});
@@ -412,7 +419,8 @@ int generate(const CLI::App& app, GenOptions& options) {
     if (options.sweep)
         return print_sweep(app, options);
     std::vector<std::string> files = options.expert_statistic_paths;
-    files.push_back(options.statistics.load_balancer);
+    for (const std::string& file : cli::files_of(options.statistics))
+        files.push_back(file);
     files.push_back(options.current);
     cli::check_output(options.output_path, files);
     OutputFile output(options.output_path);

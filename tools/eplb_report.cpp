@@ -58,7 +58,8 @@ int report(const CLI::App& app, const ReportOptions& options) {
     check_view_options(app, options);
     std::vector<std::string> input_paths = options.expert_statistic_paths;
     input_paths.insert(input_paths.end(), options.config_paths.begin(), options.config_paths.end());
-    input_paths.push_back(options.statistics.load_balancer);
+    for (const std::string& file : cli::files_of(options.statistics))
+        input_paths.push_back(file);
     cli::check_output(options.output_path, input_paths);
     check_picture_options(options);
     OutputFile output(options.output_path);

@@ -14,6 +14,9 @@
 namespace eplb {
 namespace {
 
+constexpr const char* kJsonNameRule =
+    "SGLang takes a map only from a file whose name ends in .json; rename it";
+
 // What is known of the model, where there is no config.json: that it is what the config is for.
 ModelShape shape_of(const EngineConfig& config, const ConfigContext& context) {
     ModelShape model;
@@ -48,14 +51,6 @@ bool is_by_position(ConfigFormat format) {
            format == ConfigFormat::hygon;
 }
 
-// A layer that the statistics lack would shift all that follow it.
-void require_moe_layers(ConfigFormat format, const ConfigContext& context) {
-    if (context.moe_layers.empty())
-        throw UsageError("configs of " + config_format_name(format) +
-                         " have no layer ids; give all layers with experts that the model has, "
-                         "with --model_config or --moe_layers");
-}
-
 // Layers of multi-token prediction are numbered behind the main model's.
 void leave_out_mtp_layers(const CLI::App& app, const ConfigContext& context, EplbConfig& config) {
     if (context.num_hidden_layers == 0)
@@ -79,6 +74,43 @@ std::vector<std::string> given_options(const CLI::App& app,
             given.push_back(option->get_lnames().empty() ? name : "--" + name);
     }
     return given;
+}
+
+// Whose config it is, if that is another engine's.
+std::optional<ConfigFormat> other_engine(const std::string& text,
+                                         const std::string& name,
+                                         ConfigFormat engine,
+                                         const ConfigContext& context) {
+    try {
+        const ConfigFormat format = recognize_config(text, name, context);
+        if (format != engine && parse_config(text, name, context, format).num_experts >= 0)
+            return format;
+    } catch (const Error&) {  // then it is nobody else's
+    }
+    return std::nullopt;
+}
+
+// What depends on how the engine is started: the file's name, and --num_slots.
+void check_flags(const GenOptions& options,
+                 const std::string& text,
+                 const std::string& name,
+                 ConfigContext context,
+                 ConfigVerdict& verdict) {
+    const ConfigFormat engine = *options.configs.engine;
+    context.model_key = options.statistics.model_key;
+    const EngineConfig config = parse_config(text, name, context, engine);
+    if (!options.num_slots_list.empty() &&
+        options.num_slots_list.front() != config.config.num_slots)
+        verdict.errors.push_back(name + ": has " + std::to_string(config.config.num_slots) +
+                                 " slots, not " + std::to_string(options.num_slots_list.front()) +
+                                 " as the engine is started with");
+    if (engine == ConfigFormat::sglang && name != "standard input" && !name.ends_with(".json"))
+        verdict.errors.push_back(name + ": " + kJsonNameRule);
+    if (config.ep_size == 0)
+        verdict.warnings.push_back(name +
+                                   ": does not say for how many ranks it is; give --ep_size to "
+                                   "have checked that they divide num_slots and hold no expert "
+                                   "twice");
 }
 
 void refuse_what_does_not_load(const std::string& engine, const ConfigVerdict& verdict) {
@@ -134,6 +166,18 @@ ConfigContext config_context(const GenOptions& options) {
     return context;
 }
 
+void require_model_layers(const GenOptions& options, const ConfigContext& context) {
+    const ConfigFormat format = options.configs.output_format;
+    if (is_by_position(format) && context.moe_layers.empty())
+        throw UsageError("configs of " + config_format_name(format) +
+                         " have no layer ids; give all layers with experts that the model has, "
+                         "with --model_config or --moe_layers");
+    if (format == ConfigFormat::sglang && context.num_hidden_layers == 0)
+        throw UsageError(
+            "SGLang's maps have a row for each decoder layer; give --model_config or "
+            "--num_hidden_layers");
+}
+
 EngineConfig described_config(const GenOptions& options, EplbConfig config) {
     EngineConfig described;
     described.config = std::move(config);
@@ -173,7 +217,7 @@ std::string engine_text(const CLI::App& app,
                         ConfigContext context) {
     const ConfigFormat format = options.configs.output_format;
     if (is_by_position(format) && !config.config.initial_global_assignments.empty()) {
-        require_moe_layers(format, context);
+        require_model_layers(options, context);
         leave_out_mtp_layers(app, context, config.config);
     }
     const std::string name = options.output_path == "-" ? "standard output" : options.output_path;
@@ -185,15 +229,17 @@ std::string engine_text(const CLI::App& app,
         throw std::logic_error(name + ": does not say what it was written for");
     const bool has_model = !options.statistics.model_config.empty();
     const int ep_size = config.ep_size > 0 ? config.ep_size : context.ep_size;
-    // TensorRT-LLM's rules are about model and ranks, where the reader above has none left to check
-    if (format == ConfigFormat::plain || ep_size == 0 ||
-        (format == ConfigFormat::trtllm && !has_model))
+    // TensorRT-LLM's rules are about the model, where the reader above has none left to check
+    if (format == ConfigFormat::plain || (format == ConfigFormat::trtllm && !has_model))
         return text;
-    const ConfigVerdict verdict = check_config(
+    ConfigVerdict verdict = check_config(
         text, name, format,
         has_model ? read_model_shape(options.statistics.model_config) : shape_of(config, context),
-        ep_size);
+        ep_size, context.model_key);
     refuse_what_does_not_load(config_format_name(format), verdict);
+    if (format == ConfigFormat::sglang && options.output_path != "-" &&
+        !options.output_path.ends_with(".json"))
+        verdict.warnings.push_back(name + ": " + kJsonNameRule);
     warn_of_all(app, verdict.warnings);
     return text;
 }
@@ -206,16 +252,22 @@ void check_config_options(const CLI::App& app, const GenOptions& options) {
         throw UsageError("--convert and --validate are two runs");
     if (configs.engine && !validates)
         throw UsageError("--for goes with --validate");
+    if (configs.output_format == ConfigFormat::hygon && !converts &&
+        options.statistics.model_key.empty())
+        throw UsageError(
+            "hygon's configs keep each model under a key: give --model_key, as a map that the "
+            "plugin recorded has it");
     if (!converts && !validates)
         return;
     const std::string action = converts ? "convert" : "validate";
     const std::vector<std::string> others =
-        given_options(app, {action, "for", "output_path", "output_format", "config_format",
-                            "model_config", "first_moe_layer", "moe_layers", "num_experts",
-                            "num_hidden_layers", "model_key", "ep_size", "threads"});
+        converts ? given_options(app, {"convert", "output_path", "output_format", "config_format",
+                                       "model_config", "first_moe_layer", "moe_layers",
+                                       "num_experts", "num_hidden_layers", "model_key", "ep_size"})
+                 : given_options(app, {"validate", "for", "model_config", "model_key", "ep_size",
+                                       "num_slots"});
     if (!others.empty())
-        throw UsageError("--" + action + " is about a config that is there; leave out " +
-                         others.front());
+        throw UsageError("--" + action + " looks at a config alone; leave out " + others.front());
     if (converts)
         return;
     if (!configs.engine)
@@ -227,11 +279,17 @@ void check_config_options(const CLI::App& app, const GenOptions& options) {
 }
 
 int convert_config(const CLI::App& app, const GenOptions& options) {
-    cli::check_output(options.output_path, {options.configs.convert_path});
+    cli::check_output(options.output_path,
+                      {options.configs.convert_path, options.statistics.model_config});
     OutputFile output(options.output_path);
-    const ConfigContext context = config_context(options);
+    ConfigContext context = config_context(options);
     const EngineConfig config =
         cli::read_engine_config(app, options.configs.convert_path, options.statistics, context);
+    if (context.moe_layers.empty() && context.first_moe_layer)
+        for (const auto& [layer, assignment] : config.config.initial_global_assignments)
+            context.moe_layers.push_back(layer);
+    if (context.num_hidden_layers == 0)
+        context.num_hidden_layers = config.num_hidden_layers;
     output.write(engine_text(app, options, config, context));
     output.commit();
     return cli::kDone;
@@ -239,14 +297,22 @@ int convert_config(const CLI::App& app, const GenOptions& options) {
 
 int validate_config(const GenOptions& options) {
     const std::string& path = options.configs.validate_path;
+    const std::string name = cli::name_of_input(path);
+    const ConfigFormat engine = *options.configs.engine;
     const ModelShape model = read_model_shape(options.statistics.model_config);
-    const std::string text = read_file(path);
-    const ConfigVerdict verdict = check_config(
-        text, path, *options.configs.engine, model,
-        options.ep_sizes.empty() ? 0 : options.ep_sizes.front(), options.statistics.model_key);
-    const std::string engine = config_format_name(*options.configs.engine);
+    const std::string text = cli::read_input(path);
+    const int ep_size = options.ep_sizes.empty() ? 0 : options.ep_sizes.front();
+    ConfigVerdict verdict =
+        check_config(text, name, engine, model, ep_size, options.statistics.model_key);
+    const ConfigContext context = context_of(model, ep_size);
+    if (const std::optional<ConfigFormat> other = other_engine(text, name, engine, context))
+        verdict = {{name + ": is a config for " + config_format_name(*other) +
+                    "; turn it into one for " + config_format_name(engine) + " with --convert"},
+                   {}};
+    if (verdict.errors.empty())
+        check_flags(options, text, name, context, verdict);
     OutputFile output("-");
-    output.write(path + ": " + engine +
+    output.write(name + ": " + config_format_name(engine) +
                  (verdict.errors.empty() ? " loads it\n" : " would not load it\n"));
     for (const std::string& error : verdict.errors)
         output.write("error: " + error + "\n");

@@ -28,6 +28,10 @@ void add_config_input_options(CLI::App& app, GenConfigOptions& options);
 // What the options say of the model and the deployment.
 ConfigContext config_context(const GenOptions& options);
 
+// Error where --output_format numbers layers by position and nothing says which layers the model
+// has: one that is missing would shift all that follow it.
+void require_model_layers(const GenOptions& options, const ConfigContext& context);
+
 // A config with how it came about.
 EngineConfig described_config(const GenOptions& options, EplbConfig config);
 // The same with what a plan, made from `statistics`, says of itself.

@@ -1,6 +1,7 @@
 #include "tools/gen_update.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
 #include <variant>
@@ -30,11 +31,12 @@ double mean_current_imbalance(const std::vector<LayerUpdate>& updates) {
     return mean_of(values);
 }
 
-void print_moves(const CLI::App& app,
-                 const std::vector<LayerUpdate>& updates,
-                 std::span<const int> layers,
-                 int num_slots,
-                 double bytes_per_expert) {
+// Gives how many slots move.
+int print_moves(const CLI::App& app,
+                const std::vector<LayerUpdate>& updates,
+                std::span<const int> layers,
+                int num_slots,
+                double bytes_per_expert) {
     std::vector<int> layer_moves;
     std::vector<int> rank_moves(updates.front().rank_moves.size());
     for (const LayerUpdate& layer : updates) {
@@ -45,7 +47,7 @@ void print_moves(const CLI::App& app,
     const int num_moves = std::accumulate(layer_moves.begin(), layer_moves.end(), 0);
     if (num_moves == 0) {
         cli::note(app, "no slot moves");
-        return;
+        return 0;
     }
     const auto most_of_layer = std::max_element(layer_moves.begin(), layer_moves.end());
     const auto most_of_rank = std::max_element(rank_moves.begin(), rank_moves.end());
@@ -65,19 +67,19 @@ void print_moves(const CLI::App& app,
     for (const int moves : rank_moves)
         line += " " + std::to_string(moves);
     cli::note(app, line);
+    return num_moves;
 }
 
 }  // namespace
 
-EplbConfig read_current(const CLI::App& app,
-                        const GenOptions& options,
-                        const ConfigContext& context) {
+EngineConfig read_current(const CLI::App& app,
+                          const GenOptions& options,
+                          const ConfigContext& context) {
     const std::string& path = options.current;
-    const EplbConfig config =
-        cli::read_engine_config(app, path, options.statistics, context).config;
-    if (config.layer_updates_per_iter > 0)
+    EngineConfig config = cli::read_engine_config(app, path, options.statistics, context);
+    if (config.config.layer_updates_per_iter > 0)
         throw Error(path + ": is a config of online balancing (layer_updates_per_iter " +
-                    std::to_string(config.layer_updates_per_iter) +
+                    std::to_string(config.config.layer_updates_per_iter) +
                     "), whose experts have moved since; what is in force can be told of a static "
                     "config only");
     return config;
@@ -135,13 +137,20 @@ void print_update(const CLI::App& app,
                   const Plan& plan,
                   std::span<const int> layers,
                   double bytes_per_expert) {
-    print_moves(app, updates, layers, plan.layers.front().placement.num_slots(), bytes_per_expert);
+    const int num_moves = print_moves(app, updates, layers,
+                                      plan.layers.front().placement.num_slots(), bytes_per_expert);
     std::string line = "with the placement in force, imbalance ratio " +
                        formatted("%.3f", mean_current_imbalance(updates)) +
                        " on the counts fitted to; after the update " +
                        formatted("%.3f", mean_over_layers(plan, &LayerPlan::fitted));
-    if (plan.basis != PredictionBasis::none)
-        line += ", predicted " + formatted("%.3f", plan.prediction.imbalance);
+    if (plan.basis != PredictionBasis::none && num_moves > 0) {
+        // what is in force was not fitted to these counts, so that its figure is a prediction too
+        const double current = mean_current_imbalance(updates);
+        const double percent = std::round(100 * (1 - plan.prediction.imbalance / current));
+        line += ", predicted " + formatted("%.3f", plan.prediction.imbalance) +
+                (percent >= 1 ? formatted(": %.0f %% lower than in force", percent)
+                              : ": no better than what is in force, not worth the moves");
+    }
     cli::note(app, line);
 }
 

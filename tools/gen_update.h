@@ -15,9 +15,9 @@ namespace eplb {
 // What --current names: the config that a running deployment was started with, of any engine.
 // Error: what its reader refuses; ids or slots of another model; a config of online balancing,
 // whose experts moved since.
-EplbConfig read_current(const CLI::App& app,
-                        const GenOptions& options,
-                        const ConfigContext& context);
+EngineConfig read_current(const CLI::App& app,
+                          const GenOptions& options,
+                          const ConfigContext& context);
 
 // The placements in force of the layers of the statistics, for update_plan(). Layers that the
 // config lacks have the engine's default assignment; a note says so. Error: num_slots differ.

@@ -30,7 +30,11 @@ int required_ep_size(const ReportOptions& options, int recorded_ep_size, int num
         if (num_slots % options.ep_size != 0)
             throw UsageError("--ep_size " + std::to_string(options.ep_size) + " does not divide " +
                              std::to_string(num_slots) +
-                             " slots: each rank holds the same number of them");
+                             " slots: each rank holds the same number of them" +
+                             (options.config_paths.empty()
+                                  ? "; --view held_out --num_slots shows what a placement there "
+                                    "would bring, --projection_eplb_config_path what a config does"
+                                  : ""));
         return options.ep_size;
     }
     if (num_slots % recorded_ep_size != 0)

@@ -32,9 +32,13 @@ ConfigFormat recognize_rows(const json& map,
     const auto num_layers = static_cast<std::size_t>(context.num_hidden_layers);
     const std::size_t num_moe_layers = context.moe_layers.size();
     // where all layers are MoE layers, both formats mean the same
-    if (num_layers > 0 && num_moe_layers > 0 && num_rows == num_layers)
+    const bool is_of_all_layers =
+        num_layers > 0
+            ? num_rows == num_layers
+            : num_moe_layers > 0 && num_rows > static_cast<std::size_t>(context.moe_layers.back());
+    if (num_moe_layers > 0 && is_of_all_layers)
         return ConfigFormat::sglang;
-    if (num_layers > 0 && num_rows == num_moe_layers)
+    if (num_moe_layers > 0 && num_rows == num_moe_layers)
         return ConfigFormat::hygon;
     throw Error(name +
                 ": is SGLang's (a row for each decoder layer) or hygon's older format (a row "
@@ -81,6 +85,10 @@ void check_context(const ConfigContext& context) {
     if (context.num_experts < 0 || context.ep_size < 0 || context.num_hidden_layers < 0 ||
         context.num_hidden_layers > kMaxNumLayers)
         throw Error("the model's num_experts, num_hidden_layers or ep_size is out of range");
+    if (context.first_moe_layer &&
+        (*context.first_moe_layer < 0 || *context.first_moe_layer >= kMaxNumLayers))
+        throw Error("first_moe_layer " + std::to_string(*context.first_moe_layer) +
+                    " is out of range");
     int least = 0;
     for (const int layer : context.moe_layers) {
         if (layer < least || layer >= kMaxNumLayers)
@@ -228,11 +236,6 @@ ConfigVerdict check_config(std::string_view text,
         return verdict;
     }
     verdict.warnings = config.warnings;
-    if (config.ep_size == 0)
-        verdict.warnings.push_back(
-            name +
-            ": does not say for how many ranks it is; give --ep_size to have "
-            "checked that they divide num_slots and hold no expert twice");
     switch (engine) {
         case ConfigFormat::trtllm:
             judge_trtllm_config(config, name, model, verdict);

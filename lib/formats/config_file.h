@@ -36,6 +36,8 @@ struct ConfigContext {
     int num_hidden_layers = 0;    // of the model, for SGLang's rows; 0: not known
     std::vector<int> moe_layers;  // ids of the MoE layers, ascending; empty: not known
     std::string model_key;        // hygon: the key below model_maps; empty: not known
+    // All layers from this one on are MoE layers: a config then says how many there are.
+    std::optional<int> first_moe_layer = {};  // where moe_layers are not known
 };
 ConfigContext context_of(const ModelShape& model, int ep_size);
 
@@ -68,8 +70,9 @@ struct ConfigProvenance {
 // A config and all that one of its formats can hold besides.
 struct EngineConfig {
     EplbConfig config;
-    int num_experts = 0;  // reading sets it unless nothing tells it (an online config): 0
-    int ep_size = 0;      // 0: neither the file nor the context tells
+    int num_experts = 0;        // reading sets it unless nothing tells it (an online config): 0
+    int ep_size = 0;            // 0: neither the file nor the context tells
+    int num_hidden_layers = 0;  // decoder layers that an SGLang map has rows for; else 0
 
     // hygon's: the key it was under (or is to be written under) and the class it names; may be
     // empty
@@ -126,9 +129,9 @@ struct ConfigVerdict {
 };
 
 // Checks a text for an engine, a model and a number of ranks. What parse_config() refuses is an
-// error here too, and then the only one; this function throws for no text. ep_size: 0 is not known,
-// and a warning where the text does not say it either. model_key: which of hygon's model_maps,
-// where there are several.
+// error here too, and then the only one; this function throws for no text. ep_size: 0 is not known;
+// what depends on it is then not checked. model_key: which of hygon's model_maps, where there are
+// several.
 ConfigVerdict check_config(std::string_view text,
                            const std::string& name,
                            ConfigFormat engine,

@@ -84,6 +84,12 @@ std::map<int, std::vector<int>> layers_by_position(std::vector<std::vector<int>>
                                                    const ConfigContext& context,
                                                    const std::string& name) {
     const std::string rows_text = std::to_string(rows.size()) + " MoE layers by position";
+    std::map<int, std::vector<int>> layers;
+    if (context.moe_layers.empty() && context.first_moe_layer) {
+        for (std::size_t i = 0; i < rows.size(); ++i)
+            layers.emplace(*context.first_moe_layer + static_cast<int>(i), std::move(rows[i]));
+        return layers;
+    }
     if (context.moe_layers.empty())
         throw Error(name + ": holds " + rows_text +
                     ", without their ids; give --model_config, or --moe_layers with the ids "
@@ -91,7 +97,6 @@ std::map<int, std::vector<int>> layers_by_position(std::vector<std::vector<int>>
     if (rows.size() != context.moe_layers.size())
         throw Error(name + ": holds " + rows_text + " where the model has " +
                     std::to_string(context.moe_layers.size()) + ": the config is of another model");
-    std::map<int, std::vector<int>> layers;
     for (std::size_t i = 0; i < rows.size(); ++i)
         layers.emplace(context.moe_layers[i], std::move(rows[i]));
     return layers;

@@ -45,7 +45,7 @@ ModelMap choose_model(const json& root, const std::string& name, const ConfigCon
         return {*found, context.model_key};
     }
     if (maps->size() > 1)
-        throw Error(name + ": holds several models; give the key of one: " + keys);
+        throw Error(name + ": holds several models; give the key of one with --model_key: " + keys);
     return {maps->front(), maps->begin().key()};
 }
 
@@ -95,8 +95,8 @@ std::string format_hygon_map(const EngineConfig& config, const ConfigContext& co
     const std::string& key = context.model_key.empty() ? config.model_key : context.model_key;
     if (key.empty())
         throw Error(
-            "the hygon format keeps each model under a key, and it is not known; give the "
-            "key that the plugin recorded");
+            "the hygon format keeps each model under a key, and it is not known; give "
+            "--model_key, as a map that the plugin recorded has it");
     require_moe_layers(config.config, context);
     const EplbConfig& eplb = config.config;
     std::vector<std::vector<int>> rows;

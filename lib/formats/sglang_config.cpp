@@ -7,6 +7,7 @@
 #include "lib/base/error.h"
 #include "lib/formats/config_rules.h"
 #include "lib/formats/engine_configs.h"
+#include "lib/formats/quoted_name.h"
 #include "lib/formats/strict_json.h"
 
 namespace eplb {
@@ -34,9 +35,10 @@ std::vector<std::vector<int>> parse_rows(const json& root,
                     ": holds counts (\"logical_count\"), no placement; it is read where "
                     "statistics are");
     const json& map = json_member(root, kMap, name);
-    if (root.size() != 1)
-        throw Error(name + ": has keys beside \"" + std::string(kMap) +
-                    "\", with which SGLang does not start; remove them");
+    for (const auto& [key, value] : root.items())
+        if (key != kMap)
+            throw Error(name + ": has the key " + quoted_name(key) + " beside \"" +
+                        std::string(kMap) + "\", with which SGLang does not start; remove it");
     std::vector<std::vector<int>> rows = parse_slot_rows(map, name + ": " + kMap);
     const auto num_rows = std::to_string(rows.size());
     if (context.num_hidden_layers > 0 &&
@@ -44,14 +46,25 @@ std::vector<std::vector<int>> parse_rows(const json& root,
         throw Error(name + ": has " + num_rows + " rows where the model has " +
                     std::to_string(context.num_hidden_layers) +
                     " decoder layers; SGLang needs a row for each, dense ones too");
-    if (context.moe_layers.empty())
+    if (context.moe_layers.empty() && !context.first_moe_layer)
         throw Error(name + ": which of its " + num_rows +
                     " rows are MoE layers is not known; give --model_config, or --moe_layers with "
                     "the ids of its MoE layers");
-    if (static_cast<std::size_t>(context.moe_layers.back()) >= rows.size())
+    const int last =
+        context.moe_layers.empty() ? *context.first_moe_layer : context.moe_layers.back();
+    if (static_cast<std::size_t>(last) >= rows.size())
         throw Error(name + ": has " + num_rows + " rows, none for the model's layer " +
-                    std::to_string(context.moe_layers.back()));
+                    std::to_string(last));
     return rows;
+}
+
+// Which rows are of MoE layers.
+std::vector<int> rows_of_moe_layers(const ConfigContext& context, std::size_t num_rows) {
+    std::vector<int> layers = context.moe_layers;
+    if (layers.empty())
+        for (int layer = *context.first_moe_layer; layer < static_cast<int>(num_rows); ++layer)
+            layers.push_back(layer);
+    return layers;
 }
 
 // SGLang derives tables from the rows of dense layers too, but never looks into them
@@ -88,7 +101,8 @@ EngineConfig parse_sglang_config(const json& root,
     const std::vector<std::vector<int>> rows = parse_rows(root, name, context);
     EngineConfig config;
     config.config.num_slots = static_cast<int>(rows.front().size());
-    for (const int layer : context.moe_layers)
+    config.num_hidden_layers = static_cast<int>(rows.size());
+    for (const int layer : rows_of_moe_layers(context, rows.size()))
         config.config.initial_global_assignments[layer] = rows[static_cast<std::size_t>(layer)];
     complete_config(config, context, name);
     check_dense_rows(rows, name, config);

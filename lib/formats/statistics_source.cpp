@@ -90,7 +90,7 @@ InputFormat recognize_file(const std::string& path) {
         return recognize_sglang_dump(path) == SglangDump::stat ? InputFormat::sglang_stat
                                                                : InputFormat::sglang_passes;
     const std::size_t first = head.find_first_not_of(" \t\r\n");
-    if (first != std::string::npos && head[first] == '{')
+    if (first != std::string::npos && (head[first] == '{' || head[first] == '['))
         return recognize_json(path);
     return begins_with_ids(head) ? InputFormat::esft_text : InputFormat::stream;
 }
@@ -206,6 +206,27 @@ void check_named_layers(const ExpertStatistics& statistics,
                         " says that it has no experts");
 }
 
+// What can be read only once is taken for a stream unless its format is named.
+ExpertStatistics read_stream(const std::string& path,
+                             bool is_named,
+                             const StatisticsSelection& selection,
+                             RowSink* rows) {
+    std::error_code ignored;
+    try {
+        return read_statistics_stream(path, selection, rows);
+    } catch (const Error& error) {
+        const std::string text = error.what();
+        const std::string first_line = name_of(path) + ": line 1: ";
+        if (is_named || !text.starts_with(first_line) ||
+            text.starts_with(first_line + "the input is empty") ||
+            fs::is_regular_file(path, ignored))
+            throw;
+        throw Error(text +
+                    "; a pipe is taken for a stream of eplb-collect, other formats are named with "
+                    "--input_format");
+    }
+}
+
 }  // namespace
 
 std::string input_format_name(InputFormat format) {
@@ -266,7 +287,7 @@ SourceReading read_source(const std::string& path,
         check_is_no_pipe(path, reading.format);
         reading.statistics = read_trtllm_statistics(path, selection, threads, rows);
     } else if (reading.format == InputFormat::stream) {
-        reading.statistics = read_statistics_stream(path, selection, rows);
+        reading.statistics = read_stream(path, given.format.has_value(), selection, rows);
     } else {
         CountTable table =
             read_table(path, reading.format, options, selection.sum_sources && rows == nullptr);

@@ -32,3 +32,20 @@ run eplb-gen --validate sglang.json --for sglang
 run eplb-gen --validate sglang.json
 run eplb-gen counts.json --convert trtllm.yaml -o -
 run eplb-gen --for sglang --num_slots 6 --layer_updates_per_iter 2 -o -
+# through a pipe; layers by their first
+run "eplb-gen --convert trtllm.yaml --model_config config.json --output_format sglang -o - | eplb-gen --convert - --first_moe_layer 1 --config_format sglang -o - | diff trtllm.yaml -"
+# what the engine is started with must fit the file
+run eplb-gen --validate sglang.json --for sglang --model_config config.json --num_slots 8
+cp sglang.json sglang.txt
+run eplb-gen --validate sglang.txt --for sglang --model_config config.json --ep_size 2
+# statistics that name their layers do not tell which others the model has: positions would shift
+stats="$SOURCE/tests/data/formats/trtllm"
+run "eplb-gen '$stats' --ep_size 2 --num_slots 10 --output_format vllm-ascend -o some.json"
+run "eplb-gen '$stats' --ep_size 2 --num_slots 10 --output_format vllm-ascend --moe_layers 3,4,10 -o some.json"
+run "eplb-gen '$stats' --ep_size 2 --num_slots 10 --output_format vllm-ascend --moe_layers 3,10 -o some.json 2> /dev/null; head -n 1 some.json"
+# layers of multi-token prediction are in the yaml alone
+run "eplb-gen --convert trtllm.yaml --moe_layers 1 --num_hidden_layers 2 --output_format sglang -o -"
+# the config.json of another model, and one that would be written over
+echo '{"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2, "num_hidden_layers": 3}' > mixtral.json
+run eplb-gen counts.json --model_config mixtral.json --ep_size 2 --num_slots 6 -o -
+run eplb-gen counts.json --model_config config.json --ep_size 2 --num_slots 6 -o config.json

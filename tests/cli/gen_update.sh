@@ -39,3 +39,9 @@ run eplb-gen '$stats' --ep_size 3 --current now.yaml --max_moves 3 --survive_ran
 printf 'num_slots: 18\ninitial_global_assignments: {3: [0,1,2,3,4,5,6,7,0,1,2,3,0,1,2,3,0,1]}\n' > single.yaml
 run eplb-gen '$stats' --ep_size 3 --current single.yaml --max_moves 3 --survive_rank_loss -o out.yaml
 run ls '*.yaml'
+
+# a map of another engine in force, with layers that the statistics lack: they stay as they are
+python3 -c 'import json; print(json.dumps({"physical_to_logical_map": [[i % 8 for i in range(12)]] + [[7 - i % 8 for i in range(12)]] * 10}))' > map.json
+run eplb-gen '$stats' --ep_size 3 --current map.json --max_moves 2 --output_format sglang -o new.json
+run eplb-gen '$stats' --ep_size 3 --current map.json --moe_layers 1-10 --max_moves 2 --output_format sglang -o new.json
+run "head -n 3 new.json"

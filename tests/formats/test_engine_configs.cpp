@@ -327,11 +327,11 @@ TEST_CASE("hygon's models are chosen by key") {
           std::map<int, std::vector<int>>{{5, kPlacement.initial_global_assignments.at(4)}});
     CHECK(config.model_key == "mtp");
     mtp.model_key = "";
-    CHECK(
-        has(error_for(text, mtp), "holds several models; give the key of one: \"main\", \"mtp\""));
+    CHECK(has(error_for(text, mtp),
+              "holds several models; give the key of one with --model_key: \"main\", \"mtp\""));
     EngineConfig without = engine_config();
     without.model_key = "";
-    CHECK(has(error_of([&] { format_config(without, ConfigFormat::hygon); }), "give the key"));
+    CHECK(has(error_of([&] { format_config(without, ConfigFormat::hygon); }), "give --model_key"));
 }
 
 TEST_CASE("what the file and the caller know must agree") {

@@ -151,7 +151,7 @@ def main():
             check(len(table.splitlines()) >= NUM_LAYERS - FIRST_MOE_LAYER, "report: a row per layer")
             first = None
             for engine, reader in READERS.items():
-                output = folder / engine
+                output = folder / ("trtllm.yaml" if engine == "trtllm" else f"{engine}.json")
                 run("eplb-gen", path, "--model_config", MODEL, "--ep_size", EP_SIZE, "--num_slots",
                     NUM_SLOTS, "--output_format", engine, "--model_key", "DeepSeek", "-o", output)
                 layers = reader(output)
@@ -164,7 +164,7 @@ def main():
                 # and back: what one engine runs, another can
                 run("eplb-gen", "--convert", output, "--model_config", MODEL, "--ep_size", EP_SIZE,
                     "-o", folder / "back")
-                check((folder / "back").read_bytes() == (folder / "trtllm").read_bytes(),
+                check((folder / "back").read_bytes() == (folder / "trtllm.yaml").read_bytes(),
                       f"{engine}: converted back")
             print(f"{path.name}: {', '.join(READERS)}: {NUM_SLOTS} slots on {EP_SIZE} ranks")
 
