@@ -6,7 +6,7 @@
 
 namespace eplb {
 
-// A name out of a binary file, in quotes and fit for a terminal: anything but printable ASCII
+// A name out of a file, in quotes and fit for a terminal: anything but printable ASCII
 // becomes '?', and what is long is cut.
 inline std::string quoted_name(std::string_view text) {
     constexpr std::size_t kMaxShown = 80;

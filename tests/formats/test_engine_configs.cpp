@@ -256,7 +256,7 @@ TEST_CASE("SGLang's rows and hygon's older ones are told apart by the model, or 
     for (const auto& known :
          {std::pair(0, std::vector<int>()), {5, {1, 2}}, {3, {}}, {0, {1, 2, 4}}, {5, {}}})
         CHECK(has(error_of([&] { recognized(known.first, known.second); }),
-                  "name the format, sglang or hygon"));
+                  "name it, --config_format sglang or hygon"));
     CHECK(recognize_config(replaced(rows, "{", "{\"num_moe_layers\": 3, "), "f", {}) ==
           ConfigFormat::hygon);
 }
