@@ -196,6 +196,8 @@ TEST_CASE("JSON that readers could understand in different ways is refused") {
         CHECK(has(error, says));
     };
     check("{", "{\"version\": 1, ", "key \"version\" stands twice");
+    check("{", "{\"\\u009b2J\": 1, \"\\u009b2J\": 1, ", "key \"??2J\" stands twice");
+    check("{", "{\"\\u009b2J\": 1, ", "unknown key \"??2J\"");
     check("\"layer\": 1", "\"layer\": 1, \"layer\": 1", "key \"layer\" stands twice");
     check("\"bound\": 0", "\"bound\": NaN", "line 1: no valid JSON");
     check("\"bound\": 0", "\"bound\": 1e999", "a number too large");

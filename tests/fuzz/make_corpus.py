@@ -262,6 +262,9 @@ def write_folders():
         "null_meta": {**plain, "meta_info__json": "null"},
         "huge_meta": {**plain, "meta_info__json":
                       '{"num_experts": 2147483647, "num_experts_per_token": 2147483647}'},
+        "number_too_large": {**plain, "meta_info__json": '{"num_experts": 1e999}'},
+        "num_tokens_too_large": {**plain, "rank0_numtokens__json": '{"9_3": 1e999}',
+                                 "rank1_numtokens__json": num_tokens(1)},
         "one_rank": {name: data for name, data in plain.items() if name[:5] != "rank1"},
         "no_rank0": {name: data for name, data in plain.items() if name[:5] != "rank0"},
         "gap": {**plain, "rank0__safetensors":
