@@ -216,11 +216,11 @@ def folder(**files):
 
 
 def write_folders():
-    """Two ranks, three experts, top_k 2, iterations 9 and 10, layers 3 and 4."""
+    """Two ranks, three experts, top_k 2, iterations 9 and 10, one layer: each byte is a run."""
     ids = [[0, 1, 1, 2], [2, 0]]
-    keys = ("9_3", "9_4", "10_3", "10_4")
+    keys = ("9_3", "10_3")
 
-    def tensors(dtype, shape, values):
+    def tensors(dtype, shape, values, keys=keys):
         return safetensors({key: (dtype, shape, values) for key in sorted(keys)})
 
     def counts(rank, dtype="I64"):
@@ -241,6 +241,8 @@ def write_folders():
              tensors("I32", [3, 3], [1, 0, 1, 0, 0, 0, 1, 0, 1])}
     files = {
         "plain": plain,
+        "two_layers": {"meta_info__json": meta % "", "rank0__safetensors": tensors(
+            "I32", [3], [1, 2, 1], ("9_3", "9_4", "10_3", "10_4"))},
         "narrow": {**plain, "rank0__safetensors": counts(0, "I32"),
                    "rank1__safetensors": counts(1, "I32")},
         "pairs": {**plain, **pairs},

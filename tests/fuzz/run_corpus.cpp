@@ -27,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxTruncations = 4096;
-constexpr std::size_t kNumChanges = 4000;  // of the whole corpus
+constexpr std::size_t kNumChanges = 2000;  // of the whole corpus
 constexpr unsigned kHangSeconds = 50;      // then something hangs
 
 char input_in_work[512];  // a signal handler may read it
