@@ -118,14 +118,14 @@ TEST_CASE("short samples of many experts do not take memory out of proportion") 
     };
     CHECK(parse(samples(4000, 4095)).counts.size() == 4000 * 4096);
     CHECK_STARTS_WITH(error_for(samples(5000, 4095)),
-                      "layer_5.txt: 5000 samples in 30003 bytes are too short for a model of 4096 "
+                      "layer_5.txt: 5000 samples in 25003 bytes are too short for a model of 4096 "
                       "experts: this is no ESFT text");
     CHECK_STARTS_WITH(
         error_for(samples(1000, 0), 1 << 20),
-        "layer_5.txt: 1000 samples in 6000 bytes are too short for a model of 1048576");
-    // 384 counts, 64 for each of six bytes
-    CHECK(parse(samples(50000, 383)).counts.size() == 50000 * 384);
-    CHECK_STARTS_WITH(error_for(samples(50000, 384)), "layer_5.txt: 50000 samples in 300002 bytes");
+        "layer_5.txt: 1000 samples in 5000 bytes are too short for a model of 1048576");
+    // 320 counts, 64 for each of five bytes
+    CHECK(parse(samples(60000, 319)).counts.size() == 60000 * 320);
+    CHECK_STARTS_WITH(error_for(samples(60000, 320)), "layer_5.txt: 60000 samples in 300002 bytes");
 }
 
 TEST_CASE("layers of different runs are refused") {
