@@ -51,12 +51,15 @@ CountTable parse_routing_trace(std::string_view text, const std::string& name, i
 
 // sglang_dump.cpp
 // The dict of a `stat` or `stat_approx` dump: logical_count [steps][layers][experts]. Steps without
-// tokens are unused places of the recorder's buffer and left out. Rows are decoder layers.
+// tokens are unused places of the recorder's buffer and left out. Rows are decoder layers. path:
+// the file, or a folder with no other .pt file.
 CountTable read_sglang_stat(const std::filesystem::path& path);
 // A folder of `per_pass` or `per_token` dumps, a file per rank, or one such file. Passes are
 // iterations, ranks sources; physical counts become logical ones with last_physical_to_logical_map.
 CountTable read_sglang_passes(const std::filesystem::path& path, bool sum_sources);
-// Whether a .pt file is a stat dump or one of passes; an Error where it is neither.
+// Whether a .pt file is a stat dump or one of passes; an Error where it is neither. A folder's only
+// .pt file counts for the folder, which holds dumps of passes where there are several. Checksums
+// are left to the reader.
 enum class SglangDump { stat, passes };
 SglangDump recognize_sglang_dump(const std::filesystem::path& path);
 

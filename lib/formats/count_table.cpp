@@ -286,7 +286,7 @@ std::span<std::int64_t> CountTable::row(int iteration, int row, int source) {
     return {counts.data() + (found.data() - counts.data()), found.size()};
 }
 
-ExpertStatistics number_layers(const CountTable& table,
+ExpertStatistics number_layers(CountTable table,
                                const LayerOptions& options,
                                const std::string& name) {
     const LayerNumbering numbering(table, options, name);
@@ -302,6 +302,10 @@ ExpertStatistics number_layers(const CountTable& table,
     statistics.has_all_moe_layers = table.layer_rows != LayerRows::by_id;
     statistics.iter_start = table.iter_start;
     statistics.num_iterations = table.num_iterations;
+    if (static_cast<int>(numbering.rows().size()) == table.num_rows) {
+        statistics.counts = std::move(table.counts);
+        return statistics;
+    }
     statistics.counts.reserve(
         static_cast<std::size_t>(table.num_iterations) * numbering.rows().size() *
         static_cast<std::size_t>(table.num_sources) * static_cast<std::size_t>(table.num_experts));

@@ -59,14 +59,15 @@ struct LayerOptions {
 // The table as statistics; `name` is the file, for messages. Layers are never guessed:
 //
 //   by_id            its ids; options must not be given
-//   decoder_layers   row i is layer i. The options say which are MoE layers, and rows of others must
+//   decoder_layers   row i is layer i. The options say which are MoE layers, and rows of others
+//   must
 //                    hold no tokens. Without options a row without tokens is an Error: it may be a
 //                    dense layer or a MoE layer that nothing was routed to
 //   moe_layers       row i is moe_layers[i], or first_moe_layer + i; without options an Error
 //   unstated         as many rows as moe_layers: row i is moe_layers[i]; more: row i is layer i.
-//                    first_moe_layer tells only where it is 0, for then both are the same. Without a
-//                    list otherwise an Error that shows both readings
-ExpertStatistics number_layers(const CountTable& table,
+//                    first_moe_layer tells only where it is 0, for then both are the same. Without
+//                    a list otherwise an Error that shows both readings
+ExpertStatistics number_layers(CountTable table,
                                const LayerOptions& options,
                                const std::string& name);
 

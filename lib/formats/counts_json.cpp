@@ -19,7 +19,8 @@ void check_declared(const JsonCounts& json,
 }  // namespace
 
 CountTable parse_counts_json(std::string_view text, const std::string& name) {
-    JsonCounts json = parse_json_counts(text, {"counts", {}, {"num_layers", "num_experts"}}, name);
+    JsonCounts json =
+        parse_json_counts(text, {"counts", {}, {"num_layers", "num_experts"}, {}}, name);
     if (json.shape.size() != 2)
         throw Error(name + ": \"counts\": must be [layers][experts], it has " +
                     std::to_string(json.shape.size()) + " dimensions");

@@ -9,6 +9,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/formats/quoted_name.h"
 #include "lib/formats/yaml_document.h"
 
 namespace eplb {
@@ -63,7 +64,8 @@ std::vector<std::pair<YAML::Node, YAML::Node>> members_of(const std::string& nam
         if (!member.first.IsScalar())
             fail_at(name, member.first, "the keys of " + what + " must be plain");
         if (!keys.insert(member.first.Scalar()).second)
-            fail_at(name, member.first, "key " + member.first.Scalar() + " stands there twice");
+            fail_at(name, member.first,
+                    "key " + printable_name(member.first.Scalar()) + " stands there twice");
         members.emplace_back(member.first, member.second);
     }
     return members;
@@ -72,7 +74,7 @@ std::vector<std::pair<YAML::Node, YAML::Node>> members_of(const std::string& nam
 // yaml-cpp places an absent value at whatever follows, so the key must tell the line
 void require_value(const std::string& name, const YAML::Node& key, const YAML::Node& value) {
     if (value.IsNull())
-        fail_at(name, key, "key " + key.Scalar() + " has no value");
+        fail_at(name, key, "key " + printable_name(key.Scalar()) + " has no value");
 }
 
 std::vector<int> read_assignment(const std::string& name,
@@ -138,7 +140,7 @@ void read_members(Document& document, const YAML::Node& root) {
             assignments.reset(value);
         } else {
             fail_at(document.name, key,
-                    "unknown key " + word +
+                    "unknown key " + printable_name(word) +
                         "; the engine accepts num_slots, layer_updates_per_iter and "
                         "initial_global_assignments alone");
         }

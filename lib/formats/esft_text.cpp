@@ -2,7 +2,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
-#include <optional>
+#include <span>
 #include <system_error>
 
 #include "lib/base/error.h"
@@ -17,15 +17,25 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kSuffix = ".txt";
 
-struct Sample {
-    std::size_t num_ids = 0;
-    std::vector<std::int64_t> counts;  // up to the highest id in it
-};
-
+// Counts are made once the number of experts is known: until then a short line with a high id would
+// take as much memory as one with an id for each expert.
 struct Layer {
     std::string name;
-    std::vector<Sample> samples;
+    std::size_t num_bytes = 0;             // of its text
+    std::vector<std::int32_t> expert_ids;  // of all samples, one after the other
+    std::vector<std::size_t> sample_ends;  // in expert_ids
+
+    std::span<const std::int32_t> sample(std::size_t i) const {
+        const std::size_t begin = i == 0 ? 0 : sample_ends[i - 1];
+        return std::span(expert_ids).subspan(begin, sample_ends[i] - begin);
+    }
 };
+
+// Counts that a byte of text may come to: even a sample of a single token has an id and a weight,
+// of several bytes each, for every hundred experts or so.
+constexpr std::size_t kMaxCountsPerByte = 64;
+// Tables up to this are small whatever the text.
+constexpr std::size_t kSmallTable = std::size_t{1} << 24;
 
 template <typename Number>
 bool parse_number(std::string_view text, Number& number) {
@@ -46,10 +56,10 @@ class SampleParser {
     SampleParser(std::string_view line, std::string where, ExpertIds& ids)
         : rest_(line), where_(std::move(where)), ids_(ids) {}
 
-    Sample parse() {
+    void parse(Layer& layer) {
         if (rest_.empty())
             fail("is empty; a line is a sample with tokens");
-        Sample sample;
+        const std::size_t begin = layer.expert_ids.size();
         while (true) {
             if (is_at_end_)
                 fail(
@@ -58,18 +68,19 @@ class SampleParser {
             const std::string_view field = next_field();
             if (field.empty())
                 break;
-            add_id(sample, field);
+            add_id(layer, field);
         }
-        if (sample.num_ids == 0)
+        const std::size_t num_ids = layer.expert_ids.size() - begin;
+        if (num_ids == 0)
             fail("has no expert ids");
         std::size_t num_weights = 0;
         for (; !is_at_end_; ++num_weights)
             check_weight(next_field());
-        if (num_weights != sample.num_ids)
-            fail("has " + std::to_string(sample.num_ids) + " expert ids and " +
+        if (num_weights != num_ids)
+            fail("has " + std::to_string(num_ids) + " expert ids and " +
                  std::to_string(num_weights) +
                  " gate weights; a sample has as many of both: copy the file again");
-        return sample;
+        layer.sample_ends.push_back(layer.expert_ids.size());
     }
 
   private:
@@ -86,14 +97,13 @@ class SampleParser {
              "\", " + what);
     }
 
-    void add_id(Sample& sample, std::string_view field) {
+    void add_id(Layer& layer, std::string_view field) {
         std::int64_t id = 0;
         if (!parse_number(field, id))
             fail_at_field(field, "is no expert id");
         if (!ids_.accept(id))
             fail(ids_.fault(id));
-        count_expert(sample.counts, id);
-        ++sample.num_ids;
+        layer.expert_ids.push_back(static_cast<std::int32_t>(id));
     }
 
     void check_weight(std::string_view field) const {
@@ -114,12 +124,13 @@ Layer parse_layer(std::string_view text, const std::string& name, ExpertIds& ids
         throw Error(name + ": is empty: nothing was recorded; record again");
     Layer layer;
     layer.name = name;
+    layer.num_bytes = text.size();
     for (long line_number = 1; !text.empty(); ++line_number) {
         std::string_view line = take_part(text, '\n');
         if (line.ends_with('\r'))
             line.remove_suffix(1);
         const std::string where = name + ": line " + std::to_string(line_number) + ": ";
-        layer.samples.push_back(SampleParser(line, where, ids).parse());
+        SampleParser(line, where, ids).parse(layer);
     }
     return layer;
 }
@@ -127,14 +138,31 @@ Layer parse_layer(std::string_view text, const std::string& name, ExpertIds& ids
 // A sample passes through all layers with the same tokens.
 void check_same_samples(const Layer& first, const Layer& other) {
     const char* const remedy = ": the files are of different runs; copy those of one";
-    if (other.samples.size() != first.samples.size())
-        throw Error(other.name + ": has " + std::to_string(other.samples.size()) + " lines, " +
-                    first.name + " has " + std::to_string(first.samples.size()) + remedy);
-    for (std::size_t i = 0; i < first.samples.size(); ++i)
-        if (other.samples[i].num_ids != first.samples[i].num_ids)
+    if (other.sample_ends.size() != first.sample_ends.size())
+        throw Error(other.name + ": has " + std::to_string(other.sample_ends.size()) + " lines, " +
+                    first.name + " has " + std::to_string(first.sample_ends.size()) + remedy);
+    for (std::size_t i = 0; i < first.sample_ends.size(); ++i)
+        if (other.sample(i).size() != first.sample(i).size())
             throw Error(other.name + ": line " + std::to_string(i + 1) + ": has " +
-                        std::to_string(other.samples[i].num_ids) + " expert ids, " + first.name +
-                        " has " + std::to_string(first.samples[i].num_ids) + remedy);
+                        std::to_string(other.sample(i).size()) + " expert ids, " + first.name +
+                        " has " + std::to_string(first.sample(i).size()) + remedy);
+}
+
+void check_proportion(const std::map<int, Layer>& layers, int num_experts) {
+    const Layer& first = layers.begin()->second;
+    std::size_t num_samples = 0;  // of all layers
+    std::size_t num_bytes = 0;
+    for (const auto& [layer_id, layer] : layers) {
+        num_samples += layer.sample_ends.size();
+        num_bytes += layer.num_bytes;
+    }
+    const std::size_t most = std::max(kMaxCountsPerByte * num_bytes, kSmallTable);
+    if (num_samples > most / static_cast<std::size_t>(num_experts))
+        throw Error(first.name + ": " + std::to_string(num_samples) + " samples in " +
+                    std::to_string(num_bytes) + " bytes are too short for a model of " +
+                    std::to_string(num_experts) +
+                    " experts: this is no ESFT text, or one with a wrong id or number of experts; "
+                    "a line holds all tokens of a sample");
 }
 
 CountTable make_table(const std::map<int, Layer>& layers, const ExpertIds& ids) {
@@ -143,16 +171,19 @@ CountTable make_table(const std::map<int, Layer>& layers, const ExpertIds& ids) 
     table.layer_rows = LayerRows::by_id;
     table.num_rows = static_cast<int>(layers.size());
     table.num_experts = ids.num_experts();
-    table.num_iterations = static_cast<int>(first.samples.size());
+    table.num_iterations = static_cast<int>(first.sample_ends.size());
     ids.warn(table.warnings);
+    for (const auto& [layer_id, layer] : layers)
+        check_same_samples(first, layer);
+    check_proportion(layers, table.num_experts);
     table.allocate(first.name);
     int row = 0;
     for (const auto& [layer_id, layer] : layers) {
-        check_same_samples(first, layer);
         table.layer_ids.push_back(layer_id);
-        for (int sample = 0; sample < table.num_iterations; ++sample) {
-            const auto& counts = layer.samples[static_cast<std::size_t>(sample)].counts;
-            std::copy(counts.begin(), counts.end(), table.row(sample, row, 0).begin());
+        for (int iteration = 0; iteration < table.num_iterations; ++iteration) {
+            const std::span<std::int64_t> counts = table.row(iteration, row, 0);
+            for (const std::int32_t id : layer.sample(static_cast<std::size_t>(iteration)))
+                ++counts[static_cast<std::size_t>(id)];
         }
         ++row;
     }

@@ -7,6 +7,7 @@
 
 #include "lib/base/error.h"
 #include "lib/formats/nested_counts.h"
+#include "lib/formats/quoted_name.h"
 #include "lib/statistics/selection.h"
 
 namespace eplb {
@@ -15,10 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxIgnoredDepth = 100;
-
-std::string in_quotes(std::string_view text) {
-    return '"' + std::string(text) + '"';
-}
 
 class CountsHandler : public nlohmann::json_sax<json> {
   public:
@@ -32,7 +29,8 @@ class CountsHandler : public nlohmann::json_sax<json> {
     JsonCounts take() {
         if (keys_.count(outer_key_) == 0)
             fail_missing();
-        return {counts_.shape(), std::move(counts_.counts()), std::move(integers_)};
+        return {counts_.shape(), std::move(counts_.counts()), std::move(integers_),
+                std::move(texts_)};
     }
 
     bool start_object(std::size_t) override {
@@ -62,7 +60,7 @@ class CountsHandler : public nlohmann::json_sax<json> {
             leave();
         } else if (state_ == State::entry) {
             if (!entry_has_counts_)
-                counts_.fail_here("key " + in_quotes(place_.counts_key) + " is missing");
+                counts_.fail_here("key " + quoted_name(place_.counts_key) + " is missing");
             state_ = State::entries;
         }
         return true;
@@ -126,7 +124,12 @@ class CountsHandler : public nlohmann::json_sax<json> {
 
     bool null() override { return take_other("null"); }
     bool boolean(bool) override { return take_other("a boolean"); }
-    bool string(string_t&) override { return take_other("a string"); }
+    bool string(string_t& text) override {
+        const bool is_of_document = state_ == State::ignored && ignored_depth_ == 0;
+        if (is_of_document && texts_.count(key_) > 0)
+            texts_[key_] = text;
+        return take_other("a string");
+    }
     bool binary(binary_t&) override { return take_other("binary data"); }
 
     bool parse_error(std::size_t position,
@@ -164,10 +167,10 @@ class CountsHandler : public nlohmann::json_sax<json> {
     [[noreturn]] void fail(const std::string& what) const { throw Error(name_ + ": " + what); }
 
     [[noreturn]] void fail_missing() const {
-        const std::string missing = in_quotes(outer_key_) + " is missing";
+        const std::string missing = quoted_name(outer_key_) + " is missing";
         for (const char* const key : {"physical_to_logical_map", "model_maps", "moe_layer_count"})
             if (keys_.count(key) > 0)
-                fail(missing + ": with " + in_quotes(key) + " it is a placement, not counts");
+                fail(missing + ": with " + quoted_name(key) + " it is a placement, not counts");
         fail(missing + ": it does not hold counts in this format");
     }
 
@@ -175,12 +178,12 @@ class CountsHandler : public nlohmann::json_sax<json> {
     [[noreturn]] void refuse(const std::string& found) const {
         switch (state_) {
             case State::start:
-                fail("holds " + found + ", not an object with the key " + in_quotes(outer_key_));
+                fail("holds " + found + ", not an object with the key " + quoted_name(outer_key_));
             case State::integer_value:
-                fail(in_quotes(key_) + ": " + found + "; an integer is needed");
+                fail(quoted_name(key_) + ": " + found + "; an integer is needed");
             case State::entries:
                 counts_.fail_here(found + "; an object with the key " +
-                                  in_quotes(place_.counts_key) + " is needed");
+                                  quoted_name(place_.counts_key) + " is needed");
             case State::counts:
                 counts_.fail_here(found + "; counts must be whole numbers, 0 or more");
             default:
@@ -192,9 +195,12 @@ class CountsHandler : public nlohmann::json_sax<json> {
 
     void start_member(const std::string& key) {
         if (!keys_.insert(key).second)
-            fail("key " + in_quotes(key) + " stands there twice");
+            fail("key " + quoted_name(key) + " stands there twice");
         key_ = key;
         const auto& integers = place_.integer_keys;
+        const auto& texts = place_.text_keys;
+        if (std::find(texts.begin(), texts.end(), key) != texts.end())
+            texts_[key] = "";
         if (key == outer_key_)
             state_ = has_entries() ? State::entries_value : State::counts_value;
         else if (std::find(integers.begin(), integers.end(), key) != integers.end())
@@ -209,8 +215,8 @@ class CountsHandler : public nlohmann::json_sax<json> {
             return;
         }
         if (entry_has_counts_)
-            fail("key " + in_quotes(key) + " stands twice in one entry of " +
-                 in_quotes(outer_key_));
+            fail("key " + quoted_name(key) + " stands twice in one entry of " +
+                 quoted_name(outer_key_));
         entry_has_counts_ = true;
         state_ = State::counts_value;
     }
@@ -222,7 +228,7 @@ class CountsHandler : public nlohmann::json_sax<json> {
 
     void nest() {
         if (++ignored_depth_ > kMaxIgnoredDepth)
-            fail("key " + in_quotes(key_) + ": is nested too deep");
+            fail("key " + quoted_name(key_) + ": is nested too deep");
     }
 
     void leave() {
@@ -263,6 +269,7 @@ class CountsHandler : public nlohmann::json_sax<json> {
     std::string outer_key_;  // whose value is the list that holds all counts
     NestedCounts counts_;
     std::map<std::string, std::int64_t> integers_;
+    std::map<std::string, std::string> texts_;
 
     State state_ = State::start;
     State state_after_ignored_ = State::start;

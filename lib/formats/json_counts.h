@@ -21,12 +21,14 @@ struct JsonCountsPlace {
     std::string counts_key;
     std::string entries_key;
     std::vector<std::string> integer_keys;  // of the document's object; they may be absent
+    std::vector<std::string> text_keys;     // as well
 };
 
 struct JsonCounts {
     std::vector<int> shape;  // of the lists, outermost first, entries included; each at least 1
     std::vector<std::int64_t> counts;              // [shape…], each in [0, kMaxCount]
     std::map<std::string, std::int64_t> integers;  // those of integer_keys that are there
+    std::map<std::string, std::string> texts;      // of text_keys; empty where it is no string
 };
 
 // Counts are integers, or floats of integer value as PyTorch's tolist() gives them. Errors start

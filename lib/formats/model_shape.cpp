@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <initializer_list>
+#include <system_error>
 
 #include "lib/base/config_fields.h"
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/formats/quoted_name.h"
 #include "lib/formats/strict_json.h"
 
 namespace eplb {
@@ -17,10 +19,14 @@ using nlohmann::json;
 constexpr int kMostLayers = 1 << 12;
 constexpr int kMostExperts = 1 << 16;
 
-// Members that decide which layers are MoE in families whose rule is not among ours.
-constexpr const char* kUnknownRules[] = {
-    "expert_layer_period", "hybrid_override_pattern", "layers_block_type",    "moe_every_n_layers",
-    "moe_layer_interval",  "moe_layers_enum",         "moe_layer_start_index"};
+// Members that decide which layers are MoE in families whose rule is not among ours, though their
+// names do not tell.
+constexpr std::string_view kUnknownRules[] = {"hybrid_override_pattern", "layers_block_type"};
+
+// The members that are understood, of those whose names speak of MoE or dense layers.
+constexpr std::string_view kKnownRules[] = {"interleave_moe_layer_step", "moe_layer_freq",
+                                            "moe_layer_num_skipped", "moe_layers",
+                                            "num_dense_layers"};
 
 // The language model's members: multimodal models keep them inside.
 const json& language_part(const json& root, std::string& where) {
@@ -55,15 +61,33 @@ int number_of(const ConfigFields& fields,
     return number;
 }
 
-// A list with an entry for each layer; null if there is none.
-const json* find_layer_list(const ConfigFields& fields, const char* field, int num_layers) {
-    const json* const list = fields.find(field);
-    if (list == nullptr || !list->is_array())
-        return nullptr;
-    if (list->size() != static_cast<std::size_t>(num_layers))
-        fields.fail(field, "has " + std::to_string(list->size()) + " entries where there are " +
+template <std::size_t size>
+bool is_among(const std::string_view (&names)[size], std::string_view name) {
+    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+bool speaks_of_moe_layers(std::string_view name) {
+    const auto has = [&](std::string_view part) { return name.find(part) != name.npos; };
+    return has("layer") && (has("moe") || has("dense") || has("sparse") || has("expert"));
+}
+
+// null and false switch a rule off.
+void refuse_unknown_rules(const json& part, const std::string& where) {
+    for (const auto& [name, value] : part.items())
+        if ((is_among(kUnknownRules, name) ||
+             (speaks_of_moe_layers(name) && !is_among(kKnownRules, name))) &&
+            !value.is_null() && value != false)
+            throw Error(where + "field " + quoted_name(name) +
+                        " tells which layers are MoE layers in a way that is not known here; give "
+                        "the ids of the MoE layers");
+}
+
+// A list with an entry for each layer.
+void check_layer_list(const ConfigFields& fields, const char* field, int num_layers) {
+    const std::size_t size = fields.find(field)->size();
+    if (size != static_cast<std::size_t>(num_layers))
+        fields.fail(field, "has " + std::to_string(size) + " entries where there are " +
                                std::to_string(num_layers) + " layers");
-    return list;
 }
 
 // A list of layer ids, in which ids beyond the last layer do no harm; empty if there is none.
@@ -79,25 +103,36 @@ bool contains(const std::vector<int>& layers, int layer) {
 }
 
 // "dense", or the name of an MoE layer's kind
-std::vector<int> layers_by_type(const ConfigFields& fields, const json& types) {
+std::vector<int> layers_by_type(const ConfigFields& fields, const json& types, int num_layers) {
+    require_list(types, fields.where() + "field \"mlp_layer_types\"");
+    check_layer_list(fields, "mlp_layer_types", num_layers);
     std::vector<int> layers;
     for (std::size_t layer = 0; layer < types.size(); ++layer) {
         const json& type = types[layer];
         const bool is_moe = type == "sparse" || type == "moe" || type == "hash_moe";
         if (!is_moe && type != "dense")
-            fields.fail("mlp_layer_types",
-                        "holds " + type.dump() + "; dense, sparse, moe and hash_moe are known");
+            fields.fail(
+                "mlp_layer_types",
+                "holds " +
+                    (type.is_string() ? quoted_name(type.get<std::string>())
+                                      : "a value of type " + std::string(type.type_name())) +
+                    "; dense, sparse, moe and hash_moe are known");
         if (is_moe)
             layers.push_back(static_cast<int>(layer));
     }
     return layers;
 }
 
-// DeepSeek's and Qwen's rules together: a model has the fields of one, and the other's rule is then
-// true of all layers.
+// The rules of DeepSeek, Qwen, AFMoE and Hunyuan together: a model has the fields of one, and the
+// others' rules are then true of all layers.
 std::vector<int> layers_by_number(const ConfigFields& fields, int num_layers) {
-    const int first = fields.index_or("first_k_dense_replace", 0);
-    const json* const listed = find_layer_list(fields, "moe_layer_freq", num_layers);
+    const int first = std::max({fields.index_or("first_k_dense_replace", 0),
+                                fields.index_or("num_dense_layers", 0),
+                                fields.index_or("moe_layer_num_skipped", 0)});
+    const json* const given = fields.find("moe_layer_freq");
+    const json* const listed = given != nullptr && given->is_array() ? given : nullptr;
+    if (listed != nullptr)
+        check_layer_list(fields, "moe_layer_freq", num_layers);
     const int frequency = listed == nullptr ? fields.size_or("moe_layer_freq", 1) : 1;
     const int step = fields.size_or("decoder_sparse_step", 1);
     const std::vector<int> dense = layer_ids(fields, "mlp_only_layers");
@@ -126,13 +161,8 @@ std::vector<int> interleaved_layers(const ConfigFields& fields, int num_layers) 
 }
 
 std::vector<int> moe_layers(const ConfigFields& fields, int num_layers) {
-    for (const char* const rule : kUnknownRules)
-        if (fields.has(rule))
-            fields.fail(rule,
-                        "tells which layers are MoE layers in a way that is not known here; "
-                        "give the ids of the MoE layers");
-    if (const json* const types = find_layer_list(fields, "mlp_layer_types", num_layers))
-        return layers_by_type(fields, *types);
+    if (const json* const types = fields.find("mlp_layer_types"))
+        return layers_by_type(fields, *types, num_layers);
     if (fields.has("interleave_moe_layer_step") || fields.has("moe_layers"))
         return interleaved_layers(fields, num_layers);
     return layers_by_number(fields, num_layers);
@@ -156,6 +186,7 @@ ModelShape parse_model_shape(std::string_view text, const std::string& name) {
     if (shape.top_k > shape.num_experts)
         throw Error(where + "has " + std::to_string(shape.top_k) + " experts per token of " +
                     std::to_string(shape.num_experts));
+    refuse_unknown_rules(part, where);
     shape.moe_layers = moe_layers(fields, shape.num_hidden_layers);
     if (shape.moe_layers.empty())
         throw Error(where + "no layer of the model has experts");
@@ -167,8 +198,9 @@ ModelShape parse_model_shape(std::string_view text, const std::string& name) {
 
 ModelShape read_model_shape(const std::string& path) {
     const std::filesystem::path given = path;
+    std::error_code ignored;  // what cannot be looked at cannot be opened either
     const std::filesystem::path file =
-        std::filesystem::is_directory(given) ? given / "config.json" : given;
+        std::filesystem::is_directory(given, ignored) ? given / "config.json" : given;
     return parse_model_shape(read_file(file), file.string());
 }
 

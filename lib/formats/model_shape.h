@@ -25,8 +25,10 @@ struct ModelShape {
 //   first_k_dense_replace, moe_layer_freq (a number, or a list of 0 and 1)     DeepSeek, Kimi, GLM
 //   mlp_only_layers, decoder_sparse_step                                       Qwen
 //   moe_layers, interleave_moe_layer_step                                      Llama 4
-// and is all layers where none of them is there (Mixtral, OLMoE, MiniMax, gpt-oss). A rule of yet
-// another family that is known by its field, but not understood here, is an Error, never a guess.
+//   num_dense_layers, the first that many are dense                            AFMoE, LFM2
+//   moe_layer_num_skipped, the same                                            Hunyuan
+// and is all layers where none of them is there (Mixtral, OLMoE, MiniMax, gpt-oss). Any other field
+// whose name speaks of MoE or dense layers is an Error, never a guess.
 ModelShape parse_model_shape(std::string_view text, const std::string& name);
 
 // path: a config.json, or the folder of a checkpoint, which holds one.

@@ -6,14 +6,18 @@
 
 namespace eplb {
 
-// A name out of a binary file, in quotes and fit for a terminal: anything but printable ASCII
-// becomes '?', and what is long is cut.
-inline std::string quoted_name(std::string_view text) {
+// A name out of a file, made fit for a terminal: anything but printable ASCII becomes '?', and what
+// is long is cut.
+inline std::string printable_name(std::string_view text) {
     constexpr std::size_t kMaxShown = 80;
-    std::string shown = "\"";
+    std::string shown;
     for (const char letter : text.substr(0, kMaxShown))
         shown += letter >= ' ' && letter <= '~' ? letter : '?';
-    return shown + (text.size() > kMaxShown ? "...\"" : "\"");
+    return shown + (text.size() > kMaxShown ? "..." : "");
+}
+
+inline std::string quoted_name(std::string_view text) {
+    return '"' + printable_name(text) + '"';
 }
 
 }  // namespace eplb

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "lib/base/error.h"
+#include "lib/formats/quoted_name.h"
 
 namespace eplb {
 namespace {
@@ -206,7 +207,7 @@ void remove_rank_files(const fs::path& folder, const RankFileKind& kind, int num
 }
 
 void fail_at_key(const std::string& name, std::string_view key, const std::string& what) {
-    throw Error(name + ": key " + '"' + std::string(key) + '"' + ": " + what);
+    throw Error(name + ": key " + quoted_name(key) + ": " + what);
 }
 
 std::string key_text(std::pair<std::int64_t, int> key) {

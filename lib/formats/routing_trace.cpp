@@ -7,6 +7,7 @@
 #include "lib/base/file.h"
 #include "lib/formats/count_readers.h"
 #include "lib/formats/expert_ids.h"
+#include "lib/formats/quoted_name.h"
 #include "lib/formats/trace_line.h"
 
 namespace eplb {
@@ -42,11 +43,16 @@ class TokenSet {
 };
 
 struct Request {
-    std::string id;
+    std::string id;                                   // as TraceLine has it
     std::map<int, std::vector<std::int64_t>> counts;  // by row; up to the highest id in it
     std::map<std::int64_t, std::vector<bool>> open;   // tokens: which of their rows are there
     TokenSet complete;
 };
+
+// The id of a request as messages show it.
+std::string shown_id(std::string_view id) {
+    return id.starts_with('"') ? quoted_name(id.substr(1, id.size() - 2)) : std::string(id);
+}
 
 class TraceReader {
   public:
@@ -144,7 +150,7 @@ class TraceReader {
         if (*line.type == "meta")
             fail_here("a second line of type meta; a file holds one trace");
         if (*line.type != "route")
-            fail_here("unknown type \"" + *line.type + '"');
+            fail_here("unknown type " + quoted_name(*line.type));
         Request& request = find_request(need(line.req_id, "req_id"));
         const std::int64_t token = need_between(line.token_idx, "token_idx", 0, INT64_MAX - 1);
         const int row = row_of(need(line.layer, "layer"));
@@ -194,8 +200,8 @@ class TraceReader {
         std::vector<bool>& rows = request.open[token];
         rows.resize(layers_.size());
         if (rows[static_cast<std::size_t>(row)] || request.complete.contains(token))
-            fail_here("request " + request.id + ", token " + std::to_string(token) + ", layer " +
-                      std::to_string(layers_[static_cast<std::size_t>(row)]) +
+            fail_here("request " + shown_id(request.id) + ", token " + std::to_string(token) +
+                      ", layer " + std::to_string(layers_[static_cast<std::size_t>(row)]) +
                       " stands there twice");
         rows[static_cast<std::size_t>(row)] = true;
         if (std::find(rows.begin(), rows.end(), false) != rows.end())
@@ -208,8 +214,8 @@ class TraceReader {
         for (const Request& request : requests_)
             for (const auto& [token, rows] : request.open) {
                 const auto row = std::find(rows.begin(), rows.end(), false) - rows.begin();
-                throw Error(name_ + ": request " + request.id + ", token " + std::to_string(token) +
-                            ": has no line for layer " +
+                throw Error(name_ + ": request " + shown_id(request.id) + ", token " +
+                            std::to_string(token) + ": has no line for layer " +
                             std::to_string(layers_[static_cast<std::size_t>(row)]) +
                             ": the trace was cut off; copy it again, or record again");
             }

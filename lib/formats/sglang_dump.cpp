@@ -10,6 +10,7 @@
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/formats/quoted_name.h"
+#include "lib/formats/sglang_layout.h"
 #include "lib/statistics/selection.h"
 
 namespace eplb {
@@ -80,14 +81,6 @@ void check_counts(const TorchFile& file,
 }
 
 // ---------------------------------------------------------------------- stat
-
-// Per-source-rank sums have ranks where steps are expected.
-void check_layout(const TorchFile& file) {
-    if (const PickleValue* const layout = find_key(file.root(), "logical_count_layout"))
-        fail(file, "\"logical_count_layout\" is " + quoted_name(layout->text) +
-                       ", only [steps][layers][experts] is read; record with the modes stat or "
-                       "per_pass");
-}
 
 // [steps][layers][experts]; a single step may be without its dimension, as SGLang accepts it
 TorchTensor stat_tensor(const TorchFile& file) {
@@ -377,7 +370,8 @@ SglangDump recognize_sglang_dump(const TorchFile& file) {
 CountTable parse_sglang_stat(const TorchFile& file) {
     if (recognize_sglang_dump(file) != SglangDump::stat)
         fail(file, "is a dump of passes, one of mode stat or stat_approx is needed");
-    check_layout(file);
+    if (const PickleValue* const layout = find_key(file.root(), kSglangLayoutKey))
+        refuse_sglang_layout(layout->text, file.name());
     const TorchTensor tensor = stat_tensor(file);
     const std::vector<std::int64_t> counts = file.integers(tensor, kStatKey);
     check_counts(file, counts, tensor.shape[2], kStatKey);
@@ -404,19 +398,31 @@ CountTable parse_sglang_passes(const std::vector<TorchFile>& files,
                                const std::string& name,
                                bool sum_sources) {
     for (const TorchFile& file : files)
-        if (recognize_sglang_dump(file) != SglangDump::passes)
-            fail(file, "is a stat dump among dumps of passes; move it out of the folder");
+        if (recognize_sglang_dump(file) == SglangDump::stat)
+            fail(file, files.size() == 1
+                           ? "is a stat dump, one of passes is needed; read it as sglang-stat"
+                           : "is a stat dump, which is a recording of its own, among other .pt "
+                             "files; name it alone, or move it out of the folder");
     return PassesReader(files, name).read(sum_sources);
 }
 
 SglangDump recognize_sglang_dump(const fs::path& path) {
-    const MappedFile file(path);
-    return recognize_sglang_dump(parse_torch_file(file.bytes(), path.string()));
+    const std::vector<fs::path> dumps = find_dumps(path);
+    if (dumps.size() > 1)
+        return SglangDump::passes;
+    const MappedFile file(dumps.front());
+    // whoever reads the counts checks them; twice would take as long again
+    return recognize_sglang_dump(
+        parse_torch_file(file.bytes(), dumps.front().string(), ZipChecksums::ignored));
 }
 
 CountTable read_sglang_stat(const fs::path& path) {
-    const MappedFile file(path);
-    return parse_sglang_stat(parse_torch_file(file.bytes(), path.string()));
+    const std::vector<fs::path> dumps = find_dumps(path);
+    if (dumps.size() > 1)
+        throw Error(path.string() + ": holds " + std::to_string(dumps.size()) +
+                    " .pt files; name the stat dump to read, like " + dumps.front().string());
+    const MappedFile file(dumps.front());
+    return parse_sglang_stat(parse_torch_file(file.bytes(), dumps.front().string()));
 }
 
 CountTable read_sglang_passes(const fs::path& path, bool sum_sources) {

@@ -3,6 +3,7 @@
 #include "lib/base/error.h"
 #include "lib/formats/count_readers.h"
 #include "lib/formats/json_counts.h"
+#include "lib/formats/sglang_layout.h"
 
 namespace eplb {
 namespace {
@@ -36,7 +37,9 @@ void drop_empty_iterations(CountTable& table, const std::string& name) {
 }  // namespace
 
 CountTable parse_sglang_json(std::string_view text, const std::string& name) {
-    JsonCounts json = parse_json_counts(text, {"logical_count", {}, {}}, name);
+    JsonCounts json = parse_json_counts(text, {"logical_count", {}, {}, {kSglangLayoutKey}}, name);
+    if (json.texts.count(kSglangLayoutKey) > 0)
+        refuse_sglang_layout(json.texts.at(kSglangLayoutKey), name);
     if (json.shape.size() < 2)
         throw Error(name +
                     ": \"logical_count\": must be [layers][experts] or "

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <span>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
@@ -33,13 +34,17 @@ bool has_extension(const fs::path& folder, std::string_view extension) {
     return false;
 }
 
-// A folder of one stat dump among others is a matter of its reader.
+InputFormat recognize_dump(const fs::path& path) {
+    return recognize_sglang_dump(path) == SglangDump::stat ? InputFormat::sglang_stat
+                                                           : InputFormat::sglang_passes;
+}
+
 InputFormat recognize_folder(const fs::path& folder) {
     std::error_code ignored;
     if (fs::exists(folder / "meta_info.json", ignored) || has_extension(folder, ".safetensors"))
         return InputFormat::trtllm;
     if (has_extension(folder, ".pt"))
-        return InputFormat::sglang_passes;
+        return recognize_dump(folder);
     return has_extension(folder, ".txt") ? InputFormat::esft_text : InputFormat::trtllm;
 }
 
@@ -87,8 +92,7 @@ InputFormat recognize_file(const std::string& path) {
     head.resize(static_cast<std::size_t>(file.gcount()));
     const bool is_pickle = head.starts_with('\x80');  // of a torch before 1.6
     if (head.starts_with("PK\3\4") || is_pickle)
-        return recognize_sglang_dump(path) == SglangDump::stat ? InputFormat::sglang_stat
-                                                               : InputFormat::sglang_passes;
+        return recognize_dump(path);
     const std::size_t first = head.find_first_not_of(" \t\r\n");
     if (first != std::string::npos && (head[first] == '{' || head[first] == '['))
         return recognize_json(path);
@@ -141,33 +145,48 @@ CountTable read_table(const std::string& path,
     throw std::logic_error("not a table");
 }
 
+// All but the counts, which may be too many to copy.
+ExpertStatistics shape_of(ExpertStatistics& statistics) {
+    std::vector<std::int64_t> counts = std::exchange(statistics.counts, {});
+    ExpertStatistics shape = statistics;
+    statistics.counts = std::move(counts);
+    return shape;
+}
+
 // Shows all rows of the selected iterations, then adds the sources up where that is wanted.
-ExpertStatistics select(const ExpertStatistics& all,
+ExpertStatistics select(ExpertStatistics all,
                         const StatisticsSelection& selection,
                         const std::string& name,
                         RowSink* rows) {
     const IterationRange range =
         select_iterations(selection, {all.iter_start, all.iter_stop()}, name);
-    ExpertStatistics selected = all;
-    selected.counts.clear();
+    ExpertStatistics selected = shape_of(all);
     selected.iter_start = range.start;
     selected.num_iterations = static_cast<int>(range.stop - range.start);
     if (rows != nullptr)
         rows->begin(selected);
     if (selection.sum_sources)
         selected.num_sources = 1;
-    selected.allocate();
+    const bool is_all =
+        selected.num_iterations == all.num_iterations && selected.num_sources == all.num_sources;
+    if (!is_all)
+        selected.allocate();
     const auto first = static_cast<int>(range.start - all.iter_start);
     for (int iteration = 0; iteration < selected.num_iterations; ++iteration)
         for (int layer = 0; layer < all.num_layers(); ++layer)
             for (int source = 0; source < all.num_sources; ++source) {
-                const auto row = all.row(first + iteration, layer, source);
+                const std::span<const std::int64_t> row =
+                    std::as_const(all).row(first + iteration, layer, source);
+                if (rows != nullptr)
+                    rows->add(range.start + iteration, layer, source, row);
+                if (is_all)
+                    continue;
                 const auto sums =
                     selected.row(iteration, layer, selection.sum_sources ? 0 : source);
                 std::transform(row.begin(), row.end(), sums.begin(), sums.begin(), std::plus<>());
-                if (rows != nullptr)
-                    rows->add(range.start + iteration, layer, source, row);
             }
+    if (is_all)
+        selected.counts = std::move(all.counts);
     return selected;
 }
 
@@ -292,10 +311,9 @@ SourceReading read_source(const std::string& path,
         CountTable table =
             read_table(path, reading.format, options, selection.sum_sources && rows == nullptr);
         reading.warnings = std::move(table.warnings);
-        const bool has_layer_ids = table.layer_rows == LayerRows::by_id;
-        reading.statistics = select(
-            number_layers(table, has_layer_ids ? LayerOptions{} : options.layers, name_of(path)),
-            selection, name_of(path), rows);
+        const LayerOptions layers = names_layers(reading.format) ? LayerOptions{} : options.layers;
+        reading.statistics = select(number_layers(std::move(table), layers, name_of(path)),
+                                    selection, name_of(path), rows);
     }
     if (names_layers(reading.format))
         check_named_layers(reading.statistics, options.layers, name_of(path));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/formats/quoted_name.h"
 #include "lib/formats/stream_line.h"
 
 namespace eplb {
@@ -132,7 +133,7 @@ class StreamReader {
             line.fail("\"format\" is missing" + std::string(remedy));
         const std::string& format = line.get("format", StreamValue::Kind::text, "a string").text;
         if (format != kFormat)
-            line.fail("\"format\" is \"" + format + "\"" + remedy);
+            line.fail("\"format\" is " + quoted_name(format) + remedy);
         const std::int64_t version = line.integer("version", 1, INT64_MAX);
         if (version > kVersion)
             line.fail("version " + std::to_string(version) + " is newer than version " +

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lib/formats/quoted_name.h"
+
 namespace eplb {
 namespace {
 
@@ -90,7 +92,7 @@ class LineHandler : public nlohmann::json_sax<json> {
     [[noreturn]] void refuse(const std::string& found) const {
         if (depth_ == 0)
             line_.fail("must be an object");
-        line_.fail("\"" + key_ + "\" holds " + found);
+        line_.fail(quoted_name(key_) + " holds " + found);
     }
 
     StreamValue& scalar(const char* kind) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/formats/quoted_name.h"
 
 // One line of a statistics stream as JSON; what its members mean is statistics_stream's matter.
 namespace eplb {
@@ -39,7 +40,7 @@ class StreamLine {
     StreamValue& add(const std::string& key) {
         const auto [found, is_new] = members_.try_emplace(key);
         if (!is_new)
-            fail("\"" + key + "\" stands there twice");
+            fail(quoted_name(key) + " stands there twice");
         return found->second;
     }
 
@@ -72,7 +73,7 @@ class StreamLine {
     void allow_only(std::initializer_list<const char*> keys) const {
         for (const auto& [key, value] : members_)
             if (std::find(keys.begin(), keys.end(), key) == keys.end())
-                fail("unknown member \"" + key + "\"");
+                fail("unknown member " + quoted_name(key));
     }
 
   private:

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "lib/base/error.h"
+#include "lib/formats/quoted_name.h"
 
 namespace eplb {
 namespace {
@@ -34,7 +35,7 @@ class StrictnessCheck {
         else if (event == Event::object_end)
             keys_.pop_back();
         else if (event == Event::key && !keys_.back().insert(value.get<std::string>()).second)
-            throw Error(name_ + ": key " + value.dump() +
+            throw Error(name_ + ": key " + quoted_name(value.get<std::string>()) +
                         " stands twice in an object; readers differ in which one they take");
         return true;
     }
@@ -99,7 +100,7 @@ void refuse_other_keys(const json& object,
                        const std::string& where) {
     for (const auto& [key, value] : object.items())
         if (std::find(known.begin(), known.end(), key) == known.end())
-            throw Error(where + ": unknown key " + json(key).dump());
+            throw Error(where + ": unknown key " + quoted_name(key));
 }
 
 int json_integer(const json& value, const std::string& what, int least, int most) {

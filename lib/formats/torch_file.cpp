@@ -224,7 +224,7 @@ void TorchFile::read_storage(const PickleValue& storage,
         std::find_if(std::begin(kStorageTypes), std::end(kStorageTypes),
                      [&](const StorageType& known) { return known.name == type_name; });
     if (type == std::end(kStorageTypes))
-        fail(subject, "is a tensor of " + std::string(type_name) + kDamaged);
+        fail(subject, "is a tensor of " + printable_name(type_name) + kDamaged);
     const std::string_view key = storage.items[2]->text;
     const auto found = storages_.find(key);
     if (found == storages_.end())

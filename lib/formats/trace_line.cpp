@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
+#include "lib/formats/quoted_name.h"
 
 namespace eplb {
 namespace {
@@ -161,7 +162,7 @@ class LineHandler : public nlohmann::json_sax<json> {
 
     void nest() {
         if (++depth_ > kMaxIgnoredDepth)
-            fail("\"" + key_ + "\" is nested too deep");
+            fail(quoted_name(key_) + " is nested too deep");
     }
 
     bool take_other(const char* kind) {

@@ -1,28 +1,17 @@
 #include "lib/formats/trtllm_meta.h"
 
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "lib/base/error.h"
-#include "lib/base/file.h"
 #include "lib/formats/rank_files.h"
+#include "lib/formats/trtllm_json.h"
 
 namespace eplb {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-json parse_meta(const std::string& name) {
-    const std::string text = read_file(name);
-    try {
-        return json::parse(text);
-    } catch (const json::parse_error& error) {
-        throw Error(name + ": no valid JSON at byte " + std::to_string(error.byte) +
-                    ": the recording is unfinished or the file is damaged");
-    }
-}
 
 int meta_integer(const json& meta, const std::string& name, const char* key, int minimum) {
     const auto found = meta.find(key);
@@ -74,7 +63,7 @@ void check_is_there(const fs::path& folder, const std::string& name) {
 TrtllmMeta read_trtllm_meta(const fs::path& folder) {
     const std::string name = (folder / kTrtllmMetaName).string();
     check_is_there(folder, name);
-    const json meta = parse_meta(name);
+    const json meta = read_trtllm_json(name);
     if (meta.is_null())
         throw Error(name + ": is null: the recorder's iteration range was empty, nothing was " +
                     "recorded; record again with start < stop");

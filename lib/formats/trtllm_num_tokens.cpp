@@ -1,35 +1,12 @@
 #include "lib/formats/trtllm_num_tokens.h"
 
-#include <nlohmann/json.hpp>
-#include <set>
-
 #include "lib/base/error.h"
-#include "lib/base/file.h"
+#include "lib/formats/trtllm_json.h"
 
 namespace eplb {
 namespace {
 
 using nlohmann::json;
-
-json parse_object(const std::string& name) {
-    const std::string text = read_file(name);
-    std::set<std::string> keys;
-    const auto refuse_twice = [&](int depth, json::parse_event_t event, const json& parsed) {
-        if (event == json::parse_event_t::key && depth == 1 &&
-            !keys.insert(parsed.get<std::string>()).second)
-            fail_at_key(name, parsed.get<std::string>(), "stands there twice");
-        return true;
-    };
-    try {
-        json object = json::parse(text, refuse_twice);
-        if (!object.is_object())
-            throw Error(name + ": must be an object with a number of tokens per key");
-        return object;
-    } catch (const json::parse_error& error) {
-        throw Error(name + ": no valid JSON at byte " + std::to_string(error.byte) +
-                    ": the recording is unfinished or the file is damaged");
-    }
-}
 
 // [iterations][layers]
 std::vector<std::int64_t> read_num_tokens(const std::string& name,
@@ -37,7 +14,9 @@ std::vector<std::int64_t> read_num_tokens(const std::string& name,
                                           const std::vector<KeyedTensor>& cells) {
     const char* const remedy =
         ": one of the two is left from another run; remove the numtokens files";
-    const json object = parse_object(name);
+    const json object = read_trtllm_json(name);
+    if (!object.is_object())
+        throw Error(name + ": must be an object with a number of tokens per key");
     std::vector<std::int64_t> num_tokens;
     num_tokens.reserve(cells.size());
     for (const KeyedTensor& cell : cells) {

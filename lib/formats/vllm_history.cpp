@@ -5,7 +5,8 @@
 namespace eplb {
 
 CountTable parse_vllm_history(std::string_view text, const std::string& name) {
-    JsonCounts json = parse_json_counts(text, {"logical_expert_load", "load_history", {}}, name);
+    JsonCounts json =
+        parse_json_counts(text, {"logical_expert_load", "load_history", {}, {}}, name);
     if (json.shape.size() != 3)
         throw Error(name + ": \"logical_expert_load\": must be [layers][experts], it is one list");
     CountTable table;

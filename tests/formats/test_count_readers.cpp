@@ -339,6 +339,34 @@ TEST_CASE("what is no document of counts is refused") {
     }
 }
 
+TEST_CASE("SGLang's JSON with other dimensions is refused, as its .pt is") {
+    const auto error = [](const std::string& layout) {
+        return "x.json: \"logical_count_layout\" is \"" + layout +
+               "\", only [steps][layers][experts] is read; record with the modes stat or per_pass";
+    };
+    const auto check = [&](const std::string& layout, const std::string& shown) {
+        const std::string counts = R"("logical_count":[[[1,2]],[[3,4]]])";
+        const std::string member = R"("logical_count_layout":)" + layout;
+        CHECK(error_for(parse_sglang_json, "{" + counts + "," + member + "}") == error(shown));
+        CHECK(error_for(parse_sglang_json, "{" + member + "," + counts + "}") == error(shown));
+    };
+    check("\"rank_layer_expert\"", "rank_layer_expert");
+    check("null", "");
+    check("[\"a\",\"b\"]", "");
+    check(R"({"a":"b"})", "");
+    // of another object than the document's
+    CHECK(parse_sglang_json(
+              R"({"a":{"logical_count_layout":"x"},"b":"y","logical_count":[[[1,2]]]})", "x.json")
+              .counts == Counts{1, 2});
+}
+
+TEST_CASE("keys are fit for a terminal when messages show them") {
+    CHECK(error_for(parse_sglang_json, R"({"a\u001b[2J":1,"a\u001b[2J":1})") ==
+          "x.json: key \"a?[2J\" stands there twice");
+    CHECK(error_for(parse_sglang_json, R"({"\u009b":)" + std::string(200, '[')) ==
+          "x.json: key \"??\": is nested too deep");
+}
+
 TEST_CASE("a list longer than any table has is refused") {
     std::string text = "{\"logical_count\":[[0";
     for (int i = 1; i < (1 << 20) + 1; ++i)

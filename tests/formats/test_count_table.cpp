@@ -174,6 +174,15 @@ TEST_CASE("options that do not fit decoder layers are refused") {
                       "x.json: layer 6 of --moe_layers is not among its 6 rows, the layers 0 to 5");
 }
 
+TEST_CASE("counts of tables whose rows are all kept are not copied") {
+    CountTable table = full(LayerRows::moe_layers, 3);
+    const std::vector<std::int64_t> counts = table.counts;
+    const std::int64_t* const place = table.counts.data();
+    const ExpertStatistics statistics = number_layers(std::move(table), {3, {}}, "x.json");
+    CHECK(statistics.counts.data() == place);
+    CHECK(statistics.counts == counts);
+}
+
 TEST_CASE("rows of MoE layers need their ids") {
     const CountTable table = full(LayerRows::moe_layers, 58);
     const ExpertStatistics statistics = number_layers(table, {3, {}}, "x.json");

@@ -196,6 +196,8 @@ TEST_CASE("JSON that readers could understand in different ways is refused") {
         CHECK(has(error, says));
     };
     check("{", "{\"version\": 1, ", "key \"version\" stands twice");
+    check("{", "{\"\\u009b2J\": 1, \"\\u009b2J\": 1, ", "key \"??2J\" stands twice");
+    check("{", "{\"\\u009b2J\": 1, ", "unknown key \"??2J\"");
     check("\"layer\": 1", "\"layer\": 1, \"layer\": 1", "key \"layer\" stands twice");
     check("\"bound\": 0", "\"bound\": NaN", "line 1: no valid JSON");
     check("\"bound\": 0", "\"bound\": 1e999", "a number too large");
@@ -256,7 +258,7 @@ TEST_CASE("SGLang's rows and hygon's older ones are told apart by the model, or 
     for (const auto& known :
          {std::pair(0, std::vector<int>()), {5, {1, 2}}, {3, {}}, {0, {1, 2, 4}}, {5, {}}})
         CHECK(has(error_of([&] { recognized(known.first, known.second); }),
-                  "name the format, sglang or hygon"));
+                  "name it, --config_format sglang or hygon"));
     CHECK(recognize_config(replaced(rows, "{", "{\"num_moe_layers\": 3, "), "f", {}) ==
           ConfigFormat::hygon);
 }

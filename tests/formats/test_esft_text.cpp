@@ -108,6 +108,26 @@ TEST_CASE("faults of ESFT's text are refused with their line") {
     CHECK(parse("4999\t\t1\n", 5000).counts.back() == 1);
 }
 
+TEST_CASE("short samples of many experts do not take memory out of proportion") {
+    // 4000 samples are a table of 16 million counts, 128 MiB; 5000 are more
+    const auto samples = [](int num_samples, int last_id) {
+        std::string text;
+        for (int sample = 1; sample < num_samples; ++sample)
+            text += "0\t\t1\n";
+        return text + std::to_string(last_id) + "\t\t1\n";
+    };
+    CHECK(parse(samples(4000, 4095)).counts.size() == 4000 * 4096);
+    CHECK_STARTS_WITH(error_for(samples(5000, 4095)),
+                      "layer_5.txt: 5000 samples in 25003 bytes are too short for a model of 4096 "
+                      "experts: this is no ESFT text");
+    CHECK_STARTS_WITH(
+        error_for(samples(1000, 0), 1 << 20),
+        "layer_5.txt: 1000 samples in 5000 bytes are too short for a model of 1048576");
+    // 320 counts, 64 for each of five bytes
+    CHECK(parse(samples(60000, 319)).counts.size() == 60000 * 320);
+    CHECK_STARTS_WITH(error_for(samples(60000, 320)), "layer_5.txt: 60000 samples in 300002 bytes");
+}
+
 TEST_CASE("layers of different runs are refused") {
     const auto error = [](const std::string& other) {
         return error_of([&] {

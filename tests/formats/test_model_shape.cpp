@@ -75,6 +75,14 @@ TEST_CASE("each family's fields tell which layers are MoE layers") {
           std::vector{0, 4});
     CHECK(layers_of({{"first_k_dense_replace", nullptr}, {"mlp_only_layers", nullptr}}) ==
           range(0, 6));
+    CHECK(layers_of({{"num_dense_layers", 2}}) == range(2, 6));
+    CHECK(layers_of({{"num_dense_layers", 0}}) == range(0, 6));
+    CHECK(layers_of({{"moe_layer_num_skipped", 1}}) == range(1, 6));
+    // switched off
+    CHECK(layers_of({{"moe_layer_interval", nullptr}, {"use_dense_layers", false}}) == range(0, 6));
+    // of other things
+    CHECK(layers_of({{"moe_intermediate_size", 32}, {"layer_types", {"full_attention"}}}) ==
+          range(0, 6));
 }
 
 TEST_CASE("a multimodal model's language part counts") {
@@ -119,11 +127,26 @@ TEST_CASE("a config.json that does not tell the shape is refused") {
         {{{"moe_layer_freq", {1, 1, 1, 1, 1, 2}}}, "must be an integer from 0 to 1"},
         {{{"moe_layer_freq", {0, 0, 0, 0, 0, 0}}}, "no layer of the model has experts"},
         {{{"decoder_sparse_step", 0}}, "must be an integer"},
+        {{{"num_dense_layers", -1}}, "must be an integer"},
+        {{{"moe_layer_num_skipped", 6}}, "no layer of the model has experts"},
+        {{{"mlp_layer_types", "moe"}}, "\"mlp_layer_types\" is a value of type string, it must be"},
+        {{{"mlp_layer_types", 6}}, "\"mlp_layer_types\" is 6, it must be a list"},
+        {{{"mlp_layer_types", {"moe", "moe", "moe", "moe", "moe", 1}}}, "holds a value of type"},
+        {{{"mlp_layer_types", {"moe", "moe", "moe", "moe", "moe", "\x1b[2J"}}}, "holds \"?[2J\""},
         {{{"mlp_only_layers", 3}}, "must be a list"},
         {{{"mlp_only_layers", {"3"}}}, "must be an integer"},
         {{{"mlp_layer_types", {"moe"}}}, "has 1 entries where there are 6 layers"},
         {{{"mlp_layer_types", {"moe", "moe", "moe", "moe", "moe", "mamba"}}}, "holds \"mamba\""},
-        {{{"expert_layer_period", 2}}, "in a way that is not known here"},
+        {{{"expert_layer_period", 2}}, "\"expert_layer_period\" tells which layers are MoE"},
+        {{{"expert_layer_offset", 0}}, "\"expert_layer_offset\" tells which layers are MoE"},
+        {{{"hybrid_override_pattern", "ME*"}}, "\"hybrid_override_pattern\" tells which layers"},
+        {{{"layers_block_type", {"moe"}}}, "\"layers_block_type\" tells which layers are MoE"},
+        {{{"moe_every_n_layers", 2}}, "in a way that is not known here"},
+        {{{"moe_layers_enum", "1,2"}}, "in a way that is not known here"},
+        {{{"moe_layer_frequency", 2}}, "in a way that is not known here"},
+        {{{"num_sparse_encoder_layers", 3}}, "in a way that is not known here"},
+        {{{"dense_layers", json::array()}}, "in a way that is not known here"},
+        {{{"moe_\x1blayers", 1}}, "\"moe_?layers\" tells which layers are MoE"},
         {{{"num_nextn_predict_layers", 5000}}, "more than any model has"},
     };
     for (const Case& broken : cases) {
@@ -134,6 +157,8 @@ TEST_CASE("a config.json that does not tell the shape is refused") {
     }
     CHECK(has(error_of([] { parse_model_shape("[]", "c"); }), "c: the content is a value of type"));
     CHECK(has(error_of([] { read_model_shape("absent.json"); }), "absent.json: cannot open"));
+    const std::string too_long(5000, 'x');  // for the system to look at
+    CHECK_STARTS_WITH(error_of([&] { read_model_shape(too_long); }), too_long + ": cannot open");
 }
 
 TEST_CASE("a config.json cut off at any byte is refused") {

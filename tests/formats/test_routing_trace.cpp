@@ -136,6 +136,8 @@ TEST_CASE("faults of a trace are refused with their line") {
              {1, "\"top_k\":2", "\"top_k\":null", "\"top_k\" holds null"},
              {3, "route", "meta", "a second line of type meta; a file holds one trace"},
              {3, "route", "end", "unknown type \"end\""},
+             {3, "route", "\\u001b[2J", "unknown type \"?[2J\""},
+             {3, kLines[2], "{\"\\u001b\":" + std::string(200, '['), "\"?\" is nested too deep"},
              {3, "\"route\"", "5", "\"type\" holds a number"},
              {3, "\"req_id\"", "\"id\"", "\"req_id\" is missing"},
              {3, "\"b\"", "1.5", "\"req_id\" holds a number that is no integer"},
@@ -193,6 +195,10 @@ TEST_CASE("a token must have all layers that are logged") {
         error_for(join(lines)) ==
         "x.jsonl: request \"a\", token 4: has no line for layer 7: the trace was cut off; copy it "
         "again, or record again");
+    const std::string moves_cursor = join({kMeta, route("\"\\u001b[2J\"", 0, 3, "0,1")});
+    CHECK_STARTS_WITH(error_for(moves_cursor), "x.jsonl: request \"?[2J\", token 0: has no line");
+    CHECK_STARTS_WITH(error_for(moves_cursor + route("\"\\u001b[2J\"", 0, 3, "0,1")),
+                      "x.jsonl: line 3: request \"?[2J\", token 0, layer 3 stands there twice");
 }
 
 TEST_CASE("tokens that stand there twice are found in any order of tokens") {

@@ -296,8 +296,12 @@ TEST_CASE("faults of passes are told apart") {
     check_passes_error({file({{1, 0, {1, -2}}})},
                        "0.pt: forward_pass_id 1, rank 0: global_physical_count: count -2 in row 0, "
                        "column 1 is negative");
-    check_passes_error({stat_file({1}, {1, 1, 1}), file({{1, 0, {1, 2}}})},
-                       "0.pt: is a stat dump among dumps of passes");
+    check_passes_error(
+        {stat_file({1}, {1, 1, 1}), file({{1, 0, {1, 2}}})},
+        "0.pt: is a stat dump, which is a recording of its own, among other .pt files; "
+        "name it alone, or move it");
+    check_passes_error({stat_file({1}, {1, 1, 1})},
+                       "0.pt: is a stat dump, one of passes is needed; read it as sglang-stat");
     const CountTable far = parse_passes({file({{0, 0, {1, 2}}, {INT64_MAX - 1, 0, {3, 4}}})});
     CHECK(far.num_iterations == 2);
     CHECK(far.iter_start == 0);
@@ -368,7 +372,7 @@ TEST_CASE("folders without dumps, and files that are none, are refused") {
     CHECK_STARTS_WITH(error_of([&] { read_sglang_passes(folder.path(), false); }),
                       folder.path().string() + ": holds no .pt file");
     CHECK_STARTS_WITH(error_of([&] { read_sglang_stat(folder.path()); }),
-                      folder.path().string() + ": is a folder, a file is needed");
+                      folder.path().string() + ": holds no .pt file");
     CHECK_STARTS_WITH(error_of([&] { read_sglang_stat(folder / "absent.pt"); }),
                       (folder / "absent.pt").string() + ": cannot open");
     for (const char* const name : {"no_dump.pt", "no_dict.pt"})
@@ -381,6 +385,31 @@ TEST_CASE("folders without dumps, and files that are none, are refused") {
     fs::remove(folder / "dumps" / "stat.pt");
     write_text(folder / "dumps" / "notes.txt", "no dump");
     CHECK(read_sglang_passes(folder / "dumps", false).ep_size == 4);
+}
+
+TEST_CASE("a folder's only dump counts for the folder") {
+    const TemporaryFolder folder;
+    fs::copy(kFixtures / "stat.pt", folder / "b.pt");
+    CHECK(recognize_sglang_dump(folder.path()) == SglangDump::stat);
+    CHECK(read_sglang_stat(folder.path()).counts == read_sglang_stat(kFixtures / "stat.pt").counts);
+    fs::copy(kFixtures / "stat.pt", folder / "a.pt");
+    CHECK(error_of([&] { read_sglang_stat(folder.path()); }) ==
+          folder.path().string() + ": holds 2 .pt files; name the stat dump to read, like " +
+              (folder / "a.pt").string());
+    CHECK(recognize_sglang_dump(folder.path()) == SglangDump::passes);
+    CHECK(recognize_sglang_dump(kFixtures / "per_pass") == SglangDump::passes);
+}
+
+TEST_CASE("checksums are the reader's matter, not that of recognition") {
+    const TemporaryFolder folder;
+    std::string content = stat_file({7}, {1, 1, 1});
+    const std::size_t place = content.find(std::string("\7\0\0\0\0\0\0\0", 8));
+    REQUIRE(place != std::string::npos);
+    content[place] = 8;
+    write_text(folder / "stat.pt", content);
+    CHECK(recognize_sglang_dump(folder / "stat.pt") == SglangDump::stat);
+    CHECK(error_of([&] { read_sglang_stat(folder / "stat.pt"); }).find("checksum") !=
+          std::string::npos);
 }
 
 TEST_CASE("a dump of passes cut off at any byte is an error") {

@@ -60,10 +60,25 @@ TEST_CASE("a folder's format is told from its files") {
     CHECK(recognize_statistics(path) == InputFormat::trtllm);
     write_text(folder / "layer_3.txt", "1\t\t0.5\n");
     CHECK(recognize_statistics(path) == InputFormat::esft_text);
-    write_text(folder / "recorder_0.pt", "PK");
+    const std::filesystem::path dumps = test::test_data() / "formats" / "torch";
+    std::filesystem::copy(dumps / "stat.pt", folder / "recorder_0.pt");
+    CHECK(recognize_statistics(path) == InputFormat::sglang_stat);
+    write_text(folder / "recorder_1.pt", "PK");
     CHECK(recognize_statistics(path) == InputFormat::sglang_passes);
     write_text(folder / "rank0.safetensors", "");
     CHECK(recognize_statistics(path) == InputFormat::trtllm);
+}
+
+TEST_CASE("a folder of one stat dump is read as that dump") {
+    const std::filesystem::path dump = test::test_data() / "formats" / "torch" / "stat.pt";
+    TemporaryFolder folder;
+    std::filesystem::copy(dump, folder / "stat.pt");
+    ThreadPool threads(1);
+    SourceOptions options;
+    options.layers.first_moe_layer = 1;
+    const SourceReading reading = read_source(folder.path().string(), options, {}, threads);
+    CHECK(reading.format == InputFormat::sglang_stat);
+    CHECK(reading.statistics == read_source(dump.string(), options, {}, threads).statistics);
 }
 
 TEST_CASE("what is no statistics is refused by name") {
@@ -108,6 +123,7 @@ TEST_CASE("a table becomes statistics: options, iterations, rows") {
         read_source(path, options, {.iter_start = 1, .iter_stop = {}, .sum_sources = true}, threads)
             .statistics;
     CHECK(second.iter_start == 1);
+    CHECK(second.num_iterations == 1);
     CHECK(second.counts == std::vector<std::int64_t>{5, 6, 7, 8});
     CHECK_STARTS_WITH(
         error_of([&] { read_source(path, options, {.iter_start = 2, .iter_stop = {}}, threads); }),

@@ -166,6 +166,11 @@ TEST_CASE("each fault of the first line is refused with its member") {
     check("\"version\":1", "\"version\":\"1\"", "\"version\" must be an integer");
     check("\"version\":1", "\"version\":1,\"version\":1", "\"version\" stands there twice");
     check("\"version\":1", "\"version\":1,\"x\":1", "unknown member \"x\"");
+    const std::string key = "\"\\u001b[2J\"";
+    check("\"version\":1", key + ":1,\"version\":1", "unknown member \"?[2J\"");
+    check("\"version\":1", key + ":1," + key + ":1", "\"?[2J\" stands there twice");
+    check("\"version\":1", key + ":null", "\"?[2J\" holds null");
+    check("eplb-statistics", "\\u001b[2J", "\"format\" is \"?[2J\": this is no");
     check("\"num_experts\":3", "\"num_experts\":0", "\"num_experts\" is 0");
     check("\"num_experts\":3", "\"num_experts\":3.0", "\"num_experts\" holds a number that is no");
     check("\"num_experts\":3", "\"num_experts\":99999999999", "\"num_experts\" is 99999999999");

@@ -313,6 +313,8 @@ TEST_CASE("each fault of meta_info.json is refused with file and key") {
     check("null", "is null: the recorder's iteration range was empty");
     check("", "no valid JSON at byte 1");
     check("{", "no valid JSON");
+    check(R"({"num_experts": 1e999})", "holds a number too large for any reader");
+    check(R"({"num_experts": 2, "num_experts": 3})", R"(key "num_experts": stands there twice)");
     check("[]", "must be an object");
     check("{}", R"(key "num_experts": is missing)");
     check(R"({"num_experts": 2})", R"(key "num_experts_per_token": is missing)");

@@ -260,6 +260,8 @@ TEST_CASE("each fault of numbers of tokens is refused with file and key") {
     check(R"({"5_3": 2})", R"(key "5_4": is missing, while )");
     check(R"({"5_3": 2, "5_4": 2, "6_3": 2})", "holds 3 keys, ");
     check(R"({"5_3": 3, "5_3": 2, "5_4": 2})", R"(key "5_3": stands there twice)");
+    check(R"({"\u001b[2J": 3, "\u001b[2J": 2})", R"(key "?[2J": stands there twice)");
+    check(R"({"5_3": 2, "5_4": 1e999})", "holds a number too large for any reader");
     check("null", "must be an object");
     check("[2, 2]", "must be an object");
     check("", "no valid JSON at byte 1");

@@ -7,16 +7,18 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const eplb::fuzz::ScratchFolder folder;
     const eplb::RunStateFile file(folder.write("state", eplb::fuzz::text_of(data, size)));
+    eplb::RunState state;
     try {
-        const eplb::RunState state = file.load("run");
-        if (state.next_layer < 0 || state.num_near_ties < 0 || state.num_moved_slots < 0)
-            std::abort();
-        file.save(state, state.hidden);
-        const eplb::RunState again = file.load("run");
-        if (again.counts != state.counts || again.slot_ids != state.slot_ids ||
-            again.hidden.size() != state.hidden.size())
-            std::abort();
+        state = file.load("run");
     } catch (const eplb::Error&) {  // what bad input is to end in
+        return 0;
     }
+    if (state.next_layer < 0 || state.num_near_ties < 0 || state.num_moved_slots < 0)
+        std::abort();
+    file.save(state, state.hidden);
+    const eplb::RunState again = file.load("run");
+    if (again.counts != state.counts || again.slot_ids != state.slot_ids ||
+        again.hidden.size() != state.hidden.size())
+        std::abort();
     return 0;
 }

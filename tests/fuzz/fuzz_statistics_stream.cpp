@@ -1,4 +1,5 @@
 #include <cstdlib>
+#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/formats/statistics_stream.h"
@@ -26,10 +27,13 @@ void check_written_again(ExpertStatistics statistics, const std::string& path) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const fuzz::ScratchFolder folder;
     const std::string path = folder.write("stream", fuzz::text_of(data, size));
+    ExpertStatistics statistics;
     try {
         read_statistics_stream(path, {{}, {}, true});
-        check_written_again(read_statistics_stream(path, {}), (folder.path() / "again").string());
+        statistics = read_statistics_stream(path, {});
     } catch (const Error&) {  // what bad input is to end in
+        return 0;
     }
+    check_written_again(std::move(statistics), (folder.path() / "again").string());
     return 0;
 }

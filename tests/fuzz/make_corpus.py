@@ -216,11 +216,11 @@ def folder(**files):
 
 
 def write_folders():
-    """Two ranks, three experts, top_k 2, iterations 9 and 10, layers 3 and 4."""
+    """Two ranks, three experts, top_k 2, iterations 9 and 10, one layer: each byte is a run."""
     ids = [[0, 1, 1, 2], [2, 0]]
-    keys = ("9_3", "9_4", "10_3", "10_4")
+    keys = ("9_3", "10_3")
 
-    def tensors(dtype, shape, values):
+    def tensors(dtype, shape, values, keys=keys):
         return safetensors({key: (dtype, shape, values) for key in sorted(keys)})
 
     def counts(rank, dtype="I64"):
@@ -241,6 +241,8 @@ def write_folders():
              tensors("I32", [3, 3], [1, 0, 1, 0, 0, 0, 1, 0, 1])}
     files = {
         "plain": plain,
+        "two_layers": {"meta_info__json": meta % "", "rank0__safetensors": tensors(
+            "I32", [3], [1, 2, 1], ("9_3", "9_4", "10_3", "10_4"))},
         "narrow": {**plain, "rank0__safetensors": counts(0, "I32"),
                    "rank1__safetensors": counts(1, "I32")},
         "pairs": {**plain, **pairs},
@@ -262,6 +264,9 @@ def write_folders():
         "null_meta": {**plain, "meta_info__json": "null"},
         "huge_meta": {**plain, "meta_info__json":
                       '{"num_experts": 2147483647, "num_experts_per_token": 2147483647}'},
+        "number_too_large": {**plain, "meta_info__json": '{"num_experts": 1e999}'},
+        "num_tokens_too_large": {**plain, "rank0_numtokens__json": '{"9_3": 1e999}',
+                                 "rank1_numtokens__json": num_tokens(1)},
         "one_rank": {name: data for name, data in plain.items() if name[:5] != "rank1"},
         "no_rank0": {name: data for name, data in plain.items() if name[:5] != "rank0"},
         "gap": {**plain, "rank0__safetensors":
