@@ -216,11 +216,11 @@ def folder(**files):
 
 
 def write_folders():
-    """Two ranks, three experts, top_k 2, iterations 9 and 10, one layer: each byte is a run."""
+    """Two ranks, three experts, top_k 2, and mostly a single cell: each byte is a run."""
     ids = [[0, 1, 1, 2], [2, 0]]
-    keys = ("9_3", "10_3")
+    cells = ("9_3", "9_4", "10_3", "10_4")
 
-    def tensors(dtype, shape, values, keys=keys):
+    def tensors(dtype, shape, values, keys=("9_3",)):
         return safetensors({key: (dtype, shape, values) for key in sorted(keys)})
 
     def counts(rank, dtype="I64"):
@@ -230,7 +230,7 @@ def write_folders():
         return tensors(dtype, [len(ids[rank]) // 2, 2], ids[rank])
 
     def num_tokens(rank, more=0):
-        return json.dumps({key: len(ids[rank]) // 2 + more for key in keys})
+        return json.dumps({key: len(ids[rank]) // 2 + more for key in ("9_3",)})
 
     meta = '{"num_experts": 3, "num_experts_per_token": 2%s}'
     plain = {"meta_info__json": meta % "", "rank0__safetensors": counts(0),
@@ -241,8 +241,10 @@ def write_folders():
              tensors("I32", [3, 3], [1, 0, 1, 0, 0, 0, 1, 0, 1])}
     files = {
         "plain": plain,
-        "two_layers": {"meta_info__json": meta % "", "rank0__safetensors": tensors(
-            "I32", [3], [1, 2, 1], ("9_3", "9_4", "10_3", "10_4"))},
+        "four_cells": {"meta_info__json": meta % "",
+                       "rank0__safetensors": tensors("I32", [3], [1, 2, 1], cells),
+                       "token_selected_experts_rank0__safetensors":
+                       tensors("I32", [2, 2], [0, 1, 1, 2], cells)},
         "narrow": {**plain, "rank0__safetensors": counts(0, "I32"),
                    "rank1__safetensors": counts(1, "I32")},
         "pairs": {**plain, **pairs},
