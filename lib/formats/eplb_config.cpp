@@ -113,8 +113,8 @@ void read_assignments(Document& document, const YAML::Node& assignments) {
                 "initial_global_assignments is empty: the engine would find no layer in it; leave "
                 "the key out to start from the engine's default");
     for (const auto& [key, list] : members) {
-        const int layer = read_integer(document.name, key, "a layer id", 0);
         require_value(document.name, key, list);
+        const int layer = read_integer(document.name, key, "a layer id", 0);
         document.lists.emplace(layer, list);
         document.config.initial_global_assignments[layer] =
             read_assignment(document.name, list, layer, document.config.num_slots);
