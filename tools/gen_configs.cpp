@@ -83,11 +83,13 @@ std::optional<ConfigFormat> other_engine(const std::string& text,
                                          const ConfigContext& context) {
     try {
         const ConfigFormat format = recognize_config(text, name, context);
-        if (format != engine && parse_config(text, name, context, format).num_experts >= 0)
-            return format;
+        if (format == engine)
+            return std::nullopt;
+        parse_config(text, name, context, format);
+        return format;
     } catch (const Error&) {  // then it is nobody else's
+        return std::nullopt;
     }
-    return std::nullopt;
 }
 
 // What depends on how the engine is started: the file's name, and --num_slots.
