@@ -61,7 +61,7 @@ void check_alike(const ExpertStatistics& statistics,
     if (statistics.num_experts != first.num_experts)
         differ("experts (" + std::to_string(statistics.num_experts) + ", not " +
                std::to_string(first.num_experts) + ")");
-    if (statistics.top_k != first.top_k)
+    if (statistics.top_k != first.top_k && statistics.top_k > 0 && first.top_k > 0)
         differ("experts per token");
     if (statistics.layers != first.layers)
         differ("layers");
@@ -308,14 +308,12 @@ double known_bytes_per_expert(const CLI::App& app, const GenOptions& options) {
     }
 }
 
-// Sets what `context` lacks and the statistics tell.
-EngineConfig fitted_config(const CLI::App& app,
-                           const GenOptions& options,
-                           std::optional<OutputFile>& report,
-                           ConfigContext& context) {
-    ThreadPool threads(options.statistics.num_threads);
-    const Inputs inputs = read_inputs(app, options, threads);
-    const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
+// The config in force, if one is named. Sets what `context` lacks and the statistics, or the
+// config, tell.
+std::optional<EngineConfig> read_in_force(const CLI::App& app,
+                                          const GenOptions& options,
+                                          const Inputs& inputs,
+                                          ConfigContext& context) {
     const ExpertStatistics& first = inputs.statistics.front();
     context.num_experts = first.num_experts;
     if (context.num_hidden_layers == 0)
@@ -325,9 +323,89 @@ EngineConfig fitted_config(const CLI::App& app,
     std::optional<EngineConfig> current;
     if (!options.current.empty())
         current = read_current(app, options, context);
-    context.ep_size = ep_size_of(options, inputs, current);
     if (context.num_hidden_layers == 0 && current)
         context.num_hidden_layers = current->num_hidden_layers;
+    context.ep_size = ep_size_of(options, inputs, current);
+    return current;
+}
+
+struct Fitted {
+    Plan plan;
+    std::vector<LayerUpdate> updates;  // [layers], where there is something in force
+};
+
+// Sets num_slots of the request where it is to be found.
+Fitted fit(const CLI::App& app,
+           const GenOptions& options,
+           const std::vector<Workload>& workloads,
+           const std::optional<EngineConfig>& current,
+           PlanRequest& request,
+           ThreadPool& threads) {
+    if (!options.max_imbalance.empty())
+        return {plan_fewest_slots(app, options, workloads, request, threads), {}};
+    const ExpertStatistics& first = *workloads.front().statistics;
+    check_request(request, first.num_experts);
+    if (!current)
+        return {plan_with_progress(workloads, request, threads), {}};
+    const UpdateRequest update = {options.current,
+                                  current_placements(app, current->config, options.current,
+                                                     first.layers, first.num_experts, request),
+                                  options.max_moves};
+    Fitted fitted = {plan_with_progress(workloads, request, threads), {}};
+    fitted.updates = update_plan(workloads, request, update, threads, fitted.plan);
+    return fitted;
+}
+
+EplbConfig config_of(const CLI::App& app,
+                     const GenOptions& options,
+                     const Plan& plan,
+                     const ExpertStatistics& statistics,
+                     const std::optional<EngineConfig>& current,
+                     const PlanRequest& request) {
+    EplbConfig config;
+    config.num_slots = request.num_slots;
+    config.layer_updates_per_iter = options.layer_updates_per_iter;
+    for (std::size_t i = 0; i < plan.layers.size(); ++i)
+        config.initial_global_assignments[statistics.layers[i]] =
+            plan.layers[i].placement.expert_ids;
+    std::vector<int> layers_to_fill = options.layers_to_fill;
+    if (current)
+        keep_other_layers(app, current->config, config, layers_to_fill);
+    fill_layers(app, layers_to_fill, statistics.num_experts, request.ep_size, config);
+    return config;
+}
+
+// What --co_occurrence did, if it was given.
+void print_co_occurrence(const CLI::App& app,
+                         const GenOptions& options,
+                         const Inputs& inputs,
+                         const std::vector<Workload>& workloads,
+                         const PlanRequest& request,
+                         const Plan& plan,
+                         ThreadPool& threads) {
+    if (request.co_occurrence == 0)
+        return;
+    const bool has_risk =
+        std::any_of(plan.layers.begin(), plan.layers.end(),
+                    [](const auto& layer) { return layer.algorithm == Algorithm::risk; });
+    if (has_risk)
+        print_traffic(app, options, inputs, workloads, request, plan, threads);
+    else
+        cli::warn(app,
+                  "--co_occurrence changed nothing: it goes with risk, which no layer was placed "
+                  "by");
+}
+
+// Sets what `context` lacks and the statistics tell.
+EngineConfig fitted_config(const CLI::App& app,
+                           const GenOptions& options,
+                           std::optional<OutputFile>& report,
+                           ConfigContext& context) {
+    ThreadPool threads(options.statistics.num_threads);
+    const Inputs inputs = read_inputs(app, options, threads);
+    const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
+    const ExpertStatistics& first = inputs.statistics.front();
+    const std::optional<EngineConfig> current = read_in_force(app, options, inputs, context);
     require_model_layers(options, context);
     const double bytes_per_expert = current ? known_bytes_per_expert(app, options) : 0;
     PlanRequest request = complete_request(options, inputs, current);
@@ -336,40 +414,11 @@ EngineConfig fitted_config(const CLI::App& app,
                            " is no multiple of num_nodes " + std::to_string(request.num_nodes) +
                            ": groups and nodes are left out of account");
 
-    Plan plan;
-    std::vector<LayerUpdate> updates;  // [layers], where there is something in force
-    if (options.max_imbalance.empty()) {
-        check_request(request, first.num_experts);
-        UpdateRequest update = {options.current, {}, options.max_moves};
-        if (current)
-            update.current = current_placements(app, current->config, options.current, first.layers,
-                                                first.num_experts, request);
-        plan = plan_with_progress(workloads, request, threads);
-        if (current)
-            updates = update_plan(workloads, request, update, threads, plan);
-    } else {
-        plan = plan_fewest_slots(app, options, workloads, request, threads);
-    }
-    EplbConfig config;
-    config.num_slots = request.num_slots;
-    config.layer_updates_per_iter = options.layer_updates_per_iter;
-    for (std::size_t i = 0; i < plan.layers.size(); ++i)
-        config.initial_global_assignments[first.layers[i]] = plan.layers[i].placement.expert_ids;
-    std::vector<int> layers_to_fill = options.layers_to_fill;
-    if (current)
-        keep_other_layers(app, current->config, config, layers_to_fill);
-    fill_layers(app, layers_to_fill, first.num_experts, request.ep_size, config);
+    const auto [plan, updates] = fit(app, options, workloads, current, request, threads);
+    EplbConfig config = config_of(app, options, plan, first, current, request);
     print_summary({app, inputs.statistics, options.expert_statistic_paths, request, plan,
                    inputs.under, options.max_moves.has_value()});
-    const bool has_risk =
-        std::any_of(plan.layers.begin(), plan.layers.end(),
-                    [](const auto& layer) { return layer.algorithm == Algorithm::risk; });
-    if (request.co_occurrence > 0 && !has_risk)
-        cli::warn(app,
-                  "--co_occurrence changed nothing: it goes with risk, which no layer was placed "
-                  "by");
-    else if (request.co_occurrence > 0)
-        print_traffic(app, options, inputs, workloads, request, plan, threads);
+    print_co_occurrence(app, options, inputs, workloads, request, plan, threads);
     Table table = plan_table(plan, first.layers);
     if (current) {
         print_update(app, updates, plan, first.layers, bytes_per_expert);

@@ -266,6 +266,12 @@ void add_notes(Table& table,
         }
 }
 
+// "256 experts, top-8", as far as it is known
+std::string model_text(const Subject& subject) {
+    return std::to_string(subject.num_experts) + " experts" +
+           (subject.top_k > 0 ? ", top-" + std::to_string(subject.top_k) : "");
+}
+
 void check_same_model(std::span<const Subject* const> subjects) {
     const Subject& first = *subjects.front();
     for (const Subject* const other : subjects) {
@@ -274,10 +280,8 @@ void check_same_model(std::span<const Subject* const> subjects) {
         const bool has_other_top_k =
             other->top_k > 0 && first.top_k > 0 && other->top_k != first.top_k;
         if (has_other_experts || has_other_top_k)
-            throw Error(other->name + ": has " + std::to_string(other->num_experts) +
-                        " experts, top-" + std::to_string(other->top_k) + ", but " + first.name +
-                        " has " + std::to_string(first.num_experts) + ", top-" +
-                        std::to_string(first.top_k) + "; compare recordings of one model");
+            throw Error(other->name + ": has " + model_text(*other) + ", but " + first.name +
+                        " has " + model_text(first) + "; compare recordings of one model");
     }
 }
 

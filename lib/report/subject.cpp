@@ -18,7 +18,7 @@ Subject shape_of(const ExpertStatistics& statistics, std::string name, int ep_si
     subject.iter_start = statistics.iter_start;
     subject.num_iterations = statistics.num_iterations;
     subject.ids = statistics.ids;
-    subject.num_source_ranks = statistics.ep_size;
+    subject.num_source_ranks = statistics.has_unknown_sources ? 0 : statistics.ep_size;
     return subject;
 }
 

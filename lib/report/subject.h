@@ -37,7 +37,7 @@ struct Subject {
     int num_iterations = 0;
     IdKind ids = IdKind::unstated;  // of the recording
     ReplicaSplit split = ReplicaSplit::recorded;
-    int num_source_ranks = 0;  // of the recording, which the round robin starts from
+    int num_source_ranks = 0;  // of the recording, which the round robin starts from; 0: not known
 
     std::vector<LayerLoad> slot_load;  // bins are slots: experts, where there is no config
     // The expert in each slot, and the tokens of each expert; empty where slot ids were recorded

@@ -13,6 +13,11 @@ bool has_slots(const Subject& subject) {
     return subject.split != ReplicaSplit::recorded || subject.ids == IdKind::slot;
 }
 
+// 0 is not known
+Cell known(int number) {
+    return number > 0 ? Cell(std::int64_t{number}) : Cell();
+}
+
 }  // namespace
 
 std::string bin_name(const Subject& subject, Bins bins) {
@@ -47,7 +52,7 @@ void describe_subject(Table& table, const Subject& subject, Bins bins) {
     add("num_bins", std::int64_t{num_bins(subject, bins)});
     add("ids", std::string(subject.ids == IdKind::slot ? "slot" : "expert"));
     add("num_experts", static_cast<std::int64_t>(subject.num_experts));
-    add("top_k", static_cast<std::int64_t>(subject.top_k));
+    add("top_k", known(subject.top_k));
     add("iter_start", subject.iter_start);
     add("iter_stop", subject.iter_stop());
     add("num_empty_iterations", num_empty_iterations(subject));
@@ -57,8 +62,7 @@ void describe_split(Table& table, const Subject& subject) {
     if (subject.split == ReplicaSplit::recorded)
         return;
     table.context.emplace_back("replica_split", split_name(subject.split));
-    table.context.emplace_back("num_source_ranks",
-                               static_cast<std::int64_t>(subject.num_source_ranks));
+    table.context.emplace_back("num_source_ranks", known(subject.num_source_ranks));
     table.notes.push_back(sentence(split_note(subject)));
 }
 

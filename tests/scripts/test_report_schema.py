@@ -39,6 +39,14 @@ def write_stream(path, seed, num_iterations, empty=()):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
+def write_sums(path, seed):
+    """As SGLang dumps them: no top_k and no source ranks; decoder layers 0 to 10."""
+    numbers = random.Random(seed)
+    steps = [[[numbers.randrange(1, 20) if layer in LAYERS else 0 for _ in range(NUM_EXPERTS)]
+              for layer in range(LAYERS[-1] + 1)] for _ in range(40)]
+    path.write_text(json.dumps({"logical_count": steps}), encoding="utf-8")
+
+
 def write_config(path):
     """12 slots on 2 ranks: four experts have two replicas."""
     slots = [0, 1, 2, 3, 4, 5, 6, 7, 7, 6, 5, 4]
@@ -49,27 +57,29 @@ def write_config(path):
 
 RAW, LONG, OTHER, GAPS = str(RECORDING), "long.jsonl", "other.jsonl", "gaps.jsonl"
 CONFIG = ("--projection_eplb_config_path", "eplb.yaml")
+SUMS = ("sums.json", "--moe_layers", "3,10", "--ep_size", "2")
+OTHER_SUMS = ("other_sums.json", *SUMS)
 
 # every view, with what gives or takes away members and columns
 CASES = {
     "layers": [(RAW,), (GAPS,), (RAW, "--per_expert"), (LONG, *CONFIG), (RAW, *CONFIG),
                (LONG, *CONFIG, "--per_expert"), (LONG, *CONFIG, "--equal_split"),
-               (LONG, "--sort", "imbalance_ratio", "--top", "1")],
+               (LONG, "--sort", "imbalance_ratio", "--top", "1"), SUMS, (*SUMS, *CONFIG)],
     "ranks": [(LONG,), (GAPS,), (LONG, "--per_expert"), (LONG, *CONFIG),
-              (LONG, *CONFIG, "--per_expert")],
-    "experts": [(LONG,), (GAPS,), (LONG, *CONFIG)],
+              (LONG, *CONFIG, "--per_expert"), SUMS, (*SUMS, *CONFIG)],
+    "experts": [(LONG,), (GAPS,), (LONG, *CONFIG), SUMS],
     "iterations": [(LONG,), (GAPS,), (LONG, "--per_expert"), (LONG, *CONFIG)],
     "percentiles": [(LONG,), (GAPS,), (LONG, "--per_expert"), (LONG, *CONFIG)],
     "comparison": [(LONG, OTHER), (RAW, OTHER), (LONG, *CONFIG), (LONG, OTHER, RAW),
-                   (LONG, GAPS, *CONFIG)],
+                   (LONG, GAPS, *CONFIG), OTHER_SUMS, (*SUMS, *CONFIG)],
     "held_out": [(LONG, *CONFIG), (LONG, OTHER, *CONFIG), (RAW, *CONFIG),
-                 (LONG, "--ep_size", "2", "--num_slots", "12")],
-    "drift": [(LONG, OTHER), (RAW, OTHER), (LONG, OTHER, *CONFIG)],
+                 (LONG, "--ep_size", "2", "--num_slots", "12"), (*SUMS, "--num_slots", "12")],
+    "drift": [(LONG, OTHER), (RAW, OTHER), (LONG, OTHER, *CONFIG), OTHER_SUMS],
     "traffic": [(RAW,), (RAW, "--num_nodes", "2"), (RAW, "--bytes_per_token", "4096"),
                 (RAW, *CONFIG), (RAW, "--ep_size", "4")],
     "rank_traffic": [(RAW,), (RAW, "--bytes_per_token", "4096"), (RAW, *CONFIG)],
-    "faults": [(LONG,), (LONG, *CONFIG), (LONG, *CONFIG, "--num_nodes", "2")],
-    "worth": [(LONG,), (RAW,), (LONG, OTHER), (LONG, *CONFIG),
+    "faults": [(LONG,), SUMS, (LONG, *CONFIG), (LONG, *CONFIG, "--num_nodes", "2")],
+    "worth": [(LONG,), (RAW,), SUMS, OTHER_SUMS, (LONG, OTHER), (LONG, *CONFIG),
               (LONG, *CONFIG, "--tokens_per_second_per_rank", "1000")],
 }
 
@@ -91,6 +101,8 @@ class ReportSchema(unittest.TestCase):
         write_stream(folder / LONG, 1, 40)
         write_stream(folder / OTHER, 2, 40)
         write_stream(folder / GAPS, 3, 6, empty=(101, 104))
+        write_sums(folder / SUMS[0], 4)
+        write_sums(folder / OTHER_SUMS[0], 5)
         write_config(folder / "eplb.yaml")
 
     @classmethod
