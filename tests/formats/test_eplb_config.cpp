@@ -114,7 +114,7 @@ TEST_CASE("each fault is refused with file and line") {
         {" [2, 1, 0, 1]", "", "line 3: key 5 has no value"},
         {"  5:", "  3:", "line 3: key 3 stands there twice"},
         {"  5:", "  \"\\e[2J\": 1\n  \"\\e[2J\":", "line 4: key ?[2J stands there twice"},
-        {"  5:", "  \"\\e[2J\":\n  5:", "line 3: key ?[2J has no value"},
+        {"iter: 0", "iter: 0\n\"\\e[2J\":", "line 5: key ?[2J has no value"},
         {"iter: 0", "iter: 0\n\"\\e[2J\": 1", "line 5: unknown key ?[2J; the engine accepts"},
         {"  5:", "  x:", "line 3: a layer id must be an integer"},
         {"  5:", "  '5':", "line 3: a layer id must be an integer"},
