@@ -248,6 +248,11 @@ const CLI::Validator& not_empty() {
     return validator;
 }
 
+bool is_folder(const std::string& path) {
+    std::error_code ignored;
+    return std::filesystem::is_directory(path, ignored);
+}
+
 bool is_same_file(const std::string& a, const std::string& b) {
     std::error_code ignored;
     const auto whole = [&](const std::string& path) {

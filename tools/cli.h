@@ -43,6 +43,9 @@ int run_tool(const Tool& tool, int argc, char** argv);
 // Refuses an output that would replace one of the inputs, or a file of the statistics folder.
 void check_output(const std::string& output_path, const std::vector<std::string>& inputs);
 
+// False too where nothing can be told of the path.
+bool is_folder(const std::string& path);
+
 // Whether two paths lead to one file or folder, which need not be there.
 bool is_same_file(const std::string& a, const std::string& b);
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -75,7 +74,7 @@ ExpertCooccurrence read_cooccurrence(const std::string& path,
         "(eplb-collect --raw)";
     if (path == "-")
         throw Error("standard input" + remedy);
-    if (!std::filesystem::is_directory(path))
+    if (!cli::is_folder(path))
         throw Error(path + remedy);
     std::optional<ExpertCooccurrence> cooccurrence = read_trtllm_cooccurrence(
         path, {.iter_start = options.iter_start, .iter_stop = options.iter_stop}, threads);
@@ -475,8 +474,7 @@ int generate(const CLI::App& app, GenOptions& options) {
     OutputFile output(options.output_path);
     std::optional<OutputFile> report;
     if (!options.report_path.empty()) {
-        if (std::filesystem::weakly_canonical(options.report_path) ==
-            std::filesystem::weakly_canonical(options.output_path))
+        if (cli::is_same_file(options.report_path, options.output_path))
             throw UsageError(options.report_path +
                              ": cannot be --output_path and --report_path at once");
         files.push_back(options.output_path);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <deque>
-#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -138,8 +137,7 @@ class Projection : public RowSink {
             if (!replay.is_exact())
                 inexact.push_back(&replay);
         const bool is_folded = !options_.statistics.load_balancer.empty();  // the ids are slots
-        if (inexact.empty() || is_folded || !std::filesystem::is_directory(path_) ||
-            !has_trtllm_routed_ids(path_))
+        if (inexact.empty() || is_folded || !cli::is_folder(path_) || !has_trtllm_routed_ids(path_))
             return std::nullopt;
         if (auto incomplete = find_incomplete_routed_ids(path_, recording))
             return incomplete;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <deque>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +29,7 @@ void require_routed_ids(const std::string& path) {
         "token_selected_experts or raw files)";
     if (path == "-")
         throw Error("standard input" + remedy);
-    if (!std::filesystem::is_directory(path) || !has_trtllm_routed_ids(path))
+    if (!cli::is_folder(path) || !has_trtllm_routed_ids(path))
         throw Error(path + remedy);
 }
 
