@@ -153,7 +153,8 @@ TEST_CASE("recordings of different models are not compared") {
     const std::vector<const Subject*> subjects = {&two, &four};
     CHECK_STARTS_WITH(
         error_of([&] { comparison_table(subjects, Bins::ranks, Pairing::paired, threads); }),
-        "four: has 4 experts, top-1, but two has 2, top-1; compare recordings of one model");
+        "four: has 4 experts, top-1, but two has 2 experts, top-1; compare recordings of one "
+        "model");
 }
 
 TEST_CASE("of several configs the best is named, with its distance to the next") {
