@@ -19,6 +19,7 @@
 #include "tools/collect_devices.h"
 #include "tools/collect_plan.h"
 #include "tools/collect_recording.h"
+#include "tools/statistics_options.h"
 #include "tools/terminal.h"
 
 namespace eplb::cli {

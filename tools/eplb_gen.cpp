@@ -14,10 +14,10 @@
 #include "lib/placement/sweep.h"
 #include "lib/placement/traffic.h"
 #include "lib/report/plan_table.h"
-#include "tools/cli.h"
 #include "tools/gen_options.h"
 #include "tools/gen_summary.h"
 #include "tools/gen_update.h"
+#include "tools/statistics_options.h"
 #include "tools/terminal.h"
 
 namespace {

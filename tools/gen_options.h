@@ -7,8 +7,8 @@
 
 #include "lib/placement/planner.h"
 #include "lib/report/table_writers.h"
-#include "tools/cli.h"
 #include "tools/gen_configs.h"
+#include "tools/statistics_options.h"
 
 namespace eplb {
 

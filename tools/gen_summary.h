@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lib/placement/planner.h"
-#include "tools/cli.h"
+#include "tools/statistics_options.h"
 
 namespace eplb {
 

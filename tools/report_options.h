@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lib/statistics/selection.h"
-#include "tools/cli.h"
+#include "tools/statistics_options.h"
 
 namespace eplb {
 
