@@ -3,7 +3,6 @@
 #include <cstdlib>
 
 #include "lib/base/error.h"
-#include "lib/formats/config_file.h"
 #include "lib/formats/eplb_config.h"
 #include "lib/model/model_config.h"
 
@@ -183,6 +182,7 @@ void add_options(CLI::App& app, CollectOptions& options) {
                        "layer_updates_per_iter > 0")
             ->type_name("FILE")
             ->check(not_empty());
+    add_config_options(app, options.configs);
     app.add_option(flag("extra_llm_api_options"), options.extra_llm_api_options,
                    "TensorRT-LLM's options file: load_balancer and max_num_tokens of its "
                    "moe_config")
@@ -269,9 +269,9 @@ Balancing read_balancing(const CLI::App& app,
         context.ep_size = ep_size;
         context.num_hidden_layers = model.layers.back() + 1;
         context.moe_layers = model.layers;
-        EngineConfig read = read_config(options.load_balancer, context);
-        for (const std::string& warning : read.warnings)
-            warn(app, warning);
+        context.model_key = options.configs.model_key;
+        EngineConfig read =
+            read_engine_config(app, options.load_balancer, options.configs, context);
         balancing.config = std::move(read.config);
     }
     if (!options.extra_llm_api_options.empty()) {

@@ -10,7 +10,7 @@
 #include "lib/model/model_config.h"
 #include "lib/placement/placement.h"
 #include "lib/statistics/selection.h"
-#include "tools/cli.h"
+#include "tools/statistics_options.h"
 
 namespace eplb::cli {
 
@@ -31,6 +31,7 @@ struct CollectOptions {
     std::int64_t iterations = 0;
     int max_num_tokens = 0;
     std::string load_balancer;
+    StatisticsOptions configs;  // how load_balancer is read
     std::string extra_llm_api_options;
     std::string expert_statistic_path;
     std::string iter_range;

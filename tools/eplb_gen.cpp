@@ -88,9 +88,11 @@ Inputs read_inputs(const CLI::App& app, const GenOptions& options, ThreadPool& t
     // the upstream algorithms look at sums alone
     const cli::Sources sources =
         is_search(options.request.algorithm) ? cli::Sources::kept : cli::Sources::summed;
+    cli::StatisticsOptions reading = options.statistics;
+    reading.may_hold_experts = options.expert_statistic_paths.size() > 1;
     for (const std::string& path : options.expert_statistic_paths) {
         inputs.statistics.push_back(
-            cli::load_statistics(app, path, options.statistics, sources, threads,
+            cli::load_statistics(app, path, reading, sources, threads,
                                  inputs.statistics.empty() ? &inputs.under : nullptr));
         check_ids(inputs.statistics.back(), path);
         check_alike(inputs.statistics.back(), path, inputs.statistics.front(),
@@ -324,8 +326,29 @@ std::optional<EngineConfig> read_in_force(const CLI::App& app,
         current = read_current(app, options, context);
     if (context.num_hidden_layers == 0 && current)
         context.num_hidden_layers = current->num_hidden_layers;
+    if (context.model_key.empty() && current)
+        context.model_key = current->model_key;
     context.ep_size = ep_size_of(options, inputs, current);
     return current;
+}
+
+// Layers that the config to be written has no place for: nothing is spent on them.
+void leave_out_mtp_layers(const CLI::App& app,
+                          const GenOptions& options,
+                          const ConfigContext& context,
+                          Inputs& inputs) {
+    const std::vector<int> left_out = mtp_layers(options, context);
+    for (std::size_t i = 0; i < inputs.statistics.size(); ++i) {
+        std::vector<int> kept = inputs.statistics[i].layers;
+        std::erase_if(kept, [&](int layer) {
+            return std::find(left_out.begin(), left_out.end(), layer) != left_out.end();
+        });
+        if (kept.size() == inputs.statistics[i].layers.size())
+            continue;
+        if (i == 0)
+            note_left_out(app, inputs.statistics[i].layers.back());
+        cli::keep_layers(inputs.statistics[i], kept, options.expert_statistic_paths[i]);
+    }
 }
 
 struct Fitted {
@@ -401,11 +424,12 @@ EngineConfig fitted_config(const CLI::App& app,
                            std::optional<OutputFile>& report,
                            ConfigContext& context) {
     ThreadPool threads(options.statistics.num_threads);
-    const Inputs inputs = read_inputs(app, options, threads);
-    const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
-    const ExpertStatistics& first = inputs.statistics.front();
+    Inputs inputs = read_inputs(app, options, threads);
     const std::optional<EngineConfig> current = read_in_force(app, options, inputs, context);
     require_model_layers(options, context);
+    leave_out_mtp_layers(app, options, context, inputs);
+    const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
+    const ExpertStatistics& first = inputs.statistics.front();
     const double bytes_per_expert = current ? known_bytes_per_expert(app, options) : 0;
     PlanRequest request = complete_request(options, inputs, current);
     if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes != 0)

@@ -51,18 +51,6 @@ bool is_by_position(ConfigFormat format) {
            format == ConfigFormat::hygon;
 }
 
-// Layers of multi-token prediction are numbered behind the main model's.
-void leave_out_mtp_layers(const CLI::App& app, const ConfigContext& context, EplbConfig& config) {
-    if (context.num_hidden_layers == 0)
-        return;
-    auto& layers = config.initial_global_assignments;
-    for (auto layer = layers.lower_bound(context.num_hidden_layers); layer != layers.end();
-         layer = layers.erase(layer))
-        cli::note(app, "layer " + std::to_string(layer->first) +
-                           " is left out: it is one of multi-token prediction, and the config is "
-                           "the main model's");
-}
-
 // The options that were given, but for some.
 std::vector<std::string> given_options(const CLI::App& app,
                                        const std::vector<std::string>& allowed) {
@@ -168,12 +156,30 @@ ConfigContext config_context(const GenOptions& options) {
     return context;
 }
 
+std::vector<int> mtp_layers(const GenOptions& options, const ConfigContext& context) {
+    std::vector<int> layers;
+    if (!is_by_position(options.configs.output_format) || context.num_hidden_layers == 0)
+        return layers;
+    const std::string& model_config = options.statistics.model_config;
+    const int count = model_config.empty() ? 1 : read_model_shape(model_config).num_mtp_layers;
+    for (int i = 0; i < count; ++i)
+        layers.push_back(context.num_hidden_layers + i);
+    return layers;
+}
+
+void note_left_out(const CLI::App& app, int layer) {
+    cli::note(app, "layer " + std::to_string(layer) +
+                       " is left out: it is one of multi-token prediction, and the config is the "
+                       "main model's");
+}
+
 void require_model_layers(const GenOptions& options, const ConfigContext& context) {
     const ConfigFormat format = options.configs.output_format;
     if (is_by_position(format) && context.moe_layers.empty())
         throw UsageError("configs of " + config_format_name(format) +
-                         " have no layer ids; give all layers with experts that the model has, "
-                         "with --model_config or --moe_layers");
+                         " have no layer ids; give all layers with experts that the model has: "
+                         "--model_config, --moe_layers, or --first_moe_layer with "
+                         "--num_hidden_layers");
     if (format == ConfigFormat::sglang && context.num_hidden_layers == 0)
         throw UsageError(
             "SGLang's maps have a row for each decoder layer; give --model_config or "
@@ -218,9 +224,13 @@ std::string engine_text(const CLI::App& app,
                         EngineConfig config,
                         ConfigContext context) {
     const ConfigFormat format = options.configs.output_format;
-    if (is_by_position(format) && !config.config.initial_global_assignments.empty()) {
+    if (!config.config.initial_global_assignments.empty()) {
         require_model_layers(options, context);
-        leave_out_mtp_layers(app, context, config.config);
+        for (const int layer : mtp_layers(options, context)) {
+            if (config.config.initial_global_assignments.erase(layer) > 0)
+                note_left_out(app, layer);
+            std::erase(context.moe_layers, layer);
+        }
     }
     const std::string name = options.output_path == "-" ? "standard output" : options.output_path;
     std::string text = format_config(config, format, context);
@@ -254,7 +264,7 @@ void check_config_options(const CLI::App& app, const GenOptions& options) {
         throw UsageError("--convert and --validate are two runs");
     if (configs.engine && !validates)
         throw UsageError("--for goes with --validate");
-    if (configs.output_format == ConfigFormat::hygon && !converts &&
+    if (configs.output_format == ConfigFormat::hygon && !converts && options.current.empty() &&
         options.statistics.model_key.empty())
         throw UsageError(
             "hygon's configs keep each model under a key: give --model_key, as a map that the "
@@ -263,11 +273,12 @@ void check_config_options(const CLI::App& app, const GenOptions& options) {
         return;
     const std::string action = converts ? "convert" : "validate";
     const std::vector<std::string> others =
-        converts ? given_options(app, {"convert", "output_path", "output_format", "config_format",
-                                       "model_config", "first_moe_layer", "moe_layers",
-                                       "num_experts", "num_hidden_layers", "model_key", "ep_size"})
-                 : given_options(app, {"validate", "for", "model_config", "model_key", "ep_size",
-                                       "num_slots"});
+        converts
+            ? given_options(app, {"convert", "output_path", "output_format", "config_format",
+                                  "model_config", "first_moe_layer", "moe_layers", "num_experts",
+                                  "num_hidden_layers", "model_key", "ep_size", "threads"})
+            : given_options(app, {"validate", "for", "model_config", "model_key", "ep_size",
+                                  "num_slots", "threads"});
     if (!others.empty())
         throw UsageError("--" + action + " looks at a config alone; leave out " + others.front());
     if (converts)
@@ -287,7 +298,7 @@ int convert_config(const CLI::App& app, const GenOptions& options) {
     ConfigContext context = config_context(options);
     const EngineConfig config =
         cli::read_engine_config(app, options.configs.convert_path, options.statistics, context);
-    if (context.moe_layers.empty() && context.first_moe_layer)
+    if (context.moe_layers.empty() && config.has_all_moe_layers)
         for (const auto& [layer, assignment] : config.config.initial_global_assignments)
             context.moe_layers.push_back(layer);
     if (context.num_hidden_layers == 0)
@@ -307,7 +318,9 @@ int validate_config(const GenOptions& options) {
     ConfigVerdict verdict =
         check_config(text, name, engine, model, ep_size, options.statistics.model_key);
     const ConfigContext context = context_of(model, ep_size);
-    if (const std::optional<ConfigFormat> other = other_engine(text, name, engine, context))
+    const std::optional<ConfigFormat> other =
+        verdict.errors.empty() ? std::nullopt : other_engine(text, name, engine, context);
+    if (other)
         verdict = {{name + ": is a config for " + config_format_name(*other) +
                     "; turn it into one for " + config_format_name(engine) + " with --convert"},
                    {}};

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/formats/config_file.h"
 #include "lib/placement/planner.h"
@@ -27,6 +28,12 @@ void add_config_input_options(CLI::App& app, GenConfigOptions& options);
 
 // What the options say of the model and the deployment.
 ConfigContext config_context(const GenOptions& options);
+
+// Layers of multi-token prediction, behind those of the main model, which configs that number
+// layers by position leave out: those of --model_config, else one. None where --output_format has
+// layer ids or nothing says where they begin.
+std::vector<int> mtp_layers(const GenOptions& options, const ConfigContext& context);
+void note_left_out(const CLI::App& app, int layer);
 
 // Error where --output_format numbers layers by position and nothing says which layers the model
 // has: one that is missing would shift all that follow it.

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "lib/placement/evaluation.h"
+#include "lib/report/number_text.h"
 #include "lib/report/plan_table.h"
 #include "lib/report/table_writers.h"
 #include "tools/terminal.h"
@@ -40,8 +41,8 @@ std::string layer_name(const GenSummary& summary, std::size_t layer) {
 
 void print_heading(const GenSummary& summary) {
     const ExpertStatistics& first = summary.statistics.front();
-    std::string line = std::to_string(summary.plan.layers.size()) + " layers, " +
-                       std::to_string(first.num_experts) + " experts in " +
+    std::string line = counted(static_cast<std::int64_t>(summary.plan.layers.size()), "layer") +
+                       ", " + std::to_string(first.num_experts) + " experts in " +
                        std::to_string(summary.request.num_slots) + " slots on " +
                        std::to_string(summary.request.ep_size) + " ranks, fitted to ";
     if (summary.statistics.size() > 1)

@@ -175,7 +175,7 @@ class Projection : public RowSink {
         context.num_experts = recording.num_experts;
         if (context.num_hidden_layers == 0)
             context.num_hidden_layers = recording.num_hidden_layers;
-        if (context.moe_layers.empty())
+        if (context.moe_layers.empty() && !context.first_moe_layer && recording.has_all_moe_layers)
             context.moe_layers = recording.layers;
         return context;
     }

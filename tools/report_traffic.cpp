@@ -78,8 +78,8 @@ std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
     const std::string& config_path = options.statistics.load_balancer;
     const EplbConfig in_force =
         config_path.empty() ? EplbConfig{}
-                            : read_config(config_path, cli::config_context(options.statistics),
-                                          options.statistics.config_format)
+                            : cli::read_engine_config(config_path, options.statistics,
+                                                      cli::config_context(options.statistics))
                                   .config;
     const std::vector<std::optional<int>> positions = positions_in(subject, recording);
     std::deque<TrafficReplay> replays =

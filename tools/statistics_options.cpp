@@ -31,6 +31,17 @@ SlotFold fold_in_force(const ExpertStatistics& statistics,
     }
 }
 
+// What a config's content says of its format; nothing where it does not tell.
+std::optional<ConfigFormat> told_format(const std::string& text,
+                                        const std::string& name,
+                                        const ConfigContext& context) {
+    try {
+        return recognize_config(text, name, context);
+    } catch (const Error&) {
+        return std::nullopt;
+    }
+}
+
 // Whether the ids are slots of the config in force, and not experts.
 bool is_recorded_under(const ExpertStatistics& statistics,
                        const EplbConfig& config,
@@ -106,6 +117,15 @@ CLI::Option* add_statistics_paths(CLI::App& app,
         ->check(not_empty());
 }
 
+void add_config_options(CLI::App& app, StatisticsOptions& options) {
+    add_choice(app, flag("config_format"), options.config_format, config_format_choices(),
+               "What a config that is read comes in; by default told from the content");
+    app.add_option(flag("model_key"), options.model_key,
+                   "The model's key in hygon's configs, which may hold several models")
+        ->type_name("KEY")
+        ->check(not_empty());
+}
+
 void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
     std::vector<std::pair<std::string, InputFormat>> formats;
     for (const InputFormat format : input_formats())
@@ -136,12 +156,7 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
     app.add_option(flag("iter_stop"), options.iter_stop, "Iteration to stop before")
         ->type_name("N")
         ->check(id());
-    add_choice(app, flag("config_format"), options.config_format, config_format_choices(),
-               "What a config that is read comes in; by default told from the content");
-    app.add_option(flag("model_key"), options.model_key,
-                   "The model's key in hygon's configs, which may hold several models")
-        ->type_name("KEY")
-        ->check(not_empty());
+    add_config_options(app, options);
     app.add_option(flag("load_balancer"), options.load_balancer,
                    "The config in force during the recording, of any engine: turns its slot ids "
                    "into experts")
@@ -182,11 +197,24 @@ EngineConfig read_engine_config(const CLI::App& app,
                                 const std::string& path,
                                 const StatisticsOptions& options,
                                 const ConfigContext& context) {
-    EngineConfig config =
-        parse_config(read_input(path), name_of_input(path), context, options.config_format);
+    EngineConfig config = read_engine_config(path, options, context);
     for (const std::string& warning : config.warnings)
         warn(app, warning);
     return config;
+}
+
+EngineConfig read_engine_config(const std::string& path,
+                                const StatisticsOptions& options,
+                                const ConfigContext& context) {
+    const std::string text = read_input(path);
+    const std::string name = name_of_input(path);
+    std::optional<ConfigFormat> format = options.config_format;
+    if (format) {
+        const std::optional<ConfigFormat> told = told_format(text, name, context);
+        if (told && *told != ConfigFormat::sglang && *told != ConfigFormat::hygon)
+            format = told;
+    }
+    return parse_config(text, name, context, format);
 }
 
 std::vector<std::pair<std::string, ConfigFormat>> config_format_choices() {

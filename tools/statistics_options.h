@@ -35,6 +35,8 @@ struct StatisticsOptions {
     int num_threads = 0;
 };
 void add_statistics_options(CLI::App& app, StatisticsOptions& options);
+// Of these, the two that tell how a config is read.
+void add_config_options(CLI::App& app, StatisticsOptions& options);
 
 // The files that they name, for check_output().
 std::vector<std::string> files_of(const StatisticsOptions& options);
@@ -45,9 +47,14 @@ LayerOptions layer_options(const StatisticsOptions& options);
 // What the options say of the model, for configs that leave it open.
 ConfigContext config_context(const StatisticsOptions& options);
 
-// A config of any engine, in --config_format where that is given. Warns of what is odd about it.
+// A config of any engine. Several of a run may differ in their formats: --config_format is for
+// those that look alike, sglang's and hygon's. Warns of what is odd about it.
 EngineConfig read_engine_config(const CLI::App& app,
                                 const std::string& path,
+                                const StatisticsOptions& options,
+                                const ConfigContext& context);
+// The same, which says nothing.
+EngineConfig read_engine_config(const std::string& path,
                                 const StatisticsOptions& options,
                                 const ConfigContext& context);
 

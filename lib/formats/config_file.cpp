@@ -33,9 +33,9 @@ ConfigFormat recognize_rows(const json& map,
     const std::size_t num_moe_layers = context.moe_layers.size();
     // where all layers are MoE layers, both formats mean the same
     const bool is_of_all_layers =
-        num_layers > 0
-            ? num_rows == num_layers
-            : num_moe_layers > 0 && num_rows > static_cast<std::size_t>(context.moe_layers.back());
+        num_layers > 0 ? num_rows == num_layers
+                       : num_moe_layers > 0 &&
+                             num_rows == static_cast<std::size_t>(context.moe_layers.back()) + 1;
     if (num_moe_layers > 0 && is_of_all_layers)
         return ConfigFormat::sglang;
     if (num_moe_layers > 0 && num_rows == num_moe_layers)

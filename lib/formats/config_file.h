@@ -74,6 +74,9 @@ struct EngineConfig {
     int ep_size = 0;            // 0: neither the file nor the context tells
     int num_hidden_layers = 0;  // decoder layers that an SGLang map has rows for; else 0
 
+    // The file numbers layers by position, so that they are all MoE layers of the main model.
+    bool has_all_moe_layers = false;
+
     // hygon's: the key it was under (or is to be written under) and the class it names; may be
     // empty
     std::string model_key;

@@ -114,7 +114,8 @@ void require_moe_layers(const EplbConfig& config, const ConfigContext& context) 
             context.moe_layers.end())
             throw Error("the config has layer " + std::to_string(layer) +
                         ", which is no MoE decoder layer of the model; this format has no place "
-                        "for it: leave the layer out");
+                        "for it. Layers from --num_hidden_layers on, of multi-token prediction, "
+                        "are left out");
 }
 
 std::vector<int> layers_without_entry(const EplbConfig& config, const std::vector<int>& layers) {

@@ -77,6 +77,7 @@ EngineConfig parse_hygon_map(const json& root,
     const int num_rows = static_cast<int>(rows.size());
 
     EngineConfig config;
+    config.has_all_moe_layers = true;
     config.model_key = model.key;
     if (const json* const model_class = find_json_member(model.object, "model_class"))
         config.model_class = json_string(*model_class, where + ": model_class");

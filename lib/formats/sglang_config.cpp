@@ -100,6 +100,7 @@ EngineConfig parse_sglang_config(const json& root,
                                  const ConfigContext& context) {
     const std::vector<std::vector<int>> rows = parse_rows(root, name, context);
     EngineConfig config;
+    config.has_all_moe_layers = true;
     config.config.num_slots = static_cast<int>(rows.front().size());
     config.num_hidden_layers = static_cast<int>(rows.size());
     for (const int layer : rows_of_moe_layers(context, rows.size()))

@@ -212,14 +212,16 @@ SourceOptions resolve(const std::string& path, InputFormat format, SourceOptions
     return options;
 }
 
-// The options describe the model: a recording that names another layer is of another one.
+// The options describe the model: a recording that names another layer is of another one. Layers of
+// multi-token prediction may follow.
 void check_named_layers(const ExpertStatistics& statistics,
                         const LayerOptions& options,
                         const std::string& name) {
     const std::vector<int>& list = options.moe_layers;
     for (const int layer : statistics.layers)
         if (layer < options.first_moe_layer.value_or(0) ||
-            (!list.empty() && !std::binary_search(list.begin(), list.end(), layer)))
+            (!list.empty() && layer <= list.back() &&
+             !std::binary_search(list.begin(), list.end(), layer)))
             throw Error(name + ": holds tokens of layer " + std::to_string(layer) + ", while " +
                         (list.empty() ? "--first_moe_layer" : "--moe_layers") +
                         " says that it has no experts");

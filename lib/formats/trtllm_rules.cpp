@@ -25,7 +25,7 @@ void judge_layers(const EngineConfig& config,
     if (!missing_mtp.empty())
         verdict.warnings.push_back(name + ": has no entry for " + layers_text(missing_mtp) +
                                    ", of multi-token prediction: a run with MTP would die of a "
-                                   "KeyError (--fill_layers adds it)");
+                                   "KeyError (eplb-gen --fill_layers adds it to a new placement)");
 
     std::vector<int> unused;
     for (const auto& [layer, expert_ids] : config.config.initial_global_assignments)

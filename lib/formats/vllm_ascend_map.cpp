@@ -69,6 +69,7 @@ EngineConfig parse_vllm_ascend_map(const json& root,
                                    const ConfigContext& context) {
     require_object(root, name + ": the content");
     EngineConfig config;
+    config.has_all_moe_layers = true;
     std::vector<std::vector<int>> rows;
     std::size_t slots_per_rank = 0;  // the same for all devices of all layers
     bool ids_are_positions = true;

@@ -49,3 +49,18 @@ run "eplb-gen --convert trtllm.yaml --moe_layers 1 --num_hidden_layers 2 --outpu
 echo '{"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2, "num_hidden_layers": 3}' > mixtral.json
 run eplb-gen counts.json --model_config mixtral.json --ep_size 2 --num_slots 6 -o -
 run eplb-gen counts.json --model_config config.json --ep_size 2 --num_slots 6 -o config.json
+# a layer of multi-token prediction takes part in nothing; one that is missing is no reason to shift others
+run "eplb-gen '$stats' --moe_layers 3 --num_hidden_layers 10 --ep_size 2 --num_slots 10 --output_format vllm-ascend -o mtp.json"
+run "grep -c device_count mtp.json"
+printf 'num_slots: 4\ninitial_global_assignments: {4: [0,1,2,3], 6: [0,1,2,3]}\n' > gap.yaml
+run eplb-gen --convert gap.yaml --first_moe_layer 3 --ep_size 2 --output_format vllm-ascend -o -
+run eplb-gen --convert gap.yaml --model_config config.json --ep_size 2 --output_format vllm-ascend -o -
+# where all layers have experts, SGLang's maps and hygon's older ones are the same
+echo '{"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 2}' > mixtral.json
+echo '{"physical_to_logical_map": [[0,1,2,3],[3,2,1,0]]}' > both.json
+run eplb-gen --validate both.json --for hygon --model_config mixtral.json --ep_size 2
+run eplb-gen --validate both.json --for sglang --model_config mixtral.json --ep_size 2
+# --config_format is for maps that look alike: others are told from their content
+printf '{"logical_count": [[9,3,2,2],[4,4,6,2]]}' > counts.json
+printf 'num_slots: 4\ninitial_global_assignments: {0: [0,1,2,3], 1: [0,1,2,3]}\n' > same.yaml
+run eplb-report counts.json --ep_size 2 --config_format sglang --projection_eplb_config_path both.json --projection_eplb_config_path same.yaml --format csv
