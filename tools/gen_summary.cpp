@@ -41,8 +41,8 @@ std::string layer_name(const GenSummary& summary, std::size_t layer) {
 
 void print_heading(const GenSummary& summary) {
     const ExpertStatistics& first = summary.statistics.front();
-    std::string line = counted(static_cast<std::int64_t>(summary.plan.layers.size()), "layer") +
-                       ", " + std::to_string(first.num_experts) + " experts in " +
+    std::string line = counted(static_cast<int>(summary.plan.layers.size()), "layer") + ", " +
+                       std::to_string(first.num_experts) + " experts in " +
                        std::to_string(summary.request.num_slots) + " slots on " +
                        std::to_string(summary.request.ep_size) + " ranks, fitted to ";
     if (summary.statistics.size() > 1)

@@ -162,7 +162,9 @@ TEST_CASE("a recording that names its layers has none but the model's") {
     options.layers.moe_layers = {2, 3, 4, 5};
     CHECK(read_source(path, options, {}, threads).statistics.layers == std::vector<int>{3, 5});
     CHECK(!read_source(path, options, {}, threads).statistics.has_all_moe_layers);
-    options.layers.moe_layers = {3, 4};
+    options.layers.moe_layers = {3};  // layers behind may be of multi-token prediction
+    CHECK(read_source(path, options, {}, threads).statistics.layers == std::vector<int>{3, 5});
+    options.layers.moe_layers = {3, 4, 6};
     CHECK(error_of([&] { read_source(path, options, {}, threads); }) ==
           path + ": holds tokens of layer 5, while --moe_layers says that it has no experts");
     options.layers = {4, {}};
