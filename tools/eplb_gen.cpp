@@ -27,6 +27,8 @@ using namespace eplb;
 // The statistics that a plan is fitted to, and what Workload points into.
 struct Inputs {
     std::vector<ExpertStatistics> statistics;
+    // The same as recorded, where layers were left out of them; else empty.
+    std::vector<ExpertStatistics> recorded;
     std::vector<ExpertCooccurrence> cooccurrence;  // [statistics], or none
     std::optional<cli::RecordedUnder> under;       // of the first
 
@@ -162,8 +164,9 @@ TokenTraffic traffic_of(const GenOptions& options,
                         const Plan& plan) {
     TokenTraffic sum;
     for (std::size_t i = 0; i < inputs.statistics.size(); ++i) {
-        const std::optional<RoutedIds> routed =
-            read_trtllm_routed_ids(options.expert_statistic_paths[i], inputs.statistics[i]);
+        const std::optional<RoutedIds> routed = read_trtllm_routed_ids(
+            options.expert_statistic_paths[i],
+            inputs.recorded.empty() ? inputs.statistics[i] : inputs.recorded[i]);
         if (!routed)
             continue;
         for (std::size_t layer = 0; layer < plan.layers.size(); ++layer) {
@@ -178,13 +181,20 @@ TokenTraffic traffic_of(const GenOptions& options,
 }
 
 // What --co_occurrence changes, against the plan without it.
-void print_traffic(const CLI::App& app,
-                   const GenOptions& options,
-                   const Inputs& inputs,
-                   const std::vector<Workload>& workloads,
-                   const PlanRequest& request,
-                   const Plan& plan,
-                   ThreadPool& threads) {
+void print_co_occurrence(const CLI::App& app,
+                         const GenOptions& options,
+                         const Inputs& inputs,
+                         const std::vector<Workload>& workloads,
+                         const PlanRequest& request,
+                         const Plan& plan,
+                         ThreadPool& threads) {
+    if (std::none_of(plan.layers.begin(), plan.layers.end(),
+                     [](const auto& layer) { return layer.algorithm == Algorithm::risk; })) {
+        cli::warn(app,
+                  "--co_occurrence changed nothing: it goes with risk, which no layer was placed "
+                  "by");
+        return;
+    }
     PlanRequest plain = request;
     plain.co_occurrence = 0;
     plain.time_limit = 0;
@@ -332,7 +342,8 @@ std::optional<EngineConfig> read_in_force(const CLI::App& app,
     return current;
 }
 
-// Layers that the config to be written has no place for: nothing is spent on them.
+// Layers that the config to be written has no place for: nothing is spent on them. They are the
+// last ones, so that positions of layers stay as they were.
 void leave_out_mtp_layers(const CLI::App& app,
                           const GenOptions& options,
                           const ConfigContext& context,
@@ -345,8 +356,10 @@ void leave_out_mtp_layers(const CLI::App& app,
         });
         if (kept.size() == inputs.statistics[i].layers.size())
             continue;
-        if (i == 0)
+        if (inputs.recorded.empty()) {
+            inputs.recorded = inputs.statistics;
             note_left_out(app, inputs.statistics[i].layers.back());
+        }
         cli::keep_layers(inputs.statistics[i], kept, options.expert_statistic_paths[i]);
     }
 }
@@ -397,27 +410,6 @@ EplbConfig config_of(const CLI::App& app,
     return config;
 }
 
-// What --co_occurrence did, if it was given.
-void print_co_occurrence(const CLI::App& app,
-                         const GenOptions& options,
-                         const Inputs& inputs,
-                         const std::vector<Workload>& workloads,
-                         const PlanRequest& request,
-                         const Plan& plan,
-                         ThreadPool& threads) {
-    if (request.co_occurrence == 0)
-        return;
-    const bool has_risk =
-        std::any_of(plan.layers.begin(), plan.layers.end(),
-                    [](const auto& layer) { return layer.algorithm == Algorithm::risk; });
-    if (has_risk)
-        print_traffic(app, options, inputs, workloads, request, plan, threads);
-    else
-        cli::warn(app,
-                  "--co_occurrence changed nothing: it goes with risk, which no layer was placed "
-                  "by");
-}
-
 // Sets what `context` lacks and the statistics tell.
 EngineConfig fitted_config(const CLI::App& app,
                            const GenOptions& options,
@@ -441,7 +433,8 @@ EngineConfig fitted_config(const CLI::App& app,
     EplbConfig config = config_of(app, options, plan, first, current, request);
     print_summary({app, inputs.statistics, options.expert_statistic_paths, request, plan,
                    inputs.under, options.max_moves.has_value()});
-    print_co_occurrence(app, options, inputs, workloads, request, plan, threads);
+    if (request.co_occurrence > 0)
+        print_co_occurrence(app, options, inputs, workloads, request, plan, threads);
     Table table = plan_table(plan, first.layers);
     if (current) {
         print_update(app, updates, plan, first.layers, bytes_per_expert);

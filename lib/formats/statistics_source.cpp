@@ -1,7 +1,6 @@
 #include "lib/formats/statistics_source.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>

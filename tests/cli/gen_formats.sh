@@ -52,6 +52,8 @@ run eplb-gen counts.json --model_config config.json --ep_size 2 --num_slots 6 -o
 # a layer of multi-token prediction takes part in nothing; one that is missing is no reason to shift others
 run "eplb-gen '$stats' --moe_layers 3 --num_hidden_layers 10 --ep_size 2 --num_slots 10 --output_format vllm-ascend -o mtp.json"
 run "grep -c device_count mtp.json"
+# its routed ids lie beside the others', and are no reason to refuse them
+run "eplb-gen '$stats' --moe_layers 3 --num_hidden_layers 10 --ep_size 2 --num_slots 10 --output_format vllm-ascend --algorithm risk --co_occurrence 0.5 -o mtp.json 2>&1 | tail -n 2"
 printf 'num_slots: 4\ninitial_global_assignments: {4: [0,1,2,3], 6: [0,1,2,3]}\n' > gap.yaml
 run eplb-gen --convert gap.yaml --first_moe_layer 3 --ep_size 2 --output_format vllm-ascend -o -
 run eplb-gen --convert gap.yaml --model_config config.json --ep_size 2 --output_format vllm-ascend -o -
