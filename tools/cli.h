@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/report/table_writers.h"
+#include "lib/report/text/table_writers.h"
 #include "lib/statistics/selection.h"
 
 // What the three tools share: the frame around main(), validators, and kinds of options.

@@ -14,7 +14,7 @@
 #include "lib/collect/initial_placement.h"
 #include "lib/collect/stages.h"
 #include "lib/model/cost.h"
-#include "lib/report/load_summary.h"
+#include "lib/placement/route/load_summary.h"
 #include "tools/collect.h"
 #include "tools/collect_devices.h"
 #include "tools/collect_plan.h"

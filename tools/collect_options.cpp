@@ -3,7 +3,7 @@
 #include <cstdlib>
 
 #include "lib/base/error.h"
-#include "lib/formats/eplb_config.h"
+#include "lib/formats/configs/eplb_config.h"
 #include "lib/model/model_config.h"
 
 namespace eplb::cli {

@@ -5,9 +5,9 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
-#include "lib/report/table_edit.h"
-#include "lib/report/table_writers.h"
-#include "lib/report/views.h"
+#include "lib/report/text/table_edit.h"
+#include "lib/report/text/table_writers.h"
+#include "lib/report/views/views.h"
 #include "tools/cli.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"

@@ -7,7 +7,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
-#include "lib/report/plan_table.h"
+#include "lib/report/views/plan_table.h"
 #include "tools/gen_options.h"
 #include "tools/version.h"
 

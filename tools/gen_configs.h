@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "lib/formats/config_file.h"
-#include "lib/placement/planner.h"
+#include "lib/formats/configs/config_file.h"
+#include "lib/placement/plan/planner.h"
 #include "tools/cli.h"
 
 // Configs of all engines, as eplb-gen writes, converts and validates them.

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "lib/placement/planner.h"
-#include "lib/report/table_writers.h"
+#include "lib/placement/plan/planner.h"
+#include "lib/report/text/table_writers.h"
 #include "tools/gen_configs.h"
 #include "tools/statistics_options.h"
 

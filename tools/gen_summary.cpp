@@ -4,10 +4,10 @@
 #include <cmath>
 #include <iostream>
 
-#include "lib/placement/evaluation.h"
-#include "lib/report/number_text.h"
-#include "lib/report/plan_table.h"
-#include "lib/report/table_writers.h"
+#include "lib/placement/plan/evaluation.h"
+#include "lib/report/text/number_text.h"
+#include "lib/report/text/table_writers.h"
+#include "lib/report/views/plan_table.h"
 #include "tools/terminal.h"
 
 namespace eplb {

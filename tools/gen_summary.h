@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/placement/planner.h"
+#include "lib/placement/plan/planner.h"
 #include "tools/statistics_options.h"
 
 namespace eplb {

@@ -7,9 +7,9 @@
 #include <variant>
 
 #include "lib/base/error.h"
-#include "lib/formats/config_file.h"
-#include "lib/formats/config_rules.h"
-#include "lib/placement/evaluation.h"
+#include "lib/formats/configs/config_file.h"
+#include "lib/formats/configs/config_rules.h"
+#include "lib/placement/plan/evaluation.h"
 #include "tools/terminal.h"
 
 namespace eplb {

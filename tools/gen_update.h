@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/placement/update.h"
+#include "lib/placement/plan/update.h"
 #include "lib/report/table.h"
 #include "tools/cli.h"
 #include "tools/gen_options.h"

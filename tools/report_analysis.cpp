@@ -4,10 +4,10 @@
 #include <string>
 
 #include "lib/base/error.h"
-#include "lib/report/comparison.h"
-#include "lib/report/drift.h"
-#include "lib/report/held_out.h"
-#include "lib/report/speedup.h"
+#include "lib/report/views/comparison.h"
+#include "lib/report/views/drift.h"
+#include "lib/report/views/held_out.h"
+#include "lib/report/views/speedup.h"
 
 namespace eplb {
 namespace {

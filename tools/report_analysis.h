@@ -5,7 +5,7 @@
 
 #include "lib/base/parallel.h"
 #include "lib/report/table.h"
-#include "lib/report/views.h"
+#include "lib/report/views/views.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
 

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "lib/base/error.h"
-#include "lib/formats/config_file.h"
-#include "lib/formats/trtllm_statistics.h"
-#include "lib/placement/replica_replay.h"
+#include "lib/formats/configs/config_file.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
+#include "lib/placement/route/replica_replay.h"
 #include "lib/statistics/row_sink.h"
 
 namespace eplb {

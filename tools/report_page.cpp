@@ -6,10 +6,10 @@
 #include <cstddef>
 #include <utility>
 
-#include "lib/report/comparison.h"
-#include "lib/report/html_report.h"
-#include "lib/report/short_names.h"
-#include "lib/report/views.h"
+#include "lib/report/html/page.h"
+#include "lib/report/text/short_names.h"
+#include "lib/report/views/comparison.h"
+#include "lib/report/views/views.h"
 #include "tools/report_pictures.h"
 #include "tools/report_views.h"
 #include "tools/version.h"

@@ -1,7 +1,7 @@
 #include "tools/report_pictures.h"
 
 #include "lib/base/error.h"
-#include "lib/report/heatmap.h"
+#include "lib/report/views/heatmap.h"
 #include "tools/report_views.h"
 #include "tools/terminal.h"
 

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/config_file.h"
-#include "lib/formats/trtllm_statistics.h"
-#include "lib/report/fault_table.h"
-#include "lib/report/traffic_table.h"
+#include "lib/formats/configs/config_file.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
+#include "lib/report/views/fault_table.h"
+#include "lib/report/views/traffic_table.h"
 
 namespace eplb {
 namespace {

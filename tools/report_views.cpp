@@ -5,8 +5,8 @@
 #include <variant>
 
 #include "lib/base/error.h"
-#include "lib/report/load_summary.h"
-#include "lib/report/views.h"
+#include "lib/placement/route/load_summary.h"
+#include "lib/report/views/views.h"
 #include "tools/report_analysis.h"
 #include "tools/report_traffic.h"
 

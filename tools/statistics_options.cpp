@@ -5,8 +5,8 @@
 
 #include "lib/base/error.h"
 #include "lib/formats/model_shape.h"
-#include "lib/placement/rank_load.h"
-#include "lib/placement/slot_fold.h"
+#include "lib/placement/route/rank_load.h"
+#include "lib/placement/route/slot_fold.h"
 #include "lib/statistics/recording_checks.h"
 
 namespace eplb::cli {

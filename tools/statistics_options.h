@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
-#include "lib/formats/config_file.h"
-#include "lib/formats/statistics_source.h"
-#include "lib/report/load_summary.h"
+#include "lib/formats/configs/config_file.h"
+#include "lib/formats/statistics/statistics_source.h"
+#include "lib/placement/route/load_summary.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/row_sink.h"
 #include "tools/cli.h"

@@ -12,7 +12,7 @@
 
 #include "lib/base/error.h"
 #include "lib/model/select_experts.h"
-#include "lib/placement/slot_router.h"
+#include "lib/placement/route/slot_router.h"
 
 namespace eplb {
 namespace {

@@ -1,6 +1,6 @@
 #include "kernels/cuda/kernel_support.h"
 #include "kernels/cuda/launch.h"
-#include "lib/placement/slot_router.h"
+#include "lib/placement/route/slot_router.h"
 
 // Experts to slots, and the order of rows by slot: both number the appearances of ids in order.
 namespace eplb::cuda {

@@ -6,7 +6,7 @@
 
 #include "lib/base/error.h"
 #include "lib/collect/initial_placement.h"
-#include "lib/report/load_summary.h"
+#include "lib/placement/route/load_summary.h"
 
 namespace eplb {
 namespace {

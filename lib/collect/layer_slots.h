@@ -11,7 +11,7 @@
 #include "lib/base/parallel.h"
 #include "lib/model/synthetic.h"
 #include "lib/placement/placement.h"
-#include "lib/placement/slot_router.h"
+#include "lib/placement/route/slot_router.h"
 
 namespace eplb {
 

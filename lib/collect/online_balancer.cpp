@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "lib/placement/packing.h"
-#include "lib/placement/replication.h"
+#include "lib/placement/upstream/packing.h"
+#include "lib/placement/upstream/replication.h"
 
 namespace eplb {
 

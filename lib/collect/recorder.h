@@ -8,8 +8,8 @@
 #include "lib/base/file.h"
 #include "lib/cluster/process_group.h"
 #include "lib/collect/harness.h"
-#include "lib/formats/statistics_stream.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/formats/statistics/statistics_stream.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/statistics/expert_statistics.h"
 
 namespace eplb {

@@ -9,7 +9,7 @@
 #include "lib/collect/online_balancer.h"
 #include "lib/model/model_config.h"
 #include "lib/placement/placement.h"
-#include "lib/placement/slot_router.h"
+#include "lib/placement/route/slot_router.h"
 
 namespace eplb {
 

@@ -8,7 +8,7 @@
 #include "lib/base/config_fields.h"
 #include "lib/base/error.h"
 #include "lib/base/file.h"
-#include "lib/formats/quoted_name.h"
+#include "lib/formats/statistics/quoted_name.h"
 #include "lib/formats/strict_json.h"
 
 namespace eplb {

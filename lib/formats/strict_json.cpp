@@ -4,7 +4,7 @@
 #include <set>
 
 #include "lib/base/error.h"
-#include "lib/formats/quoted_name.h"
+#include "lib/formats/statistics/quoted_name.h"
 
 namespace eplb {
 namespace {

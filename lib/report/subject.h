@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "lib/placement/placement.h"
-#include "lib/placement/rank_load.h"
-#include "lib/placement/replica_replay.h"
+#include "lib/placement/route/rank_load.h"
+#include "lib/placement/route/replica_replay.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/selection.h"
 

@@ -35,7 +35,8 @@ struct ExpertStatistics {
     // num_sources are 1 and say nothing.
     bool has_unknown_sources = false;
 
-    // Decoder layers of the model, those without experts too, where the format tells; 0: it does not.
+    // Decoder layers of the model, those without experts too, where the format tells; 0: it does
+    // not.
     int num_hidden_layers = 0;
     // `layers` are all the layers with experts that the model has: the format or the user said so.
     bool has_all_moe_layers = false;

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "lib/placement/packing.h"
-#include "lib/placement/rank_load.h"
-#include "lib/placement/replication.h"
-#include "lib/report/load_summary.h"
+#include "lib/placement/route/load_summary.h"
+#include "lib/placement/route/rank_load.h"
+#include "lib/placement/upstream/packing.h"
+#include "lib/placement/upstream/replication.h"
 #include "tests/bench/scenarios.h"
 #include "tests/test_support.h"
 

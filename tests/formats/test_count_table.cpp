@@ -2,7 +2,7 @@
 #include <numeric>
 
 #include "lib/base/error.h"
-#include "lib/formats/count_table.h"
+#include "lib/formats/statistics/count_table.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 

@@ -2,7 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
-#include "lib/formats/config_file.h"
+#include "lib/formats/configs/config_file.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
@@ -257,8 +257,7 @@ TEST_CASE("SGLang's rows and hygon's older ones are told apart by the model, or 
     CHECK(recognized(3, {0, 1, 2}) == ConfigFormat::sglang);  // the same in both
     CHECK(recognized(0, {1, 2, 4}) == ConfigFormat::hygon);   // no row for a layer 4
     CHECK(recognized(0, {1, 2}) == ConfigFormat::sglang);
-    for (const auto& known :
-         {std::pair(0, std::vector<int>()), {5, {1, 2}}, {3, {}}, {5, {}}})
+    for (const auto& known : {std::pair(0, std::vector<int>()), {5, {1, 2}}, {3, {}}, {5, {}}})
         CHECK(has(error_of([&] { recognized(known.first, known.second); }),
                   "name it, --config_format sglang or hygon"));
     CHECK(recognize_config(replaced(rows, "{", "{\"num_moe_layers\": 3, "), "f", {}) ==

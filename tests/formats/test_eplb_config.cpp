@@ -1,7 +1,7 @@
 #include <fstream>
 
 #include "lib/base/error.h"
-#include "lib/formats/eplb_config.h"
+#include "lib/formats/configs/eplb_config.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 

@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
-#include "lib/formats/count_readers.h"
+#include "lib/formats/statistics/count_readers.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 

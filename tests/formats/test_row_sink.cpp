@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "lib/base/file.h"
-#include "lib/formats/statistics_source.h"
-#include "lib/formats/statistics_stream.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/formats/statistics/statistics_source.h"
+#include "lib/formats/statistics/statistics_stream.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

@@ -1,4 +1,4 @@
-#include "lib/formats/sglang_dump.h"
+#include "lib/formats/statistics/sglang_dump.h"
 
 #include <map>
 #include <nlohmann/json.hpp>

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics_source.h"
+#include "lib/formats/statistics/statistics_source.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

@@ -1,9 +1,9 @@
 #include <numeric>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics_source.h"
-#include "lib/formats/statistics_stream.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/formats/statistics/statistics_source.h"
+#include "lib/formats/statistics/statistics_stream.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 

@@ -1,4 +1,4 @@
-#include "lib/formats/torch_file.h"
+#include "lib/formats/torch/torch_file.h"
 
 #include <nlohmann/json.hpp>
 

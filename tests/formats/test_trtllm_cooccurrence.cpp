@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "lib/base/safetensors.h"
-#include "lib/formats/trtllm_cooccurrence.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/formats/statistics/trtllm_cooccurrence.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

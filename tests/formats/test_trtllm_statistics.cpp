@@ -6,7 +6,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/safetensors.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 

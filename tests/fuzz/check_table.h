@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/count_table.h"
+#include "lib/formats/statistics/count_table.h"
 #include "lib/statistics/selection.h"
 
 namespace eplb::test {

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "lib/base/error.h"
-#include "lib/formats/config_file.h"
+#include "lib/formats/configs/config_file.h"
 
 namespace eplb::fuzz {
 

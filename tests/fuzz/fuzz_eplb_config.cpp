@@ -3,7 +3,7 @@
 #include <string>
 
 #include "lib/base/error.h"
-#include "lib/formats/eplb_config.h"
+#include "lib/formats/configs/eplb_config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     try {

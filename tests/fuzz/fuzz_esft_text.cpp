@@ -1,7 +1,7 @@
 #include <cstdint>
 #include <string>
 
-#include "lib/formats/count_readers.h"
+#include "lib/formats/statistics/count_readers.h"
 #include "tests/fuzz/check_table.h"
 
 // The files of several layers in one input: a form feed stands between them.

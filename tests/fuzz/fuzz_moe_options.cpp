@@ -1,5 +1,5 @@
 #include "lib/base/error.h"
-#include "lib/formats/eplb_config.h"
+#include "lib/formats/configs/eplb_config.h"
 #include "tests/fuzz/scratch_folder.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

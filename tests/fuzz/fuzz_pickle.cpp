@@ -3,7 +3,7 @@
 #include <span>
 
 #include "lib/base/error.h"
-#include "lib/formats/pickle.h"
+#include "lib/formats/torch/pickle.h"
 
 // Any bytes as a pickle.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,6 +1,6 @@
 #include <cstdint>
 
-#include "lib/formats/count_readers.h"
+#include "lib/formats/statistics/count_readers.h"
 #include "tests/fuzz/check_table.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -2,7 +2,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics_stream.h"
+#include "lib/formats/statistics/statistics_stream.h"
 #include "tests/fuzz/scratch_folder.h"
 
 namespace {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/sglang_dump.h"
-#include "lib/formats/torch_file.h"
+#include "lib/formats/statistics/sglang_dump.h"
+#include "lib/formats/torch/torch_file.h"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "lib/base/error.h"
-#include "lib/formats/trtllm_cooccurrence.h"
-#include "lib/formats/trtllm_statistics.h"
+#include "lib/formats/statistics/trtllm_cooccurrence.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
 #include "tests/fuzz/scratch_folder.h"
 
 namespace {

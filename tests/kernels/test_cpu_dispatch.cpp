@@ -5,7 +5,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "lib/placement/placement.h"
-#include "lib/placement/slot_router.h"
+#include "lib/placement/route/slot_router.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

@@ -1,7 +1,7 @@
 #ifndef EPLB_TESTS_PLACEMENT_EXHAUSTIVE_H
 #define EPLB_TESTS_PLACEMENT_EXHAUSTIVE_H
 
-#include "lib/placement/placement_problem.h"
+#include "lib/placement/problem/placement_problem.h"
 
 namespace eplb::test {
 

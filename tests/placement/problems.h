@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lib/placement/placement.h"
-#include "lib/placement/placement_problem.h"
+#include "lib/placement/problem/placement_problem.h"
 #include "lib/statistics/expert_statistics.h"
 
 // Problems to place, and what tests recompute of their placements: from the definitions, by no code

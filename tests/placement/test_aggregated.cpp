@@ -3,11 +3,11 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/aggregated.h"
-#include "lib/placement/balance_search.h"
-#include "lib/placement/bound.h"
-#include "lib/placement/distinct_packing.h"
-#include "lib/placement/placer.h"
+#include "lib/placement/search/aggregated.h"
+#include "lib/placement/search/balance_search.h"
+#include "lib/placement/search/bound.h"
+#include "lib/placement/search/distinct_packing.h"
+#include "lib/placement/search/placer.h"
 #include "tests/catch.h"
 #include "tests/placement/exhaustive.h"
 #include "tests/placement/problems.h"

@@ -3,8 +3,8 @@
 #include <numeric>
 #include <vector>
 
-#include "lib/placement/alignment.h"
-#include "lib/placement/assignment.h"
+#include "lib/placement/plan/alignment.h"
+#include "lib/placement/plan/assignment.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/bound.h"
+#include "lib/placement/search/bound.h"
 #include "tests/catch.h"
 #include "tests/placement/exhaustive.h"
 #include "tests/placement/problems.h"

@@ -4,9 +4,9 @@
 #include <limits>
 #include <vector>
 
-#include "lib/placement/alignment.h"
-#include "lib/placement/bounded_moves.h"
-#include "lib/placement/distinct_packing.h"
+#include "lib/placement/plan/alignment.h"
+#include "lib/placement/plan/bounded_moves.h"
+#include "lib/placement/search/distinct_packing.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"

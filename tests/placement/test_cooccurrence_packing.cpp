@@ -2,9 +2,9 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "lib/placement/cooccurrence_packing.h"
-#include "lib/placement/packing.h"
-#include "lib/placement/replication.h"
+#include "lib/placement/upstream/cooccurrence_packing.h"
+#include "lib/placement/upstream/packing.h"
+#include "lib/placement/upstream/replication.h"
 #include "tests/test_support.h"
 
 using eplb::pack_cooccurrence;

@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/placement/hierarchical.h"
+#include "lib/placement/upstream/hierarchical.h"
 #include "tests/test_support.h"
 
 using eplb::place_deepseek;

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/distinct_packing.h"
+#include "lib/placement/search/distinct_packing.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/fault_coverage.h"
+#include "lib/placement/route/fault_coverage.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

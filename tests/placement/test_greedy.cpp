@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "lib/placement/packing.h"
-#include "lib/placement/replication.h"
+#include "lib/placement/upstream/packing.h"
+#include "lib/placement/upstream/replication.h"
 #include "tests/test_support.h"
 
 using eplb::num_duplicate_slots;

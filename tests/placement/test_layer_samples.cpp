@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/bound.h"
-#include "lib/placement/layer_samples.h"
+#include "lib/placement/plan/layer_samples.h"
+#include "lib/placement/search/bound.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 

@@ -2,7 +2,7 @@
 #include <memory>
 #include <vector>
 
-#include "lib/placement/node_split.h"
+#include "lib/placement/search/node_split.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 

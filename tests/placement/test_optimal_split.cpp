@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "lib/placement/optimal_split.h"
+#include "lib/placement/route/optimal_split.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

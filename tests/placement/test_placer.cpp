@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/hierarchical.h"
-#include "lib/placement/layer_samples.h"
-#include "lib/placement/placer.h"
-#include "lib/placement/risk_search.h"
+#include "lib/placement/plan/layer_samples.h"
+#include "lib/placement/search/placer.h"
+#include "lib/placement/search/risk_search.h"
+#include "lib/placement/upstream/hierarchical.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 

@@ -4,10 +4,10 @@
 #include <numeric>
 #include <vector>
 
-#include "lib/placement/packing.h"
-#include "lib/placement/planner.h"
-#include "lib/placement/rank_load.h"
-#include "lib/placement/replication.h"
+#include "lib/placement/plan/planner.h"
+#include "lib/placement/route/rank_load.h"
+#include "lib/placement/upstream/packing.h"
+#include "lib/placement/upstream/replication.h"
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"
 

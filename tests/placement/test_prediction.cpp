@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/prediction.h"
+#include "lib/placement/plan/prediction.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/rank_load.h"
-#include "lib/placement/slot_fold.h"
-#include "lib/placement/slot_router.h"
+#include "lib/placement/route/rank_load.h"
+#include "lib/placement/route/slot_fold.h"
+#include "lib/placement/route/slot_router.h"
 #include "tests/test_support.h"
 
 using eplb::default_placement;

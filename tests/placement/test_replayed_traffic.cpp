@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
-#include "lib/placement/replayed_traffic.h"
+#include "lib/placement/route/replayed_traffic.h"
 #include "lib/statistics/expert_statistics.h"
 #include "tests/test_support.h"
 

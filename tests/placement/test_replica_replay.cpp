@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
-#include "lib/placement/replica_replay.h"
+#include "lib/placement/route/replica_replay.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/annealing.h"
-#include "lib/placement/distinct_packing.h"
-#include "lib/placement/risk_search.h"
+#include "lib/placement/search/annealing.h"
+#include "lib/placement/search/distinct_packing.h"
+#include "lib/placement/search/risk_search.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/placement/placement.h"
-#include "lib/placement/slot_router.h"
+#include "lib/placement/route/slot_router.h"
 #include "tests/test_support.h"
 
 using eplb::SlotRouter;

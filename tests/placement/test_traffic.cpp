@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/traffic.h"
+#include "lib/placement/route/traffic.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/alignment.h"
-#include "lib/placement/update.h"
+#include "lib/placement/plan/alignment.h"
+#include "lib/placement/plan/update.h"
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"
 

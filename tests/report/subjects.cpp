@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "lib/report/table_writers.h"
+#include "lib/report/text/table_writers.h"
 
 namespace eplb::test {
 

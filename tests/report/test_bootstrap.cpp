@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/base/random.h"
-#include "lib/report/bootstrap.h"
+#include "lib/report/views/bootstrap.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

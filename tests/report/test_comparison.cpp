@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "lib/report/comparison.h"
+#include "lib/report/views/comparison.h"
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 

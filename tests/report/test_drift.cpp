@@ -2,7 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "lib/report/drift.h"
+#include "lib/report/views/drift.h"
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 

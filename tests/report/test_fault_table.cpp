@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/report/fault_table.h"
+#include "lib/report/views/fault_table.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

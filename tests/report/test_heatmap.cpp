@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
-#include "lib/report/heatmap.h"
-#include "lib/report/load_grid.h"
-#include "lib/report/picture_text.h"
+#include "lib/report/text/picture_text.h"
+#include "lib/report/views/heatmap.h"
+#include "lib/report/views/load_grid.h"
 #include "tests/report/subjects.h"
 
 using namespace eplb;

@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "lib/report/held_out.h"
+#include "lib/report/views/held_out.h"
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 

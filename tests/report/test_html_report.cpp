@@ -3,8 +3,8 @@
 #include <utility>
 #include <vector>
 
-#include "lib/report/html_report.h"
-#include "lib/report/short_names.h"
+#include "lib/report/html/page.h"
+#include "lib/report/text/short_names.h"
 #include "tests/report/subjects.h"
 
 using namespace eplb;

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/report/load_summary.h"
+#include "lib/placement/route/load_summary.h"
 #include "tests/test_support.h"
 
 using eplb::average;

@@ -4,11 +4,11 @@
 #include <vector>
 
 #include "lib/base/file.h"
-#include "lib/formats/eplb_config.h"
-#include "lib/formats/statistics_stream.h"
-#include "lib/formats/trtllm_statistics.h"
-#include "lib/placement/planner.h"
-#include "lib/report/views.h"
+#include "lib/formats/configs/eplb_config.h"
+#include "lib/formats/statistics/statistics_stream.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
+#include "lib/placement/plan/planner.h"
+#include "lib/report/views/views.h"
 #include "tests/test_support.h"
 #include "tools/report_inputs.h"
 

@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "lib/report/speedup.h"
+#include "lib/report/views/speedup.h"
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/report/table_edit.h"
+#include "lib/report/text/table_edit.h"
 #include "tests/test_support.h"
 
 using eplb::Cell;

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/report/table_writers.h"
+#include "lib/report/text/table_writers.h"
 #include "tests/test_support.h"
 
 using eplb::Cell;

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "lib/formats/trtllm_statistics.h"
-#include "lib/report/traffic_table.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
+#include "lib/report/views/traffic_table.h"
 #include "tests/test_support.h"
 
 using namespace eplb;

@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/report/views.h"
+#include "lib/report/views/views.h"
 #include "tests/report/subjects.h"
 
 using namespace eplb;

@@ -3,8 +3,8 @@
 #include <numeric>
 #include <vector>
 
-#include "lib/placement/evaluation.h"
-#include "lib/report/plan_table.h"
+#include "lib/placement/plan/evaluation.h"
+#include "lib/report/views/plan_table.h"
 #include "tests/bench/placement/measures.h"
 #include "tests/bench/placement/real_data.h"
 #include "tests/bench/placement/sections.h"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <functional>
 
-#include "lib/placement/evaluation.h"
-#include "lib/placement/layer_samples.h"
+#include "lib/placement/plan/evaluation.h"
+#include "lib/placement/plan/layer_samples.h"
 
 namespace eplb::bench {
 

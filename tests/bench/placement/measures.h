@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
-#include "lib/placement/planner.h"
+#include "lib/placement/plan/planner.h"
 #include "lib/statistics/expert_statistics.h"
 #include "tests/bench/scenarios.h"
 

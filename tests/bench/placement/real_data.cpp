@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "lib/formats/statistics_source.h"
+#include "lib/formats/statistics/statistics_source.h"
 #include "tests/bench/placement/text_table.h"
 
 namespace eplb::bench {

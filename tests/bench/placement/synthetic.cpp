@@ -2,7 +2,7 @@
 #include <array>
 #include <vector>
 
-#include "lib/placement/evaluation.h"
+#include "lib/placement/plan/evaluation.h"
 #include "tests/bench/placement/measures.h"
 #include "tests/bench/placement/sections.h"
 #include "tests/bench/placement/text_table.h"

@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/launch.h"
 #include "lib/base/error.h"
-#include "lib/placement/slot_router.h"
+#include "lib/placement/route/slot_router.h"
 #include "tests/kernels/cuda/launch_support.h"
 
 namespace {

@@ -1,0 +1,54 @@
+#ifndef EPLB_PLACEMENT_PLAN_SWEEP_H
+#define EPLB_PLACEMENT_PLAN_SWEEP_H
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "lib/placement/plan/planner.h"
+
+namespace eplb {
+
+// One deployment of a sweep; imbalances are means over layers.
+struct SweepRow {
+    int ep_size = 0;
+    int num_slots = 0;
+    double unbalanced = 0;  // of the engine's default assignment with the fewest slots
+    double imbalance = 0;   // as predicted; as fitted where nothing can be predicted
+    bool is_prediction = false;
+    double bound = 0;  // of the summed load
+
+    // slots beyond an even share of the experts, over all layers; can be below one expert's size
+    double extra_bytes_per_rank = 0;
+
+    // Of the MoE layers' expert computation, whose time is that of the fullest rank:
+    // (1 + unbalanced) / (1 + imbalance). What surrounds it does not get faster.
+    double speedup = 0;
+
+    // Worth its memory: at least 1 % less time on the fullest rank than the last row of the same
+    // ep_size with fewer slots that is.
+    bool is_best = false;
+};
+
+// Whether check_plan_request() accepts the request with these.
+bool is_possible(PlanRequest request, int ep_size, int num_slots, int num_experts);
+
+// Plans every pair of the two lists that is_possible(), in ascending order. Error where none is.
+std::vector<SweepRow> sweep(std::span<const Workload> workloads,
+                            const PlanRequest& request,
+                            std::span<const int> ep_sizes,
+                            std::span<const int> num_slots,
+                            double bytes_per_expert,
+                            const std::function<void(int done, int total)>& progress,
+                            ThreadPool& threads);
+
+// Mean over layers of what is predicted or, where nothing can be, of the fit.
+double planned_imbalance(const Plan& plan);
+
+// What num_slots a search for the fewest may take: multiples of ep_size from the fewest that hold
+// the experts to twice as many.
+std::vector<int> slot_candidates(const PlanRequest& request, int num_experts);
+
+}  // namespace eplb
+
+#endif

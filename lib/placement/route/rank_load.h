@@ -1,0 +1,43 @@
+#ifndef EPLB_PLACEMENT_ROUTE_RANK_LOAD_H
+#define EPLB_PLACEMENT_ROUTE_RANK_LOAD_H
+
+#include <span>
+#include <vector>
+
+#include "lib/placement/placement.h"
+#include "lib/statistics/expert_statistics.h"
+
+namespace eplb {
+
+// Loads of one layer per iteration: tokens that each bin (a rank, or a slot) computes.
+struct LayerLoad {
+    int num_iterations = 0;
+    int num_bins = 0;
+    std::vector<double> load;  // [num_iterations][num_bins]
+
+    std::span<const double> iteration(int i) const {
+        return std::span(load).subspan(
+            static_cast<std::size_t>(i) * static_cast<std::size_t>(num_bins),
+            static_cast<std::size_t>(num_bins));
+    }
+};
+
+// [num_bins]: summed over iterations.
+std::vector<double> bin_totals(const LayerLoad& load);
+
+// The recorded counts themselves, one bin per expert (per slot where ids are slots).
+LayerLoad recorded_load(const ExpertStatistics& statistics, int layer);
+
+// One bin per slot of `expert_ids` ([num_slots]), each replica of an expert taking an equal share.
+// What the engine's round robin gives differs from it by less than one token per source rank,
+// block of 1024 ids and slot. statistics.ids must be experts.
+LayerLoad projected_load(const ExpertStatistics& statistics,
+                         int layer,
+                         std::span<const int> expert_ids);
+
+// Adds up contiguous bins, as slots lie on ranks: num_bins must be a multiple of ep_size.
+LayerLoad rank_load(const LayerLoad& slot_load, int ep_size);
+
+}  // namespace eplb
+
+#endif

@@ -1,0 +1,138 @@
+#include "lib/placement/search/distinct_packing.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <queue>
+#include <utility>
+
+namespace eplb {
+namespace {
+
+// Whether a lower slot of the rank holds the same expert.
+bool repeats(const SlotTable& table, int slot) {
+    const int first = table.rank_of(slot) * table.slots_per_rank();
+    for (int before = first; before < slot; ++before)
+        if (table.expert(before) == table.expert(slot))
+            return true;
+    return false;
+}
+
+// The first rank that lacks the repeated expert gives one in exchange that the slot's rank lacks,
+// or else one that it repeats itself: where all of its experts are on the slot's rank too, it has
+// fewer of them than slots. Either way there are fewer repetitions than before.
+void repair(SlotTable& table, int slot) {
+    int rank_id = 0;
+    while (table.hosts(rank_id, table.expert(slot)))
+        ++rank_id;
+    const int first = rank_id * table.slots_per_rank();
+    int given = first;
+    for (int other = first; other < first + table.slots_per_rank(); ++other) {
+        if (!table.hosts(table.rank_of(slot), table.expert(other))) {
+            given = other;
+            break;
+        }
+        if (repeats(table, other))
+            given = other;
+    }
+    table.swap(slot, given);
+}
+
+// Replicas that found no rank without their expert change places until none is left.
+void repair_duplicates(SlotTable& table) {
+    for (bool again = true; again;) {
+        again = false;
+        for (int slot = 0; slot < table.num_slots(); ++slot)
+            if (repeats(table, slot)) {
+                repair(table, slot);
+                again = true;
+            }
+    }
+}
+
+}  // namespace
+
+std::vector<int> replicate(const PlacementProblem& problem,
+                           std::span<const double> load,
+                           double exponent) {
+    const int most = problem.max_replicas();
+    std::vector<int> replica_count(load.size(), problem.min_replicas);
+    std::vector<double> divisor(static_cast<std::size_t>(most) + 1);
+    for (int r = 1; r <= most; ++r)
+        divisor[static_cast<std::size_t>(r)] = r * std::pow(r + 1.0, exponent);
+    // the largest first, the lower id on a tie
+    using Entry = std::pair<double, int>;
+    const auto entry = [&](std::size_t expert) {
+        return Entry(load[expert] / divisor[static_cast<std::size_t>(replica_count[expert])],
+                     -static_cast<int>(expert));
+    };
+    std::vector<Entry> entries;
+    if (problem.min_replicas < most)
+        for (std::size_t expert = 0; expert < load.size(); ++expert)
+            entries.push_back(entry(expert));
+    std::priority_queue<Entry> heap(std::less<Entry>(), std::move(entries));
+    int num_free = problem.num_slots() - problem.min_replicas * problem.num_experts;
+    for (; num_free > 0; --num_free) {
+        const auto expert = static_cast<std::size_t>(-heap.top().second);
+        heap.pop();
+        if (++replica_count[expert] < most)
+            heap.push(entry(expert));
+    }
+    return replica_count;
+}
+
+SlotTable pack_distinct(const PlacementProblem& problem,
+                        std::span<const double> load,
+                        std::span<const int> replica_count) {
+    const auto share = [&](int expert) {
+        const auto i = static_cast<std::size_t>(expert);
+        return load[i] / replica_count[i];
+    };
+    std::vector<int> experts(load.size());
+    std::iota(experts.begin(), experts.end(), 0);
+    std::stable_sort(experts.begin(), experts.end(),
+                     [&](int left, int right) { return share(left) > share(right); });
+
+    const auto slots_per_rank = static_cast<std::size_t>(problem.slots_per_rank);
+    const auto num_ranks = static_cast<std::size_t>(problem.ep_size);
+    std::vector<std::vector<int>> ranks(num_ranks);
+    std::vector<double> rank_load(num_ranks);
+    const auto lightest_rank = [&](int expert, bool distinct) {
+        int best = -1;
+        double best_load = 0;
+        for (int rank_id = 0; rank_id < problem.ep_size; ++rank_id) {
+            const auto i = static_cast<std::size_t>(rank_id);
+            if (ranks[i].size() == slots_per_rank)
+                continue;
+            // replicas of an expert follow each other: only the last one could be the same
+            if (distinct && !ranks[i].empty() && ranks[i].back() == expert)
+                continue;
+            const double next = (rank_load[i] + share(expert)) / problem.speed(rank_id);
+            if (best < 0 || next < best_load) {
+                best = rank_id;
+                best_load = next;
+            }
+        }
+        return best;
+    };
+    for (const int expert : experts)
+        for (int i = 0; i < replica_count[static_cast<std::size_t>(expert)]; ++i) {
+            int rank_id = lightest_rank(expert, true);
+            if (rank_id < 0)
+                rank_id = lightest_rank(expert, false);
+            assert(rank_id >= 0);
+            ranks[static_cast<std::size_t>(rank_id)].push_back(expert);
+            rank_load[static_cast<std::size_t>(rank_id)] += share(expert);
+        }
+
+    Placement placement{problem.ep_size, problem.slots_per_rank, {}};
+    for (const std::vector<int>& rank : ranks)
+        placement.expert_ids.insert(placement.expert_ids.end(), rank.begin(), rank.end());
+    SlotTable table(std::move(placement), problem.num_experts);
+    repair_duplicates(table);
+    return table;
+}
+
+}  // namespace eplb

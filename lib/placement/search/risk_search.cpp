@@ -1,0 +1,550 @@
+#include "lib/placement/search/risk_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "lib/base/fast_exp.h"
+
+namespace eplb {
+namespace {
+
+// beta = kStrength * sqrt(2 ln ep_size) / sigma: at 1 the bound of independent normals is tightest;
+// below it, outliers weigh less, which does better on iterations not seen
+constexpr double kStrength = 0.6;
+
+// of beta times a rank's load: what is further below the largest than exp() reaches is all alike
+constexpr double kLargestExponent = 500;
+
+// steps that gain less than this share of Q are not worth taking
+constexpr double kLeastGain = 1e-6;
+
+constexpr double kLn2 = 0.69314718;  // rounded down
+// more than single precision loses of exponents up to a thousand
+constexpr double kRoundingOfExponents = 1e-3;
+constexpr int kMaxSwapPasses = 10;
+constexpr std::size_t kReplicaCandidates = 32;
+constexpr int kMaxLimitSteps = 400;
+
+}  // namespace
+
+RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
+    : problem_(&problem),
+      covariance_(problem.covariance.get()),
+      cooccurrence_(problem.cooccurrence.get()),
+      table_(std::move(table)),
+      num_experts_(problem.load.size()),
+      num_workloads_(problem.workload_weight.size()),
+      expert_loads_(num_experts_ * num_workloads_),
+      inverse_count_(num_experts_),
+      with_experts_(
+          covariance_ == nullptr ? 0 : static_cast<std::size_t>(problem.ep_size) * num_experts_),
+      taken_with_(
+          cooccurrence_ == nullptr ? 0 : static_cast<std::size_t>(problem.ep_size) * num_experts_),
+      means_(static_cast<std::size_t>(problem.ep_size) * num_workloads_),
+      ranks_(static_cast<std::size_t>(problem.ep_size)),
+      scratch_(num_workloads_),
+      changed_at_(ranks_.size()),
+      looked_at_(ranks_.size() * ranks_.size(), -1) {
+    for (std::size_t workload = 0; workload < num_workloads_; ++workload)
+        for (std::size_t expert = 0; expert < num_experts_; ++expert)
+            expert_loads_[expert * num_workloads_ + workload] =
+                problem.workload(static_cast<int>(workload))[expert];
+    if (covariance_ != nullptr)
+        for (std::size_t expert = 0; expert < num_experts_; ++expert)
+            deviation_.push_back(std::sqrt(std::max(covariance_->at(expert, expert), 0.0)));
+    average_loads();
+    build();
+    fit_beta();
+}
+
+void RiskSearch::average_loads() {
+    average_load_.assign(num_experts_, 0);
+    for (std::size_t expert = 0; expert < num_experts_; ++expert)
+        for (std::size_t w = 0; w < num_workloads_; ++w)
+            average_load_[expert] +=
+                problem_->workload_weight[w] * expert_loads_[expert * num_workloads_ + w];
+}
+
+void RiskSearch::build() {
+    for (int expert = 0; expert < table_.num_experts(); ++expert)
+        inverse_count_[static_cast<std::size_t>(expert)] = 1.0 / table_.replicas(expert);
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        for (const int expert : table_.rank(rank_id))
+            apply(rank_id, {expert, share(expert), expert, 0});
+        refresh(rank_id);
+    }
+}
+
+void RiskSearch::apply(int rank_id, const Change& change) {
+    const std::span<double> rank_means = means(rank_id);
+    const auto expert = static_cast<std::size_t>(change.expert);
+    const auto other = static_cast<std::size_t>(change.other);
+    for (std::size_t w = 0; w < num_workloads_; ++w)
+        rank_means[w] += change.u * expert_loads_[expert * num_workloads_ + w] +
+                         change.z * expert_loads_[other * num_workloads_ + w];
+    const auto add_rows = [&](const ExpertMatrix* matrix, std::vector<double>& rows) {
+        if (matrix == nullptr)
+            return;
+        const std::span<double> row = row_of(rows, rank_id);
+        const std::span<const double> of_expert = matrix->row(expert);
+        const std::span<const double> of_other = matrix->row(other);
+        for (std::size_t i = 0; i < num_experts_; ++i)
+            row[i] += change.u * of_expert[i] + change.z * of_other[i];
+    };
+    add_rows(covariance_, with_experts_);
+    add_rows(cooccurrence_, taken_with_);
+}
+
+void RiskSearch::refresh(int rank_id) {
+    Rank rank;
+    for (const int expert : table_.rank(rank_id)) {
+        rank.load += share(expert) * problem_->load[static_cast<std::size_t>(expert)];
+        rank.average += share(expert) * average_load_[static_cast<std::size_t>(expert)];
+        if (covariance_ != nullptr)
+            rank.variance +=
+                share(expert) * row_of(with_experts_, rank_id)[static_cast<std::size_t>(expert)];
+        if (cooccurrence_ != nullptr)
+            rank.together +=
+                share(expert) * row_of(taken_with_, rank_id)[static_cast<std::size_t>(expert)] / 2;
+    }
+    rank.penalty = penalty(rank_id, means(rank_id), rank.variance, rank.together);
+    ranks_[static_cast<std::size_t>(rank_id)] = rank;
+    changed_at_[static_cast<std::size_t>(rank_id)] = ++time_;
+}
+
+double RiskSearch::penalty(int rank_id,
+                           std::span<const double> means,
+                           double variance,
+                           double together) const {
+    const double scale = beta_ / problem_->speed(rank_id);
+    const double spread = scale * scale * variance / 2 - beta_ - offset_;
+    double sum = 0;
+    for (std::size_t w = 0; w < means.size(); ++w)
+        sum += problem_->workload_weight[w] * fast_exp(scale * means[w] + spread);
+    return sum - send_price_ * together;
+}
+
+double RiskSearch::penalty_after(int rank_id, const Change& change) const {
+    const auto expert = static_cast<std::size_t>(change.expert);
+    const auto other = static_cast<std::size_t>(change.other);
+    const std::span<const double> before = means(rank_id);
+    for (std::size_t w = 0; w < num_workloads_; ++w)
+        scratch_[w] = before[w] + change.u * expert_loads_[expert * num_workloads_ + w] +
+                      change.z * expert_loads_[other * num_workloads_ + w];
+    double variance = ranks_[static_cast<std::size_t>(rank_id)].variance;
+    if (covariance_ != nullptr) {
+        const std::span<const double> row = row_of(with_experts_, rank_id);
+        variance += 2 * change.u * row[expert] + 2 * change.z * row[other] +
+                    change.u * change.u * covariance_->at(expert, expert) +
+                    change.z * change.z * covariance_->at(other, other) +
+                    2 * change.u * change.z * covariance_->at(expert, other);
+    }
+    double together = ranks_[static_cast<std::size_t>(rank_id)].together;
+    if (cooccurrence_ != nullptr) {
+        const std::span<const double> row = row_of(taken_with_, rank_id);
+        together += change.u * row[expert] + change.z * row[other] +
+                    change.u * change.z * cooccurrence_->at(expert, other);
+    }
+    return penalty(rank_id, scratch_, variance, together);
+}
+
+void RiskSearch::fit_beta() {
+    double variance = 0;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        const double speed = problem_->speed(rank_id);
+        const Rank& rank = ranks_[static_cast<std::size_t>(rank_id)];
+        double between = 0;
+        for (std::size_t w = 0; w < num_workloads_; ++w) {
+            const double difference = means(rank_id)[w] - rank.load;
+            between += problem_->workload_weight[w] * difference * difference;
+        }
+        variance += (rank.variance + between) / (speed * speed) / table_.ep_size();
+    }
+    double largest = 1;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+        for (const double mean : means(rank_id))
+            largest = std::max(largest, mean / problem_->speed(rank_id));
+    const double beta = kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
+                        std::sqrt(std::max(variance, 1e-8));
+    set_beta(std::min(beta, kLargestExponent / largest));
+}
+
+void RiskSearch::set_beta(double beta) {
+    const auto refresh_all = [&] {
+        for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+            refresh(rank_id);
+    };
+    beta_ = beta;
+    offset_ = -beta;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+        for (std::size_t w = 0; w < num_workloads_; ++w)
+            offset_ = std::max(offset_, exponent(rank_id, w));
+    send_price_ = 0;
+    refresh_all();
+    if (traffic_weight_ == 0)
+        return;
+    // d(ln(Q) / beta) = dQ / (beta Q)
+    send_price_ = traffic_weight_ * beta_ * relative_risk() / problem_->top_k;
+    refresh_all();
+}
+
+double RiskSearch::exponent(int rank_id, std::size_t workload) const {
+    const double scale = beta_ / problem_->speed(rank_id);
+    return scale * means(rank_id)[workload] - beta_ +
+           scale * scale * ranks_[static_cast<std::size_t>(rank_id)].variance / 2;
+}
+
+double RiskSearch::relative_risk() const {
+    double sum = 0;
+    for (const Rank& rank : ranks_)
+        sum += rank.penalty + send_price_ * rank.together;
+    return sum;
+}
+
+double RiskSearch::risk() const {
+    return (std::log(relative_risk()) + offset_) / beta_;
+}
+
+double RiskSearch::saved_sends() const {
+    double sum = 0;
+    for (const Rank& rank : ranks_)
+        sum += rank.together;
+    return sum;
+}
+
+void RiskSearch::set_traffic_weight(double weight) {
+    traffic_weight_ = weight;
+    set_beta(beta_);
+}
+
+void RiskSearch::swap(int slot, int other) {
+    const int expert = table_.expert(slot);
+    const int other_expert = table_.expert(other);
+    apply(table_.rank_of(slot), {expert, -share(expert), other_expert, share(other_expert)});
+    apply(table_.rank_of(other), {expert, share(expert), other_expert, -share(other_expert)});
+    table_.swap(slot, other);
+    refresh(table_.rank_of(slot));
+    refresh(table_.rank_of(other));
+}
+
+double RiskSearch::swap_gain(int slot, int other) const {
+    const int expert = table_.expert(slot);
+    const int other_expert = table_.expert(other);
+    const int rank_id = table_.rank_of(slot);
+    const int other_rank = table_.rank_of(other);
+    return rank_penalty(rank_id) + rank_penalty(other_rank) -
+           penalty_after(rank_id, {expert, -share(expert), other_expert, share(other_expert)}) -
+           penalty_after(other_rank, {expert, share(expert), other_expert, -share(other_expert)});
+}
+
+// The slots of one of two ranks whose expert the other rank lacks: of the first, where they leave
+// it, and of the second, where they come to the first.
+void RiskSearch::list_movable(int rank_id,
+                              int other_rank,
+                              bool leaves,
+                              std::vector<Movable>& movable) const {
+    movable.clear();
+    const int from = leaves ? rank_id : other_rank;
+    const int to = leaves ? other_rank : rank_id;
+    const double scale = beta_ / problem_->speed(rank_id);
+    const double other_scale = beta_ / problem_->speed(other_rank);
+    const double sign = leaves ? -1 : 1;
+    for (int i = 0; i < table_.slots_per_rank(); ++i) {
+        const int slot = from * table_.slots_per_rank() + i;
+        if (table_.hosts(to, table_.expert(slot)))
+            continue;
+        const auto expert = static_cast<std::size_t>(table_.expert(slot));
+        const double part = sign * inverse_count_[expert];
+        Movable entry = {slot, inverse_count_[expert], 0, scale * part * average_load_[expert],
+                         -other_scale * part * average_load_[expert]};
+        if (covariance_ != nullptr) {
+            entry.deviation = inverse_count_[expert] * deviation_[expert];
+            entry.first += scale * scale * part * row_of(with_experts_, rank_id)[expert];
+            entry.second -=
+                other_scale * other_scale * part * row_of(with_experts_, other_rank)[expert];
+        }
+        movable.push_back(entry);
+    }
+}
+
+// At the largest covariance that two of these deviations can have. In single precision and without
+// a branch, so that compilers do several at once.
+void RiskSearch::list_least_exponents(const Movable& leaves,
+                                      double quadratic,
+                                      double other_quadratic) {
+    const auto first = static_cast<float>(leaves.first);
+    const auto second = static_cast<float>(leaves.second);
+    const auto deviation = static_cast<float>(leaves.deviation);
+    const auto factor = static_cast<float>(quadratic);
+    const auto other_factor = static_cast<float>(other_quadratic);
+    constexpr auto kLog2 = static_cast<float>(kLn2);
+    for (std::size_t i = 0; i < other_first_.size(); ++i) {
+        const float difference = deviation - other_deviation_[i];
+        const float spread = difference * difference;
+        const float here = first + other_first_[i] + factor * spread;
+        const float there = second + other_second_[i] + other_factor * spread;
+        const float both = (here + there) / 2 + kLog2;
+        const float fuller = here > there ? here : there;
+        least_exponents_[i] = fuller > both ? fuller : both;
+    }
+}
+
+bool RiskSearch::improve_pair(int rank_id, int other_rank) {
+    const Rank& rank = ranks_[static_cast<std::size_t>(rank_id)];
+    const Rank& other = ranks_[static_cast<std::size_t>(other_rank)];
+    const double scale = beta_ / problem_->speed(rank_id);
+    const double other_scale = beta_ / problem_->speed(other_rank);
+    const double quadratic = scale * scale / 2;
+    const double other_quadratic = other_scale * other_scale / 2;
+    list_movable(rank_id, other_rank, true, movable_);
+    list_movable(rank_id, other_rank, false, other_movable_);
+    other_first_.clear();
+    other_second_.clear();
+    other_deviation_.clear();
+    for (const Movable& comes : other_movable_) {
+        other_first_.push_back(static_cast<float>(comes.first));
+        other_second_.push_back(static_cast<float>(comes.second));
+        other_deviation_.push_back(static_cast<float>(comes.deviation));
+    }
+    least_exponents_.resize(other_movable_.size());
+
+    const double before = rank.penalty + other.penalty;
+    double best = before - kLeastGain * std::abs(before);
+    // A rank's penalty is at least exp() of the mean exponent over workloads (Jensen), and two add
+    // up to twice that of their mean at least: most exchanges are out without an exp(). Prices of
+    // sends are not in this.
+    const bool can_skip = send_price_ == 0 && best > 0;
+    double most = can_skip ? std::log(best) + kRoundingOfExponents : 0;
+    const Movable* best_slot = nullptr;
+    const Movable* best_other = nullptr;
+    for (Movable& leaves : movable_) {
+        leaves.first += scale * rank.average + quadratic * rank.variance - beta_ - offset_;
+        leaves.second +=
+            other_scale * other.average + other_quadratic * other.variance - beta_ - offset_;
+        const int expert = table_.expert(leaves.slot);
+        if (can_skip)
+            list_least_exponents(leaves, quadratic, other_quadratic);
+        for (std::size_t i = 0; i < other_movable_.size(); ++i) {
+            if (can_skip && least_exponents_[i] > most)
+                continue;
+            const Movable& comes = other_movable_[i];
+            const int other_expert = table_.expert(comes.slot);
+            if (can_skip && covariance_ != nullptr) {
+                const double spread = leaves.deviation * leaves.deviation +
+                                      comes.deviation * comes.deviation -
+                                      2 * leaves.share * comes.share *
+                                          covariance_->at(static_cast<std::size_t>(expert),
+                                                          static_cast<std::size_t>(other_expert));
+                const double here = leaves.first + comes.first + quadratic * spread;
+                const double there = leaves.second + comes.second + other_quadratic * spread;
+                if (std::max(std::max(here, there), (here + there) / 2 + kLn2) > most)
+                    continue;
+            }
+            const double sum =
+                penalty_after(rank_id,
+                              {expert, -share(expert), other_expert, share(other_expert)}) +
+                penalty_after(other_rank,
+                              {expert, share(expert), other_expert, -share(other_expert)});
+            if (sum < best) {
+                best = sum;
+                if (can_skip)
+                    most = std::log(best) + kRoundingOfExponents;
+                best_slot = &leaves;
+                best_other = &comes;
+            }
+        }
+    }
+    if (best_slot == nullptr)
+        return false;
+    swap(best_slot->slot, best_other->slot);
+    return true;
+}
+
+bool RiskSearch::swap_pass() {
+    bool improved = false;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+        for (int other = rank_id + 1; other < table_.ep_size(); ++other) {
+            int& looked_at = looked_at_[static_cast<std::size_t>(rank_id) * ranks_.size() +
+                                        static_cast<std::size_t>(other)];
+            if (looked_at >= std::max(changed_at_[static_cast<std::size_t>(rank_id)],
+                                      changed_at_[static_cast<std::size_t>(other)]))
+                continue;
+            looked_at = time_;
+            improved |= improve_pair(rank_id, other);
+        }
+    return improved;
+}
+
+// What a rank's load changes by when the slot's expert loses a replica and `expert` gains it there.
+RiskSearch::Change RiskSearch::replica_change(int rank_id, int slot, int expert) const {
+    const int loser = table_.expert(slot);
+    const double fewer = 1.0 / (table_.replicas(loser) - 1);
+    const double more = 1.0 / (table_.replicas(expert) + 1);
+    const int copies = table_.copies(rank_id, loser);
+    const int expert_copies = table_.copies(rank_id, expert);
+    const int moved = rank_id == table_.rank_of(slot) ? 1 : 0;
+    return {loser, (copies - moved) * fewer - copies * share(loser), expert,
+            (expert_copies + moved) * more - expert_copies * share(expert)};
+}
+
+double RiskSearch::replica_gain(int slot,
+                                int expert,
+                                const std::vector<std::vector<int>>& hosts) const {
+    const int loser = table_.expert(slot);
+    double gain = 0;
+    const auto add = [&](int rank_id) {
+        gain += ranks_[static_cast<std::size_t>(rank_id)].penalty -
+                penalty_after(rank_id, replica_change(rank_id, slot, expert));
+    };
+    for (const int rank_id : hosts[static_cast<std::size_t>(loser)])
+        add(rank_id);
+    for (const int rank_id : hosts[static_cast<std::size_t>(expert)])
+        if (!table_.hosts(rank_id, loser))
+            add(rank_id);
+    return gain;
+}
+
+void RiskSearch::move_replica(int slot, int expert) {
+    const int loser = table_.expert(slot);
+    std::vector<int> touched;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        const Change change = replica_change(rank_id, slot, expert);
+        if (change.u == 0 && change.z == 0)
+            continue;
+        apply(rank_id, change);
+        touched.push_back(rank_id);
+    }
+    table_.replace(slot, expert);
+    for (const int changed : {loser, expert})
+        inverse_count_[static_cast<std::size_t>(changed)] = 1.0 / table_.replicas(changed);
+    for (const int rank_id : touched)
+        refresh(rank_id);
+}
+
+bool RiskSearch::replica_pass() {
+    std::vector<int> candidates(num_experts_);
+    std::iota(candidates.begin(), candidates.end(), 0);
+    const auto replica_load = [&](int expert) {
+        return problem_->load[static_cast<std::size_t>(expert)] * share(expert);
+    };
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [&](int left, int right) { return replica_load(left) > replica_load(right); });
+    candidates.resize(std::min(candidates.size(), kReplicaCandidates));
+    std::vector<std::vector<int>> hosts(num_experts_);  // ranks, ascending
+    const auto list_hosts = [&](int expert) {
+        std::vector<int>& list = hosts[static_cast<std::size_t>(expert)];
+        list.clear();
+        for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+            if (table_.hosts(rank_id, expert))
+                list.push_back(rank_id);
+    };
+    for (int expert = 0; expert < table_.num_experts(); ++expert)
+        list_hosts(expert);
+    bool improved = false;
+    for (int slot = 0; slot < table_.num_slots(); ++slot) {
+        if (table_.replicas(table_.expert(slot)) <= problem_->min_replicas)
+            continue;
+        double total = 0;
+        for (const Rank& rank : ranks_)
+            total += rank.penalty;
+        double best = kLeastGain * std::abs(total);
+        int best_expert = -1;
+        for (const int expert : candidates) {
+            if (table_.hosts(table_.rank_of(slot), expert) ||
+                table_.replicas(expert) >= problem_->max_replicas())
+                continue;
+            const double gain = replica_gain(slot, expert, hosts);
+            if (gain > best) {
+                best = gain;
+                best_expert = expert;
+            }
+        }
+        if (best_expert >= 0) {
+            const int loser = table_.expert(slot);
+            move_replica(slot, best_expert);
+            list_hosts(loser);
+            list_hosts(best_expert);
+            improved = true;
+        }
+    }
+    return improved;
+}
+
+void RiskSearch::descend(int max_rounds) {
+    for (int round = 0; round < max_rounds; ++round) {
+        for (int pass = 0; pass < kMaxSwapPasses && swap_pass(); ++pass) {
+        }
+        if (!replica_pass())
+            return;
+    }
+    for (int pass = 0; pass < kMaxSwapPasses && swap_pass(); ++pass) {
+    }
+}
+
+int RiskSearch::fullest_rank() const {
+    int fullest = 0;
+    const auto load = [&](int rank_id) {
+        return ranks_[static_cast<std::size_t>(rank_id)].load / problem_->speed(rank_id);
+    };
+    for (int rank_id = 1; rank_id < table_.ep_size(); ++rank_id)
+        if (load(rank_id) > load(fullest))
+            fullest = rank_id;
+    return fullest;
+}
+
+double RiskSearch::fullest_load() const {
+    const int fullest = fullest_rank();
+    return ranks_[static_cast<std::size_t>(fullest)].load / problem_->speed(fullest);
+}
+
+void RiskSearch::limit_fullest(double limit) {
+    const int slots_per_rank = table_.slots_per_rank();
+    for (int step = 0; step < kMaxLimitSteps; ++step) {
+        const int fullest = fullest_rank();
+        const double full = fullest_load();
+        if (full <= limit)
+            return;
+        // at least a quarter of the way, or a step is not worth its price
+        const double below = full - (full - limit) / 4;
+        double best = 0;
+        int best_slot = -1;
+        int best_other = -1;
+        for (int other = 0; other < table_.num_slots(); ++other) {
+            const int rank_id = table_.rank_of(other);
+            if (rank_id == fullest)
+                continue;
+            for (int i = 0; i < slots_per_rank; ++i) {
+                const int slot = fullest * slots_per_rank + i;
+                const int expert = table_.expert(slot);
+                const int other_expert = table_.expert(other);
+                const double difference =
+                    problem_->load[static_cast<std::size_t>(expert)] * share(expert) -
+                    problem_->load[static_cast<std::size_t>(other_expert)] * share(other_expert);
+                if (difference <= 0 || full - difference / problem_->speed(fullest) >= below ||
+                    (ranks_[static_cast<std::size_t>(rank_id)].load + difference) /
+                            problem_->speed(rank_id) >=
+                        below ||
+                    !table_.may_swap(slot, other))
+                    continue;
+                const double penalties =
+                    penalty_after(fullest,
+                                  {expert, -share(expert), other_expert, share(other_expert)}) +
+                    penalty_after(rank_id,
+                                  {expert, share(expert), other_expert, -share(other_expert)}) -
+                    ranks_[static_cast<std::size_t>(rank_id)].penalty;
+                if (best_slot < 0 || penalties < best) {
+                    best = penalties;
+                    best_slot = slot;
+                    best_other = other;
+                }
+            }
+        }
+        if (best_slot < 0)
+            return;
+        swap(best_slot, best_other);
+    }
+}
+
+}  // namespace eplb

@@ -1,0 +1,137 @@
+#include "lib/report/views/plan_table.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "lib/placement/plan/evaluation.h"
+
+namespace eplb {
+namespace {
+
+// A column, and where its values are.
+template <typename Row>
+struct Figure {
+    const char* key;
+    double Row::*value;
+};
+
+constexpr Figure<LayerPlan> kLayerFigures[] = {
+    {"bound", &LayerPlan::bound},
+    {"aggregated", &LayerPlan::aggregated},
+    {"noise_floor", &LayerPlan::noise_floor},
+    {"fitted", &LayerPlan::fitted},
+    {"predicted", &LayerPlan::predicted},
+    {"predicted_greedy", &LayerPlan::predicted_greedy},
+};
+
+constexpr Figure<WorkloadResult> kWorkloadFigures[] = {
+    {"common", &WorkloadResult::common},
+    {"alone", &WorkloadResult::alone},
+    {"greedy_alone", &WorkloadResult::greedy_alone},
+    {"left_out", &WorkloadResult::left_out},
+    {"greedy_left_out", &WorkloadResult::greedy_left_out},
+};
+
+std::string header_of(const std::string& key) {
+    std::string header = key;
+    std::replace(header.begin(), header.end(), '_', '-');
+    return header;
+}
+
+TableColumn column(const std::string& key) {
+    return {key, header_of(key)};
+}
+
+double mean_over_layers(const Plan& plan, std::size_t workload, double WorkloadResult::*figure) {
+    std::vector<double> values;
+    for (const LayerPlan& layer : plan.layers)
+        if (!layer.workloads.empty())
+            values.push_back(layer.workloads[workload].*figure);
+    return mean_of(values);
+}
+
+}  // namespace
+
+std::string algorithm_name(Algorithm algorithm) {
+    switch (algorithm) {
+        case Algorithm::automatic:
+            return "auto";
+        case Algorithm::aggregated:
+            return "aggregated";
+        case Algorithm::risk:
+            return "risk";
+        case Algorithm::greedy:
+            return "greedy";
+        case Algorithm::deepseek:
+            return "deepseek";
+        case Algorithm::trtllm_cooccurrence:
+            return "trtllm-cooccurrence";
+    }
+    return "";
+}
+
+Table plan_table(const Plan& plan, std::span<const int> layers) {
+    Table table;
+    table.title = "Placement, imbalance ratios:";
+    table.columns = {column("layer"), column("algorithm")};
+    table.average = {std::string("average"), std::string("")};
+    for (const LayerPlan& layer : plan.layers)
+        table.rows.push_back({static_cast<std::int64_t>(layers[table.rows.size()]),
+                              algorithm_name(layer.algorithm)});
+    for (const Figure<LayerPlan>& figure : kLayerFigures) {
+        const double mean = mean_over_layers(plan, figure.value);
+        if (std::isnan(mean))
+            continue;
+        table.columns.push_back(column(figure.key));
+        table.average.emplace_back(mean);
+        for (std::size_t i = 0; i < plan.layers.size(); ++i)
+            table.rows[i].emplace_back(plan.layers[i].*figure.value);
+    }
+    return table;
+}
+
+Table workload_table(const Plan& plan, std::span<const std::string> names) {
+    Table table;
+    table.title = "Workloads, imbalance ratios (means over layers):";
+    table.columns = {column("workload")};
+    for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
+        table.columns.push_back(column(figure.key));
+    for (std::size_t w = 0; w < names.size(); ++w) {
+        table.rows.push_back({names[w]});
+        for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
+            table.rows.back().emplace_back(mean_over_layers(plan, w, figure.value));
+    }
+    return table;
+}
+
+Table sweep_table(std::span<const SweepRow> rows, bool has_memory) {
+    Table table;
+    table.title = "Deployments, imbalance ratios (means over layers):";
+    const auto is_predicted = [](const SweepRow& row) { return row.is_prediction; };
+    table.context.emplace_back(
+        "imbalance",
+        std::string(std::all_of(rows.begin(), rows.end(), is_predicted) ? "predicted" : "fitted"));
+    table.columns = {column("ep_size"),    column("num_slots"), column("slots_per_rank"),
+                     column("unbalanced"), column("imbalance"), column("bound")};
+    if (has_memory)
+        table.columns.push_back({"extra_gib_per_rank", "extra-GiB-per-rank"});
+    table.columns.push_back(column("speedup"));
+    table.columns.push_back(column("best"));
+    for (const SweepRow& row : rows) {
+        std::vector<Cell> cells = {static_cast<std::int64_t>(row.ep_size),
+                                   static_cast<std::int64_t>(row.num_slots),
+                                   static_cast<std::int64_t>(row.num_slots / row.ep_size),
+                                   row.unbalanced,
+                                   row.imbalance,
+                                   row.bound};
+        if (has_memory)
+            cells.emplace_back(row.extra_bytes_per_rank / (1024.0 * 1024.0 * 1024.0));
+        cells.emplace_back(row.speedup);
+        cells.emplace_back(std::string(row.is_best ? "*" : ""));
+        table.rows.push_back(std::move(cells));
+    }
+    return table;
+}
+
+}  // namespace eplb
