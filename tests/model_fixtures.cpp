@@ -59,7 +59,7 @@ TokenSchedule Expected::schedule(int ep_size) const {
     for (int rank = 0; rank < ep_size; ++rank) {
         iteration.rank_begin.push_back(static_cast<std::int32_t>(iteration.rows.size()));
         for (int s = rank; s < schedule.num_sequences(); s += ep_size)
-            for (std::int32_t row = schedule.sequence_begin[static_cast<std::size_t>(s)];
+            for (std::int32_t row = schedule.sequence_begin[s];
                  row < schedule.sequence_begin[static_cast<std::size_t>(s) + 1]; ++row)
                 iteration.rows.push_back(row);
     }

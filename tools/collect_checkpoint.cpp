@@ -52,7 +52,7 @@ Job resolve(const CLI::App& app, const CollectOptions& options) {
                          std::to_string(moe.num_layers()) + " MoE layers");
     job.balancing = read_balancing(app, options, moe, job.ep_size);  // of the whole model
     if (options.num_layers > 0)
-        moe.layers.resize(static_cast<std::size_t>(options.num_layers));
+        moe.layers.resize(options.num_layers);
     check_sizes(options, job.recording, job.ep_size, moe.router.top_k);
     check_deployment(moe, job.ep_size, job.balancing.config);
     if (options.dataset.empty() && !options.plan)

@@ -192,12 +192,11 @@ int run_process(const CLI::App& app,
         return kInterrupted;
     }
     TcpProcessGroup& group = *met;
-    const std::string name =
-        describe_rank(launch.rank, group.hosts()[static_cast<std::size_t>(launch.rank)]);
+    const std::string name = describe_rank(launch.rank, group.hosts()[launch.rank]);
     return run_member(app, group, name, [&] {
         const int local_rank = launch.local_rank >= 0 ? launch.local_rank : group.local_rank();
-        const auto num_here = std::count(group.hosts().begin(), group.hosts().end(),
-                                         group.hosts()[static_cast<std::size_t>(launch.rank)]);
+        const auto num_here =
+            std::count(group.hosts().begin(), group.hosts().end(), group.hosts()[launch.rank]);
         Part part(options, threads_of_device(options, static_cast<int>(num_here)), kind,
                   kind == BackendKind::cuda ? local_rank % num_cuda_devices() : 0);
         std::unique_ptr<Communicator> communicator;
@@ -220,24 +219,23 @@ int run_threads(const CLI::App& app,
     ThreadGroup threads(num_devices);
     std::mutex mutex;
     std::exception_ptr first_error;
-    std::vector<int> codes(static_cast<std::size_t>(num_devices), kDone);
+    std::vector<int> codes(num_devices, kDone);
     const auto run = [&](int rank) {
         try {
             if (rank != 0)
                 keep_quiet();
             const std::unique_ptr<ProcessGroup> group = threads.member(rank);
-            codes[static_cast<std::size_t>(rank)] =
-                run_member(app, *group, "device " + std::to_string(rank), [&] {
-                    const int num_threads =
-                        options.num_threads > 0 ? options.num_threads : ThreadPool().num_threads();
-                    Part part(options, std::max(1, num_threads / num_devices), kind, rank);
-                    std::unique_ptr<Communicator> communicator;
-                    if (kind == BackendKind::cuda)
-                        communicator = make_gpu_communicator(part.backend(), *group);
-                    else
-                        communicator = std::make_unique<ThreadCommunicator>(*group);
-                    return body(part.in(*group, std::move(communicator)));
-                });
+            codes[rank] = run_member(app, *group, "device " + std::to_string(rank), [&] {
+                const int num_threads =
+                    options.num_threads > 0 ? options.num_threads : ThreadPool().num_threads();
+                Part part(options, std::max(1, num_threads / num_devices), kind, rank);
+                std::unique_ptr<Communicator> communicator;
+                if (kind == BackendKind::cuda)
+                    communicator = make_gpu_communicator(part.backend(), *group);
+                else
+                    communicator = std::make_unique<ThreadCommunicator>(*group);
+                return body(part.in(*group, std::move(communicator)));
+            });
         } catch (...) {
             const std::lock_guard lock(mutex);
             if (!first_error)

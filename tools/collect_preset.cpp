@@ -55,7 +55,7 @@ Preset resolve_preset(const CollectOptions& options) {
         throw UsageError("--num_layers " + std::to_string(options.num_layers) + ": " + model.name +
                          " has " + std::to_string(model.num_layers()) + " MoE layers");
     if (options.num_layers > 0)
-        model.layers.resize(static_cast<std::size_t>(options.num_layers));
+        model.layers.resize(options.num_layers);
     return preset;
 }
 

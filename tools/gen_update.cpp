@@ -56,8 +56,8 @@ int print_moves(const CLI::App& app,
         std::to_string(num_moves) + " of " + std::to_string(num_slots_of_all) + " slots move (" +
         formatted("%.1f", 100.0 * num_moves / static_cast<double>(num_slots_of_all)) +
         " %), at most " + std::to_string(*most_of_layer) + " per layer (layer " +
-        std::to_string(layers[static_cast<std::size_t>(most_of_layer - layer_moves.begin())]) +
-        ") and " + std::to_string(*most_of_rank) + " per rank (rank " +
+        std::to_string(layers[most_of_layer - layer_moves.begin()]) + ") and " +
+        std::to_string(*most_of_rank) + " per rank (rank " +
         std::to_string(most_of_rank - rank_moves.begin()) + ")";
     if (bytes_per_expert > 0)
         line += "; " + size_text(num_moves * bytes_per_expert) + " of weights, " +

@@ -121,7 +121,7 @@ class Projection : public RowSink {
              int layer,
              int source,
              std::span<const std::int64_t> counts) override {
-        const std::optional<int> position = positions_[static_cast<std::size_t>(layer)];
+        const std::optional<int> position = positions_[layer];
         if (!position || options_.equal_split)
             return;
         for (ReplicaReplay& replay : replays_)
@@ -147,7 +147,7 @@ class Projection : public RowSink {
             visit_trtllm_routed_ids(
                 path_, recording, threads,
                 [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
-                    if (const auto position = positions_[static_cast<std::size_t>(layer)])
+                    if (const auto position = positions_[layer])
                         for (ReplicaReplay* const replay : inexact)
                             replay->add_ids(iteration, *position, source, ids);
                 });
@@ -201,8 +201,7 @@ Subject in_force_subject(const ExpertStatistics& statistics,
     subject.placements.clear();
     for (const int layer_id : statistics.layers) {
         const auto layer = std::lower_bound(all_layers.begin(), all_layers.end(), layer_id);
-        subject.slot_load.push_back(
-            under.slot_load[static_cast<std::size_t>(layer - all_layers.begin())]);
+        subject.slot_load.push_back(under.slot_load[layer - all_layers.begin()]);
         subject.placements.push_back({ep_size, under.config.num_slots / ep_size,
                                       under.config.initial_global_assignments.at(layer_id)});
     }

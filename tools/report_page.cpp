@@ -109,7 +109,7 @@ class Page {
 
     // The last `num_verdicts` notes are the headline, the others follow it in small letters.
     void set_headline(const Notes& notes, std::size_t num_verdicts) {
-        const auto verdicts = notes.end() - static_cast<std::ptrdiff_t>(num_verdicts);
+        const auto verdicts = notes.end() - num_verdicts;
         for (auto note = verdicts; note != notes.end(); ++note)
             page_.headline.push_back(*note);
         page_.notes.assign(notes.begin(), verdicts);
@@ -118,7 +118,7 @@ class Page {
     void set_comparison(Notes notes) {
         const std::size_t num_subjects = page_.subjects.size();
         // first it says what the numbers stand for, as the page does anyway
-        notes.erase(notes.begin(), notes.begin() + static_cast<std::ptrdiff_t>(num_subjects));
+        notes.erase(notes.begin(), notes.begin() + num_subjects);
         set_headline(notes, num_subjects - 1 + (num_subjects > 2 ? 1 : 0));
         if (num_subjects == 2)
             page_.headline.front() = numbered("1 -> 2", page_.headline.front());

@@ -87,14 +87,12 @@ std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
     visit_trtllm_routed_ids(
         input.path, recording, threads,
         [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
-            const auto position = positions[static_cast<std::size_t>(layer)];
+            const auto position = positions[layer];
             if (!position)
                 return;
             if (!config_path.empty())
-                fold(ids, in_force.initial_global_assignments.at(
-                              recording.layers[static_cast<std::size_t>(layer)]));
-            replays[static_cast<std::size_t>(*position)].add(
-                static_cast<int>(iteration - recording.iter_start), source, ids);
+                fold(ids, in_force.initial_global_assignments.at(recording.layers[layer]));
+            replays[*position].add(static_cast<int>(iteration - recording.iter_start), source, ids);
         });
     std::vector<ReplayedTraffic> layers;
     for (const TrafficReplay& replay : replays)

@@ -174,15 +174,13 @@ double gated_imbalance(const ReportOptions& options,
         const auto column =
             std::find_if(table.columns.begin(), table.columns.end(),
                          [](const TableColumn& found) { return found.key == "held_out"; });
-        return std::get<double>(
-            table.average[static_cast<std::size_t>(column - table.columns.begin())]);
+        return std::get<double>(table.average[column - table.columns.begin()]);
     }
     const ReportInput& last = inputs.back();
     const Subject& subject = last.projected.empty() ? last.recorded : last.projected.back();
     std::vector<LoadSummary> layers(subject.layers.size());
     threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
-        layers[static_cast<std::size_t>(layer)] =
-            summarize(bins_of(subject, static_cast<int>(layer), bins_of(options)));
+        layers[layer] = summarize(bins_of(subject, static_cast<int>(layer), bins_of(options)));
     });
     const LoadSummary mean = average(layers);
     return mean.num_iterations > 0 ? mean.imbalance_ratio

@@ -72,7 +72,7 @@ class FoldedRows : public RowSink {
             target_.add(iteration, layer, source, counts);
             return;
         }
-        std::vector<std::int64_t> experts(static_cast<std::size_t>(fold_->num_experts()));
+        std::vector<std::int64_t> experts(fold_->num_experts());
         fold_->add(layer, counts, experts);
         target_.add(iteration, layer, source, experts);
     }

@@ -187,9 +187,9 @@ void CpuBackend::attention(const AttentionArguments& attention,
                 tiles.push_back({&attention, &piece, head, first,
                                  std::min(kQueryTile, piece.num_queries - first)});
     threads_.for_each(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t index, int thread) {
-        attend_tile(tiles[static_cast<std::size_t>(index)],
+        attend_tile(tiles[index],
                     scratch(thread, TileSpace::size(attention.key_size, attention.value_size)),
-                    of_thread_[static_cast<std::size_t>(thread)].other_work);
+                    of_thread_[thread].other_work);
     });
 }
 

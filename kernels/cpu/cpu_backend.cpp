@@ -73,7 +73,7 @@ CpuBackend::CpuBackend(ThreadPool& threads)
     : threads_(threads), of_thread_(static_cast<std::size_t>(threads.num_threads())) {}
 
 float* CpuBackend::scratch(int thread, std::size_t size) {
-    std::vector<float>& space = of_thread_[static_cast<std::size_t>(thread)].scratch;
+    std::vector<float>& space = of_thread_[thread].scratch;
     if (space.size() < size)
         space.resize(size);
     return space.data();
@@ -121,21 +121,20 @@ void CpuBackend::fill_zero(void* memory, std::size_t num_bytes) {
 int CpuBackend::start_download(const void* memory, std::size_t num_bytes) {
     const int ticket = next_download_;
     next_download_ = 1 - next_download_;
-    std::vector<std::byte>& to = downloads_[static_cast<std::size_t>(ticket)];
+    std::vector<std::byte>& to = downloads_[ticket];
     to.resize(num_bytes);
     copy_bytes(memory, num_bytes, to.data());
     return ticket;
 }
 
 std::span<const std::byte> CpuBackend::finish_download(int ticket) {
-    return downloads_[static_cast<std::size_t>(ticket)];
+    return downloads_[ticket];
 }
 
 void CpuBackend::begin_stage(int stage) {
     const auto now = std::chrono::steady_clock::now();
     if (stage_ >= 0)
-        stage_seconds_[static_cast<std::size_t>(stage_)] +=
-            std::chrono::duration<double>(now - stage_start_).count();
+        stage_seconds_[stage_] += std::chrono::duration<double>(now - stage_start_).count();
     stage_seconds_.resize(std::max(stage_seconds_.size(), static_cast<std::size_t>(stage) + 1));
     stage_ = stage;
     stage_start_ = now;
@@ -185,8 +184,8 @@ void CpuBackend::embed(const WeightMatrix& table,
     for_row_tiles(threads_, static_cast<std::int64_t>(token_ids.size()),
                   [&](std::int64_t first, std::int64_t count) {
                       for (std::int64_t i = first; i < first + count; ++i)
-                          decode_row(table, token_ids[static_cast<std::size_t>(i)], 0,
-                                     table.num_columns, output + i * table.num_columns);
+                          decode_row(table, token_ids[i], 0, table.num_columns,
+                                     output + i * table.num_columns);
                   });
 }
 
@@ -214,35 +213,33 @@ void CpuBackend::rotate(const RotaryArguments& rotary,
     const int num_pairs = rotary.rotary_size / 2;
     const int step = rotary.interleaved ? 2 : 1;
     const int distance = rotary.interleaved ? 1 : num_pairs;
-    for_row_tiles(
-        threads_, static_cast<std::int64_t>(positions.size()),
-        [&](std::int64_t first, std::int64_t count) {
-            std::vector<float> cosine(static_cast<std::size_t>(num_pairs));
-            std::vector<float> sine(cosine.size());
-            for (std::int64_t row = first; row < first + count; ++row) {
-                const auto position = static_cast<float>(positions[static_cast<std::size_t>(row)]);
-                for (int pair = 0; pair < num_pairs; ++pair) {
-                    const double angle = position * rotary.frequencies[pair];
-                    cosine[static_cast<std::size_t>(pair)] =
-                        static_cast<float>(std::cos(angle)) * rotary.factor;
-                    sine[static_cast<std::size_t>(pair)] =
-                        static_cast<float>(std::sin(angle)) * rotary.factor;
-                }
-                for (int head = 0; head < rotary.num_heads; ++head) {
-                    float* const part = values + row * rotary.row_stride +
-                                        std::int64_t{head} * rotary.head_stride + rotary.offset;
-                    for (int pair = 0; pair < num_pairs; ++pair) {
-                        float& a = part[pair * step];
-                        float& b = part[pair * step + distance];
-                        const float c = cosine[static_cast<std::size_t>(pair)];
-                        const float s = sine[static_cast<std::size_t>(pair)];
-                        const float rotated = a * c - b * s;
-                        b = b * c + a * s;
-                        a = rotated;
-                    }
-                }
-            }
-        });
+    for_row_tiles(threads_, static_cast<std::int64_t>(positions.size()),
+                  [&](std::int64_t first, std::int64_t count) {
+                      std::vector<float> cosine(num_pairs);
+                      std::vector<float> sine(cosine.size());
+                      for (std::int64_t row = first; row < first + count; ++row) {
+                          const auto position = static_cast<float>(positions[row]);
+                          for (int pair = 0; pair < num_pairs; ++pair) {
+                              const double angle = position * rotary.frequencies[pair];
+                              cosine[pair] = static_cast<float>(std::cos(angle)) * rotary.factor;
+                              sine[pair] = static_cast<float>(std::sin(angle)) * rotary.factor;
+                          }
+                          for (int head = 0; head < rotary.num_heads; ++head) {
+                              float* const part = values + row * rotary.row_stride +
+                                                  std::int64_t{head} * rotary.head_stride +
+                                                  rotary.offset;
+                              for (int pair = 0; pair < num_pairs; ++pair) {
+                                  float& a = part[pair * step];
+                                  float& b = part[pair * step + distance];
+                                  const float c = cosine[pair];
+                                  const float s = sine[pair];
+                                  const float rotated = a * c - b * s;
+                                  b = b * c + a * s;
+                                  a = rotated;
+                              }
+                          }
+                      }
+                  });
 }
 
 void CpuBackend::route(const RouterArguments& router,
@@ -267,7 +264,7 @@ void CpuBackend::route(const RouterArguments& router,
                     routed.normalized + first * hidden_size);
         std::fill(x + static_cast<std::size_t>(num_rows) * hidden_size, logits, 0.0F);
         {
-            const MatrixTimer timer(of_thread_[static_cast<std::size_t>(thread)].other_work,
+            const MatrixTimer timer(of_thread_[thread].other_work,
                                     2.0 * num_rows * router.hidden_size * spec.num_experts);
             multiply(router.weight, x, static_cast<int>(num_padded), router.hidden_size,
                      spec.num_experts, logits);
@@ -345,7 +342,7 @@ void CpuBackend::plan_dispatch(const DispatchArguments& dispatch, const Dispatch
     for (std::int64_t i = 0; i < dispatch.num_tokens; ++i)
         for (std::int64_t j = 0; j < top_k; ++j) {
             const std::int32_t id = dispatch.slot_ids[token_at(i) * top_k + j];
-            const std::int32_t row = next[static_cast<std::size_t>(id - dispatch.first_slot)]++;
+            const std::int32_t row = next[id - dispatch.first_slot]++;
             plan.rows[i * top_k + j] = row;
             plan.source_rows[row] = token_at(i);
             if (plan.row_slots != nullptr)

@@ -57,12 +57,11 @@ void CpuBackend::grouped_mlp(std::span<const MlpWeights> slot_weights,
             tiles_.push_back({static_cast<int>(slot), row,
                               std::min<int>(tile_rows, slot_begin[slot + 1] - row)});
     }
-    threads_.for_each(static_cast<std::int64_t>(tiles_.size()),
-                      [&](std::int64_t index, int thread) {
-                          const Tile& tile = tiles_[static_cast<std::size_t>(index)];
-                          run_mlp(slot_weights[static_cast<std::size_t>(tile.slot)], tile,
-                                  source_rows, input, output, thread);
-                      });
+    threads_.for_each(
+        static_cast<std::int64_t>(tiles_.size()), [&](std::int64_t index, int thread) {
+            const Tile& tile = tiles_[index];
+            run_mlp(slot_weights[tile.slot], tile, source_rows, input, output, thread);
+        });
 }
 
 void CpuBackend::run_mlp(const MlpWeights& mlp,
@@ -89,7 +88,7 @@ void CpuBackend::run_mlp(const MlpWeights& mlp,
     float* const activation = x + padded * hidden;
     float* const panel = activation + padded * static_cast<std::size_t>(width);
     float* const result = panel + panel_size;
-    MatrixWork& work = of_thread_[static_cast<std::size_t>(thread)].expert_work;
+    MatrixWork& work = of_thread_[thread].expert_work;
 
     for (std::size_t r = 0; r < num_rows; ++r) {
         const std::size_t row = static_cast<std::size_t>(tile.begin) + r;

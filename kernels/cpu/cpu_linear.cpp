@@ -34,7 +34,7 @@ void CpuBackend::linear(const WeightMatrix& weight,
         const float* const w = decoded(weight, first_output, outputs, panel_space);
         const float* const x = input + static_cast<std::size_t>(first_token) * inputs;
         {
-            const MatrixTimer timer(of_thread_[static_cast<std::size_t>(thread)].other_work,
+            const MatrixTimer timer(of_thread_[thread].other_work,
                                     2.0 * tokens * num_inputs * outputs);
             if (whole > 0)
                 multiply(w, x, whole, num_inputs, outputs, result);

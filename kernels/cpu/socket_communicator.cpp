@@ -58,7 +58,7 @@ class Mesh {
     }
 
     void call_peer(int peer) {
-        const Endpoint& endpoint = endpoints_[static_cast<std::size_t>(peer)];
+        const Endpoint& endpoint = endpoints_[peer];
         std::string why;
         while (true) {
             Connection connection = call(
@@ -69,7 +69,7 @@ class Mesh {
                                  .bytes = pack_number(endpoint.nonce) +
                                           pack_number(static_cast<std::uint64_t>(group_.rank()))}),
                          deadline_)) {
-                sockets_[static_cast<std::size_t>(peer)] = std::move(connection.socket);
+                sockets_[peer] = std::move(connection.socket);
                 return;
             }
             if (Clock::now() >= deadline_)
@@ -86,7 +86,7 @@ class Mesh {
         if (!visitor) {
             if (Clock::now() >= deadline_)
                 throw Error("rank " + std::to_string(missing_peer()) + " (host " +
-                            endpoints_[static_cast<std::size_t>(missing_peer())].host +
+                            endpoints_[missing_peer()].host +
                             ") did not connect for data; see its own messages");
             return false;
         }
@@ -107,7 +107,7 @@ class Mesh {
 
     int missing_peer() const {
         int peer = group_.rank() + 1;
-        while (sockets_[static_cast<std::size_t>(peer)].is_open())
+        while (sockets_[peer].is_open())
             ++peer;
         return peer;
     }
@@ -225,14 +225,14 @@ void SocketCommunicator::send_part(int peer, Part& part) {
             ? std::string_view(part.header).substr(part.num_done)
             : std::string_view(reinterpret_cast<const char*>(part.data), part.num_bytes)
                   .substr(part.num_done - kHeaderSize);
-    const Moved moved = send_some(sockets_[static_cast<std::size_t>(peer)], rest);
+    const Moved moved = send_some(sockets_[peer], rest);
     if (moved.is_closed)
         throw_lost(peer);
     part.num_done += moved.num_bytes;
 }
 
 void SocketCommunicator::receive_part(int peer, Part& part) {
-    const Socket& socket = sockets_[static_cast<std::size_t>(peer)];
+    const Socket& socket = sockets_[peer];
     if (part.num_done >= kHeaderSize) {
         const std::size_t num_done = part.num_done - kHeaderSize;
         const Moved moved = receive_some(socket, reinterpret_cast<char*>(part.data) + num_done,

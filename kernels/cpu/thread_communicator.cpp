@@ -53,7 +53,7 @@ void ThreadCommunicator::all_gather(const void* send, std::size_t num_bytes, voi
         {.data = static_cast<const std::byte*>(send), .begin = nullptr, .num_bytes = num_bytes}));
     const auto size = static_cast<std::int64_t>(num_bytes);
     for (int from = 0; from < this->size(); ++from) {
-        const Offer offer = offer_of(offers[static_cast<std::size_t>(from)]);
+        const Offer offer = offer_of(offers[from]);
         check_size(group_, from, static_cast<std::int64_t>(offer.num_bytes), size);
         copy(static_cast<std::byte*>(receive) + from * size, offer.data, size);
     }
@@ -68,8 +68,8 @@ void ThreadCommunicator::exchange(const void* send,
     const auto offers = group_.all_gather(as_bytes(
         {.data = static_cast<const std::byte*>(send), .begin = send_begin.data(), .num_bytes = 0}));
     for (int from = 0; from < size(); ++from) {
-        const Offer offer = offer_of(offers[static_cast<std::size_t>(from)]);
-        const std::int64_t begin = receive_begin[static_cast<std::size_t>(from)];
+        const Offer offer = offer_of(offers[from]);
+        const std::int64_t begin = receive_begin[from];
         const std::int64_t size = receive_begin[static_cast<std::size_t>(from) + 1] - begin;
         const std::int64_t offered = offer.begin[rank()];
         check_size(group_, from, offer.begin[rank() + 1] - offered, size);

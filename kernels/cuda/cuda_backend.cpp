@@ -69,12 +69,12 @@ void CudaBackend::fill_zero(void* memory, std::size_t num_bytes) {
 int CudaBackend::start_download(const void* memory, std::size_t num_bytes) {
     const int ticket = next_download_;
     next_download_ = 1 - next_download_;
-    start(downloads_[static_cast<std::size_t>(ticket)], memory, num_bytes);
+    start(downloads_[ticket], memory, num_bytes);
     return ticket;
 }
 
 std::span<const std::byte> CudaBackend::finish_download(int ticket) {
-    return wait_for(downloads_[static_cast<std::size_t>(ticket)]);
+    return wait_for(downloads_[ticket]);
 }
 
 void CudaBackend::start(Download& download, const void* memory, std::size_t num_bytes) {

@@ -40,7 +40,7 @@ void StageClock::count_passed() {
         device_.check(
             cudaEventElapsedTime(&milliseconds, marks_[0].event.get(), marks_[1].event.get()),
             "cudaEventElapsedTime");
-        seconds_[static_cast<std::size_t>(marks_[0].stage)] += 1e-3 * milliseconds;
+        seconds_[marks_[0].stage] += 1e-3 * milliseconds;
         spare_.push_back(std::move(marks_[0].event));
         marks_.pop_front();
     }

@@ -69,7 +69,7 @@ std::string read_file(const fs::path& path) {
     std::string content;
     struct stat status = {};
     if (::fstat(fd, &status) == 0 && status.st_size > 0)
-        content.reserve(static_cast<std::size_t>(status.st_size));
+        content.reserve(status.st_size);
     char chunk[1 << 16];
     ssize_t n = 0;
     while ((n = read_some(fd, chunk, sizeof chunk)) > 0)

@@ -141,7 +141,7 @@ class Host {
           nonce_(random_nonce()),
           reception_(request.point.port, loopback_address(request.point.host), nonce_),
           file_(request.point.file, own_endpoint(reception_.port(), nonce_, {})) {
-        met_.connections.resize(static_cast<std::size_t>(request.world_size));
+        met_.connections.resize(request.world_size);
         met_.hosts.resize(met_.connections.size());
         met_.hosts[0] = own_host_name();
     }
@@ -191,11 +191,10 @@ class Host {
             what = who + ": its configuration " + said(its) + ", that of " + rank_0 + " " +
                    said(ours) + ": start all ranks with the same options and inputs";
         } else if (hello.rank < 1 || hello.rank >= request_.world_size ||
-                   met_.connections[static_cast<std::size_t>(hello.rank)].socket.is_open()) {
-            const std::string first =
-                hello.rank < 1 || hello.rank >= request_.world_size
-                    ? rank_0
-                    : describe_rank(hello.rank, met_.hosts[static_cast<std::size_t>(hello.rank)]);
+                   met_.connections[hello.rank].socket.is_open()) {
+            const std::string first = hello.rank < 1 || hello.rank >= request_.world_size
+                                          ? rank_0
+                                          : describe_rank(hello.rank, met_.hosts[hello.rank]);
             what = who + ": came although " + first +
                    " is there: the same rank was started twice; give each process a rank of its "
                    "own, or each run a port of its own";

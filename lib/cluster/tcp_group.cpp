@@ -140,9 +140,7 @@ class TcpProcessGroup::Wires {
     int rank() const { return rank_; }
     const std::vector<std::string>& hosts() const { return hosts_; }
     const std::string& local_address() const { return local_address_; }
-    std::string describe(int rank) const {
-        return describe_rank(rank, hosts_[static_cast<std::size_t>(rank)]);
-    }
+    std::string describe(int rank) const { return describe_rank(rank, hosts_[rank]); }
 
     void check() {
         const std::lock_guard lock(mutex_);

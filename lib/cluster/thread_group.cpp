@@ -39,7 +39,7 @@ class ThreadGroup::Shared {
 
     void leave(int rank) {
         const std::lock_guard lock(mutex_);
-        links_[static_cast<std::size_t>(rank)].has_left = true;
+        links_[rank].has_left = true;
         changed_.notify_all();
     }
 
@@ -60,7 +60,7 @@ class ThreadGroup::Shared {
                 frames.pop_front();
                 return frame;
             }
-            if (links_[static_cast<std::size_t>(from)].has_left)
+            if (links_[from].has_left)
                 set_failure(describe_thread(from) + " has ended without taking part in call " +
                             std::to_string(call.call) + ", " + name_of(call.operation) +
                             ": see its own messages");
@@ -78,8 +78,7 @@ class ThreadGroup::Shared {
     };
 
     std::deque<Frame>& inbox(int from, int to) {
-        return to == 0 ? links_[static_cast<std::size_t>(from)].to_rank_0
-                       : links_[static_cast<std::size_t>(to)].from_rank_0;
+        return to == 0 ? links_[from].to_rank_0 : links_[to].from_rank_0;
     }
 
     void set_failure(const std::string& text) {

@@ -52,7 +52,7 @@ int CheckpointRun::this_device() const {
 
 // Each to the device that has the fewest tokens so far.
 void CheckpointRun::deal_out_sequences() {
-    std::vector<std::int64_t> num_tokens(static_cast<std::size_t>(num_devices()));
+    std::vector<std::int64_t> num_tokens(num_devices());
     for (std::size_t s = 0; s + 1 < schedule_.sequence_begin.size(); ++s) {
         const auto device = std::min_element(num_tokens.begin(), num_tokens.end());
         *device += schedule_.sequence_begin[s + 1] - schedule_.sequence_begin[s];
@@ -72,7 +72,7 @@ CheckpointRun::Batch CheckpointRun::make_batch(const std::vector<std::int32_t>& 
                 continue;
             const std::int32_t row = schedule_.sequence_begin[s];
             for (std::int32_t p = begin[s]; p < end[s]; ++p)
-                position_of_row_[static_cast<std::size_t>(row + p)] = position++;
+                position_of_row_[row + p] = position++;
             if (device != this_device())
                 continue;
             batch.pieces.push_back({static_cast<std::int32_t>(s), begin[s], end[s] - begin[s],
@@ -235,8 +235,7 @@ std::vector<std::int32_t> CheckpointRun::ids_of(const std::vector<std::int32_t>&
     std::vector<std::int32_t> ids;
     ids.reserve(rows.size() * static_cast<std::size_t>(top_k));
     for (const std::int32_t row : rows) {
-        const auto first =
-            expert_ids.begin() + position_of_row_[static_cast<std::size_t>(row)] * top_k;
+        const auto first = expert_ids.begin() + position_of_row_[row] * top_k;
         ids.insert(ids.end(), first, first + top_k);
     }
     return ids;
@@ -277,7 +276,7 @@ void CheckpointRun::count(int moe_layer, std::size_t iteration, std::vector<std:
         return;
     state_.slot_ids.resize(
         std::max(state_.slot_ids.size(), static_cast<std::size_t>(moe_layer) + 1));
-    std::vector<std::int32_t>& kept = state_.slot_ids[static_cast<std::size_t>(moe_layer)];
+    std::vector<std::int32_t>& kept = state_.slot_ids[moe_layer];
     kept.insert(kept.end(), ids.begin(), ids.end());
 }
 
@@ -362,7 +361,7 @@ bool CheckpointRun::run_iterations() {
         caches.emplace_back(schedule_.num_sequences(), backend_);
     }
     // how far each sequence has come, and which sequence a row belongs to
-    std::vector<std::int32_t> num_done(static_cast<std::size_t>(schedule_.num_sequences()));
+    std::vector<std::int32_t> num_done(schedule_.num_sequences());
     std::vector<std::int32_t> sequence_of(schedule_.token_ids.size());
     for (std::size_t s = 0; s < num_done.size(); ++s)
         std::fill(sequence_of.begin() + schedule_.sequence_begin[s],
@@ -375,7 +374,7 @@ bool CheckpointRun::run_iterations() {
         const std::vector<std::int32_t>& rows = schedule_.iterations[i].rows;
         std::vector<std::int32_t> needed = num_done;
         for (const std::int32_t row : rows) {
-            const auto s = static_cast<std::size_t>(sequence_of[static_cast<std::size_t>(row)]);
+            const auto s = static_cast<std::size_t>(sequence_of[row]);
             needed[s] = std::max(needed[s], row + 1 - schedule_.sequence_begin[s]);
         }
         const Batch batch = make_batch(num_done, needed);

@@ -108,9 +108,8 @@ IterationTokens DatasetTokens::next() {
         tokens.rank_begin.push_back(tokens.num_tokens());
         const std::size_t begin = std::min(position_, rank_tokens.size());
         const std::size_t end = std::min(position_ + tokens_per_rank_, rank_tokens.size());
-        tokens.token_ids.insert(tokens.token_ids.end(),
-                                rank_tokens.begin() + static_cast<std::ptrdiff_t>(begin),
-                                rank_tokens.begin() + static_cast<std::ptrdiff_t>(end));
+        tokens.token_ids.insert(tokens.token_ids.end(), rank_tokens.begin() + begin,
+                                rank_tokens.begin() + end);
     }
     tokens.rank_begin.push_back(tokens.num_tokens());
     position_ += tokens_per_rank_;

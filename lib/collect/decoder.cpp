@@ -251,8 +251,7 @@ void Decoder::attend_some(const AttentionWeights& weights,
     std::vector<Backend::AttentionPiece> attention_pieces;
     std::int64_t row = 0;
     for (const SequencePiece& piece : pieces) {
-        KeyValueCache::Sequence& sequence =
-            cache.sequences[static_cast<std::size_t>(piece.sequence)];
+        KeyValueCache::Sequence& sequence = cache.sequences[piece.sequence];
         append(keys_, row, key_width, piece, sequence.keys);
         append(values_, row, value_width, piece, sequence.values);
         row += piece.num_tokens;
@@ -260,8 +259,7 @@ void Decoder::attend_some(const AttentionWeights& weights,
     // only now: a sequence may have several pieces here, and its buffers grow
     row = 0;
     for (const SequencePiece& piece : pieces) {
-        const KeyValueCache::Sequence& sequence =
-            cache.sequences[static_cast<std::size_t>(piece.sequence)];
+        const KeyValueCache::Sequence& sequence = cache.sequences[piece.sequence];
         attention_pieces.push_back({.first_position = piece.first_position,
                                     .num_queries = piece.num_tokens,
                                     .queries = queries_.data() + row * query_width,
@@ -275,7 +273,7 @@ void Decoder::attend_some(const AttentionWeights& weights,
                         .key_size = attention.key_size,
                         .value_size = attention.value_size,
                         .scale = attention.scale,
-                        .sliding_window = attention.sliding_window[static_cast<std::size_t>(layer)],
+                        .sliding_window = attention.sliding_window[layer],
                         .sinks = data_or_null(weights.sinks)},
                        attention_pieces);
     backend_.linear(weights.output, data_or_null(weights.output_bias), num_rows, attended_.data(),
@@ -298,15 +296,13 @@ void Decoder::attend(const AttentionWeights& weights,
         wave.clear();
         num_tokens = 0;
         for (; !keep_cache && num_dropped < num_done; ++num_dropped)
-            cache.sequences[static_cast<std::size_t>(pieces[num_dropped].sequence)] =
-                KeyValueCache::Sequence(backend_);
+            cache.sequences[pieces[num_dropped].sequence] = KeyValueCache::Sequence(backend_);
     };
     for (std::size_t i = 0; i < pieces.size(); ++i) {
         SequencePiece rest = pieces[i];
         if (!keep_cache) {
             // the whole sequence is here: no growing by doubling
-            KeyValueCache::Sequence& sequence =
-                cache.sequences[static_cast<std::size_t>(rest.sequence)];
+            KeyValueCache::Sequence& sequence = cache.sequences[rest.sequence];
             const AttentionConfig& attention = config_.attention;
             sequence.keys.grow(
                 product(rest.num_tokens, attention.num_kv_heads * attention.key_size));

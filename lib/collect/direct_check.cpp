@@ -47,16 +47,13 @@ Vector product(std::span<const float> matrix, const Vector& x) {
 std::pair<std::vector<int>, double> best(const Vector& values, int count) {
     std::vector<int> order(values.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-        return values[static_cast<std::size_t>(a)] > values[static_cast<std::size_t>(b)];
-    });
-    const auto value = [&](int place) {
-        return values[static_cast<std::size_t>(order[static_cast<std::size_t>(place)])];
-    };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return values[a] > values[b]; });
+    const auto value = [&](int place) { return values[order[place]]; };
     const double margin = count < static_cast<int>(order.size())
                               ? value(count - 1) - value(count)
                               : std::numeric_limits<double>::infinity();
-    order.resize(static_cast<std::size_t>(count));
+    order.resize(count);
     return {order, margin};
 }
 
@@ -108,10 +105,9 @@ Choice choose(const RouterSpec& spec, const Vector& logits, const std::vector<fl
     choice.expert_ids = experts;
     double sum = 0;
     for (const int e : experts)
-        sum += scores[static_cast<std::size_t>(e)];
+        sum += scores[e];
     for (const int e : experts)
-        choice.weights.push_back(scores[static_cast<std::size_t>(e)] * spec.scale /
-                                 (spec.normalize ? sum : 1));
+        choice.weights.push_back(scores[e] * spec.scale / (spec.normalize ? sum : 1));
     return choice;
 }
 
@@ -140,9 +136,9 @@ void DirectCheck::check(const Harness::LayerTrace& trace) {
     const auto top_k = static_cast<std::size_t>(config.router.top_k);
     const RouterWeights& router = model_.router(trace.layer);
 
-    std::vector<std::vector<float>> experts(static_cast<std::size_t>(config.router.num_experts));
+    std::vector<std::vector<float>> experts(config.router.num_experts);
     threads_.for_each(config.router.num_experts, [&](std::int64_t e) {
-        std::vector<float>& weights = experts[static_cast<std::size_t>(e)];
+        std::vector<float>& weights = experts[e];
         weights.resize(model_.expert_shape().num_weights());
         model_.make_expert(trace.layer, static_cast<int>(e), weights);
     });
@@ -161,9 +157,8 @@ void DirectCheck::check(const Harness::LayerTrace& trace) {
             trace.expert_ids.begin() + static_cast<std::ptrdiff_t>(t * top_k),
             trace.expert_ids.begin() + static_cast<std::ptrdiff_t>((t + 1) * top_k));
         std::sort(routed.begin(), routed.end());
-        const std::string where =
-            "layer " + std::to_string(config.layers[static_cast<std::size_t>(trace.layer)]) +
-            ", token " + std::to_string(t) + ": ";
+        const std::string where = "layer " + std::to_string(config.layers[trace.layer]) +
+                                  ", token " + std::to_string(t) + ": ";
         if (choice.margin < kNearTie) {
             differences[t] = -1;
             return;
@@ -173,8 +168,8 @@ void DirectCheck::check(const Harness::LayerTrace& trace) {
 
         Vector added(hidden_size);
         for (std::size_t j = 0; j < top_k; ++j)
-            add_mlp(experts[static_cast<std::size_t>(choice.expert_ids[j])], model_.expert_shape(),
-                    x, choice.weights[j], added);
+            add_mlp(experts[choice.expert_ids[j]], model_.expert_shape(), x, choice.weights[j],
+                    added);
         if (!shared.empty())
             add_mlp(shared, model_.shared_shape(), x, 1, added);
         double largest = 0;     // of what the layer adds

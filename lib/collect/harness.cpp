@@ -126,7 +126,7 @@ void Harness::start_iteration(const IterationTokens& tokens) {
         rank_begin_.push_back(tokens.rank_begin[first + rank] - static_cast<std::int32_t>(begin));
     embedded_.resize(static_cast<std::size_t>(rank_begin_.back()) * hidden_size);
     threads_.for_each(num_ranks_, [&](std::int64_t rank) {
-        const auto from = static_cast<std::size_t>(rank_begin_[static_cast<std::size_t>(rank)]);
+        const auto from = static_cast<std::size_t>(rank_begin_[rank]);
         const auto to = static_cast<std::size_t>(rank_begin_[static_cast<std::size_t>(rank) + 1]);
         model_.embed(std::span(tokens.token_ids).subspan(begin + from, to - from),
                      std::span(embedded_).subspan(from * hidden_size, (to - from) * hidden_size));
@@ -244,9 +244,8 @@ void Harness::route_layer(int layer) {
                         .counts = options_.config ? nullptr : counts,
                         .ranks = ranks});
         if (options_.config)
-            backend_.assign_slots(slots_[static_cast<std::size_t>(layer)].tables(), ranks,
-                                  first_rank_, num_tokens_, spec.top_k, expert_ids_.data(),
-                                  slot_ids_.data(), counts);
+            backend_.assign_slots(slots_[layer].tables(), ranks, first_rank_, num_tokens_,
+                                  spec.top_k, expert_ids_.data(), slot_ids_.data(), counts);
     });
     if (options_.keep_ids) {
         const HostView<std::int32_t> ids(
@@ -266,7 +265,7 @@ void Harness::compute_chunk(int layer, const std::vector<std::int32_t>* tokens) 
     const std::int32_t* const device_tokens = tokens == nullptr ? nullptr : chunk_tokens_.data();
     const ExpertExchange::Outputs outputs = exchange_.run(
         num_tokens, device_tokens, options_.config ? slot_ids_.data() : expert_ids_.data(),
-        normalized_.data(), slots_[static_cast<std::size_t>(layer)].slot_weights());
+        normalized_.data(), slots_[layer].slot_weights());
     const std::span<std::int64_t> totals = slot_totals(layer);
     for (std::size_t slot = 0; slot < totals.size(); ++slot)
         totals[slot] += exchange_.slot_counts()[slot];
@@ -276,8 +275,7 @@ void Harness::compute_chunk(int layer, const std::vector<std::int32_t>* tokens) 
         backend_.begin_stage(Stage::experts);
         shared_output_.grow(static_cast<std::size_t>(num_tokens) *
                             static_cast<std::size_t>(config.hidden_size));
-        const MlpWeights weights =
-            model_.shared_shape().view(shared_experts_[static_cast<std::size_t>(layer)].data());
+        const MlpWeights weights = model_.shared_shape().view(shared_experts_[layer].data());
         const std::int32_t begin[] = {0, num_tokens};
         backend_.grouped_mlp({&weights, 1}, begin, device_tokens, normalized_.data(),
                              shared_output_.data());
@@ -298,12 +296,12 @@ void Harness::compute_chunk(int layer, const std::vector<std::int32_t>* tokens) 
 }
 
 void Harness::balance_layer(std::int64_t iteration, int layer) {
-    LayerSlots& slots = slots_[static_cast<std::size_t>(layer)];
+    LayerSlots& slots = slots_[layer];
     std::vector<std::int64_t> expert_counts(
         static_cast<std::size_t>(model_.config().router.num_experts));
     const std::span<const std::int64_t> totals = slot_totals(layer);
     for (std::size_t slot = 0; slot < totals.size(); ++slot)
-        expert_counts[static_cast<std::size_t>(slots.placement().expert_ids[slot])] += totals[slot];
+        expert_counts[slots.placement().expert_ids[slot]] += totals[slot];
     if (const std::optional<Placement> next = balancer_->update(iteration, layer, expert_counts)) {
         backend_.begin_stage(Stage::move_weights);
         current().num_moved_slots += slots.move_to(*next);

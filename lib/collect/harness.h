@@ -92,9 +92,7 @@ class Harness {
                const LayerObserver& observer = nullptr);
     const IterationCounts& finish();
 
-    const LayerSlots& layer_slots(int layer) const {
-        return slots_[static_cast<std::size_t>(layer)];
-    }
+    const LayerSlots& layer_slots(int layer) const { return slots_[layer]; }
     const OnlineBalancer* balancer() const { return balancer_ ? &*balancer_ : nullptr; }
 
     // Largest size that the expert buffers have had, in bytes; max_num_tokens bounds it.

@@ -37,7 +37,7 @@ Placement initial_placement(const MoeModelConfig& model,
     const int slots_per_rank = num_slots / ep_size;
     if (!config || config->initial_global_assignments.empty())
         return default_placement(num_experts, ep_size, slots_per_rank);
-    const int layer_id = model.layers[static_cast<std::size_t>(layer)];
+    const int layer_id = model.layers[layer];
     const std::string subject =
         "the load balancer config, layer " + std::to_string(layer_id) + ": ";
     const auto found = config->initial_global_assignments.find(layer_id);

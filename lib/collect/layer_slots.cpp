@@ -25,7 +25,7 @@ LayerSlots::LayerSlots(const SyntheticModel& model,
     std::vector<float> weights(static_cast<std::size_t>(num_here_) * expert_size_);
     threads.for_each(num_here_, [&](std::int64_t i) {
         model.make_expert(
-            layer, placement_.expert_ids[static_cast<std::size_t>(first_here_ + i)],
+            layer, placement_.expert_ids[first_here_ + i],
             std::span(weights).subspan(static_cast<std::size_t>(i) * expert_size_, expert_size_));
     });
     weights_.upload(weights);
@@ -54,8 +54,8 @@ int LayerSlots::move_to(const Placement& placement) {
     assert(placement.expert_ids.size() == placement_.expert_ids.size());
     std::vector<Move> moves;
     for (int slot = 0; slot < placement.num_slots(); ++slot) {
-        const int expert = placement.expert_ids[static_cast<std::size_t>(slot)];
-        if (expert != placement_.expert_ids[static_cast<std::size_t>(slot)])
+        const int expert = placement.expert_ids[slot];
+        if (expert != placement_.expert_ids[slot])
             moves.push_back({router_.replica_slots(expert).front(), slot});
     }
     move_weights(moves);

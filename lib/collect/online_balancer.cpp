@@ -10,9 +10,9 @@ namespace eplb {
 UpdatePlan::UpdatePlan(int num_layers, int layer_updates_per_iter) {
     const int per_iteration = std::min(layer_updates_per_iter, num_layers);
     const int num_groups = (num_layers + per_iteration - 1) / per_iteration;
-    groups_.resize(static_cast<std::size_t>(num_groups));
+    groups_.resize(num_groups);
     for (int layer = 0; layer < num_layers; ++layer)
-        groups_[static_cast<std::size_t>(layer % num_groups)].push_back(layer);
+        groups_[layer % num_groups].push_back(layer);
     if (groups_.front().size() == groups_.back().size())
         groups_.emplace_back();
 }

@@ -30,7 +30,7 @@ class PrefillTokens final : public RankTokens {
 
     void take(int count, std::vector<Token>& tokens) override {
         while (count > 0 && next_ < own_.size()) {
-            const Request& request = requests_[static_cast<std::size_t>(own_[next_])];
+            const Request& request = requests_[own_[next_]];
             const std::size_t size =
                 request.input_ids.size() + (outputs_ ? request.output_ids.size() : 0);
             for (; count > 0 && position_ < size; --count)
@@ -60,9 +60,8 @@ class DecodeTokens final : public RankTokens {
         std::erase_if(running_, [&](const Token& token) { return is_over(token); });
         while (running_.size() < static_cast<std::size_t>(count) && next_ < own_.size()) {
             const std::int32_t request = own_[next_++];
-            const Token first = {
-                request, static_cast<std::int32_t>(
-                             requests_[static_cast<std::size_t>(request)].input_ids.size())};
+            const Token first = {request,
+                                 static_cast<std::int32_t>(requests_[request].input_ids.size())};
             if (!is_over(first))
                 running_.push_back(first);
         }
@@ -74,7 +73,7 @@ class DecodeTokens final : public RankTokens {
 
   private:
     bool is_over(const Token& token) const {
-        const Request& request = requests_[static_cast<std::size_t>(token.request)];
+        const Request& request = requests_[token.request];
         return static_cast<std::size_t>(token.position) >=
                request.input_ids.size() + request.output_ids.size();
     }
@@ -125,7 +124,7 @@ TokenSchedule make_schedule(const std::vector<Request>& requests, const Schedule
         if (iteration < options.start)
             continue;
         for (const Token& token : tokens) {
-            std::int32_t& end = needed[static_cast<std::size_t>(token.request)];
+            std::int32_t& end = needed[token.request];
             end = std::max(end, token.position + 1);
         }
         iterations.push_back(std::move(tokens));
@@ -158,8 +157,8 @@ TokenSchedule make_schedule(const std::vector<Request>& requests, const Schedule
     }
     for (std::size_t i = 0; i < iterations.size(); ++i)
         for (const Token& token : iterations[i])
-            schedule.iterations[i].rows.push_back(static_cast<std::int32_t>(
-                first_row[static_cast<std::size_t>(token.request)] + token.position));
+            schedule.iterations[i].rows.push_back(
+                static_cast<std::int32_t>(first_row[token.request] + token.position));
     return schedule;
 }
 

@@ -27,13 +27,13 @@ void SlotCounter::count(std::int64_t iteration,
     const auto at = static_cast<std::size_t>(layer);
     const auto top_k = static_cast<std::size_t>(top_k_);
     const auto num_slots = static_cast<std::size_t>(num_slots_);
-    std::vector<std::int64_t> expert_counts(static_cast<std::size_t>(num_experts_));
+    std::vector<std::int64_t> expert_counts(num_experts_);
     for (std::size_t rank = 0; rank + 1 < rank_begin.size(); ++rank) {
         const auto begin = static_cast<std::size_t>(rank_begin[rank]) * top_k;
         const auto size = static_cast<std::size_t>(rank_begin[rank + 1]) * top_k - begin;
         const std::span<std::int32_t> rank_ids = ids.subspan(begin, size);
         for (const std::int32_t expert : rank_ids)
-            ++expert_counts[static_cast<std::size_t>(expert)];
+            ++expert_counts[expert];
         routers_[at].route(rank_ids, static_cast<int>(rank), rank_ids);
         for (const std::int32_t slot : rank_ids)
             ++counts[rank * num_slots + static_cast<std::size_t>(slot)];

@@ -140,8 +140,8 @@ std::vector<int> layers_by_number(const ConfigFields& fields, int num_layers) {
     for (int layer = 0; layer < num_layers; ++layer) {
         const bool is_listed =
             listed == nullptr ||
-            json_integer((*listed)[static_cast<std::size_t>(layer)],
-                         fields.where() + "field \"moe_layer_freq\": an entry", 0, 1) == 1;
+            json_integer((*listed)[layer], fields.where() + "field \"moe_layer_freq\": an entry", 0,
+                         1) == 1;
         if (is_listed && layer >= first && layer % frequency == 0 && (layer + 1) % step == 0 &&
             !contains(dense, layer))
             layers.push_back(layer);

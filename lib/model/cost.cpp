@@ -72,7 +72,7 @@ Cost plan_cost(const DecoderConfig& config, std::span<const std::int64_t> sequen
 
         cost.linear_flop += 2 * cost.num_tokens * attention_weights(config);
         const AttentionConfig& attention = config.attention;
-        const double window = attention.sliding_window[static_cast<std::size_t>(layer)];
+        const double window = attention.sliding_window[layer];
         for (const std::int64_t length : sequence_lengths)
             cost.attention_flop += 2 * causal_pairs(static_cast<double>(length), window) *
                                    attention.num_heads *

@@ -185,7 +185,7 @@ void read_rotary(const ConfigFields& fields,
 std::vector<int> sliding_windows(const ConfigFields& fields,
                                  const ModelFamily& family,
                                  int num_layers) {
-    std::vector<int> windows(static_cast<std::size_t>(num_layers));
+    std::vector<int> windows(num_layers);
     if (!fields.flag_or("use_sliding_window", !family.slides_if_asked) ||
         !fields.has("sliding_window"))
         return windows;

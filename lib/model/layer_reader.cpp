@@ -37,13 +37,12 @@ void LayerReader::stop_reading() {
 LayerWeights LayerReader::load(int layer) {
     finish_reading();
     CheckpointTensors tensors(checkpoint_);
-    return load_layer(config_, layer, experts_[static_cast<std::size_t>(layer)], tensors);
+    return load_layer(config_, layer, experts_[layer], tensors);
 }
 
 void LayerReader::start_reading(int layer, std::function<bool()> is_stopped) {
     finish_reading();
-    thread_ = std::thread([this, is_stopped = std::move(is_stopped),
-                           &parts = parts_[static_cast<std::size_t>(layer)]] {
+    thread_ = std::thread([this, is_stopped = std::move(is_stopped), &parts = parts_[layer]] {
         constexpr std::size_t kPage = 4096;
         for (const std::span<const std::byte> part : parts) {
             if (is_closing_ || (is_stopped && is_stopped()))
@@ -60,7 +59,7 @@ void LayerReader::finish_reading() {
 }
 
 void LayerReader::drop(int layer) {
-    for (const std::span<const std::byte> part : parts_[static_cast<std::size_t>(layer)])
+    for (const std::span<const std::byte> part : parts_[layer])
         MappedFile::drop(part);
 }
 
@@ -71,7 +70,7 @@ void LayerReader::drop_embedding() {
 
 double LayerReader::layer_bytes(int layer) const {
     double sum = 0;
-    for (const std::span<const std::byte> part : parts_[static_cast<std::size_t>(layer)])
+    for (const std::span<const std::byte> part : parts_[layer])
         sum += static_cast<double>(part.size());
     return sum;
 }

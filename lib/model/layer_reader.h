@@ -48,7 +48,7 @@ class LayerReader {
 
     // What the matrices of a layer, and the embedding, point into.
     using Parts = std::vector<std::span<const std::byte>>;
-    const Parts& parts(int layer) const { return parts_[static_cast<std::size_t>(layer)]; }
+    const Parts& parts(int layer) const { return parts_[layer]; }
     const Parts& embedding_parts() const { return embedding_parts_; }
 
   private:

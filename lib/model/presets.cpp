@@ -7,7 +7,7 @@ namespace eplb {
 namespace {
 
 std::vector<int> layer_range(int first, int last) {
-    std::vector<int> layers(static_cast<std::size_t>(last - first + 1));
+    std::vector<int> layers(last - first + 1);
     std::iota(layers.begin(), layers.end(), first);
     return layers;
 }

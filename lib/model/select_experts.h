@@ -59,7 +59,7 @@ inline void take_top_k(SelectionScratch& scratch, int k, std::int32_t* expert_id
         const auto expert = static_cast<std::int32_t>(0x7fffffff - (best & 0x7fffffff));
         expert_ids[j] = expert;
         const auto block = static_cast<std::size_t>(expert / kBlock);
-        scratch.keys[static_cast<std::size_t>(expert)] = SelectionScratch::kNone;
+        scratch.keys[expert] = SelectionScratch::kNone;
         scratch.block_best[block] = best_of_block(scratch.keys.data() + block * kBlock);
     }
 }
@@ -169,7 +169,7 @@ inline void select_experts(const RouterSpec& spec,
     const float* choice = scores;
     if (spec.has_bias) {
         for (int e = 0; e < num_experts; ++e)
-            scratch.choice[static_cast<std::size_t>(e)] = scores[e] + bias[e];
+            scratch.choice[e] = scores[e] + bias[e];
         choice = scratch.choice.data();
     }
 

@@ -50,15 +50,15 @@ double sample_imbalance(const RouterSpec& spec,
                         int num_ranks) {
     const auto num_experts = static_cast<std::size_t>(spec.num_experts);
     SelectionScratch scratch(spec);
-    std::vector<std::int32_t> expert_ids(static_cast<std::size_t>(spec.top_k));
+    std::vector<std::int32_t> expert_ids(spec.top_k);
     std::vector<float> weights(expert_ids.size());
-    std::vector<int> rank_counts(static_cast<std::size_t>(num_ranks));
+    std::vector<int> rank_counts(num_ranks);
     const int experts_per_rank = spec.num_experts / num_ranks;
     for (std::size_t first = 0; first < logits.size(); first += num_experts) {
         select_experts(spec, logits.data() + first, bias.data(), scratch, expert_ids.data(),
                        weights.data());
         for (const std::int32_t e : expert_ids)
-            ++rank_counts[static_cast<std::size_t>(e / experts_per_rank)];
+            ++rank_counts[e / experts_per_rank];
     }
     const std::size_t num_tokens = logits.size() / num_experts;
     const double total = static_cast<double>(num_tokens) * spec.top_k;
@@ -107,7 +107,7 @@ SyntheticModel::SyntheticModel(const Preset& preset, std::uint64_t seed, ThreadP
                     " is too small for a synthetic model; it must be at least " +
                     std::to_string(kMinHiddenSize));
     threads.for_each(config_.num_layers(), [&](std::int64_t layer) {
-        routers_[static_cast<std::size_t>(layer)] =
+        routers_[layer] =
             make_router(static_cast<int>(layer), layer_skew(preset, seed, static_cast<int>(layer)),
                         preset.skew_ranks);
     });
@@ -223,7 +223,7 @@ void SyntheticTraffic::make_tokens(std::int64_t iteration,
                               (static_cast<double>(iteration) / period + uniform_at(key, 1)));
         }
         total += std::exp(0.5 * level);
-        cumulative_share[static_cast<std::size_t>(topic)] = total;
+        cumulative_share[topic] = total;
     }
 
     const std::uint64_t key = combine_keys(seed_, kTraffic, iteration, rank);

@@ -32,9 +32,7 @@ class SyntheticModel {
         return {config_.hidden_size, config_.shared_intermediate_size};
     }
 
-    const RouterWeights& router(int layer) const {
-        return routers_[static_cast<std::size_t>(layer)];
-    }
+    const RouterWeights& router(int layer) const { return routers_[layer]; }
 
     // Weights of a routed expert, or of the shared ones; layer is a position in config().layers.
     void make_expert(int layer, int expert, std::span<float> weights) const;

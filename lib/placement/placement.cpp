@@ -21,12 +21,12 @@ std::span<int> Placement::rank(int rank_id) {
 }
 
 std::vector<int> replica_counts(std::span<const int> expert_ids, int num_experts) {
-    std::vector<int> counts(static_cast<std::size_t>(num_experts));
+    std::vector<int> counts(num_experts);
     for (const int expert : expert_ids) {
         if (expert < 0 || expert >= num_experts)
             throw Error("expert id " + std::to_string(expert) + " in an assignment for " +
                         std::to_string(num_experts) + " experts: ids start at 0");
-        ++counts[static_cast<std::size_t>(expert)];
+        ++counts[expert];
     }
     return counts;
 }
@@ -60,7 +60,7 @@ Placement default_placement(int num_experts, int ep_size, int slots_per_rank) {
                     std::to_string(slots_per_rank) + " slots each cannot hold " +
                     std::to_string(num_experts) + " experts");
     Placement placement{ep_size, slots_per_rank, {}};
-    placement.expert_ids.reserve(static_cast<std::size_t>(placement.num_slots()));
+    placement.expert_ids.reserve(placement.num_slots());
     for (int rank_id = 0; rank_id < ep_size; ++rank_id)
         for (int slot = 0; slot < slots_per_rank; ++slot)
             placement.expert_ids.push_back((rank_id * num_experts / ep_size + slot) % num_experts);

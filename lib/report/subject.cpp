@@ -24,7 +24,7 @@ Subject shape_of(const ExpertStatistics& statistics, std::string name, int ep_si
 
 Placement in_order(int num_experts, int ep_size) {
     Placement placement{ep_size, num_experts / ep_size, {}};
-    placement.expert_ids.resize(static_cast<std::size_t>(num_experts));
+    placement.expert_ids.resize(num_experts);
     std::iota(placement.expert_ids.begin(), placement.expert_ids.end(), 0);
     return placement;
 }
@@ -39,7 +39,7 @@ bool has_replicas(const std::vector<Placement>& placements, int num_experts) {
 }  // namespace
 
 LayerLoad Subject::rank_load_of(int layer) const {
-    return rank_load(slot_load[static_cast<std::size_t>(layer)], ep_size);
+    return rank_load(slot_load[layer], ep_size);
 }
 
 Subject recorded_subject(const ExpertStatistics& statistics, std::string name, int ep_size) {
@@ -61,7 +61,7 @@ Subject projected_subject(const ExpertStatistics& statistics,
     subject.split =
         has_replicas(placements, statistics.num_experts) ? ReplicaSplit::equal : ReplicaSplit::none;
     for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        const Placement& placement = placements[static_cast<std::size_t>(layer)];
+        const Placement& placement = placements[layer];
         subject.slot_load.push_back(projected_load(statistics, layer, placement.expert_ids));
         subject.expert_load.push_back(recorded_load(statistics, layer));
     }

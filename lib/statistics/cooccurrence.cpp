@@ -61,7 +61,7 @@ ExpertCooccurrence count_cooccurrence(const RoutedIds& routed,
     std::vector<std::size_t> experts;
     for (int layer = 0; layer < cooccurrence.num_layers(); ++layer) {
         const std::span<std::int64_t> matrix = cooccurrence.matrix(layer);
-        std::int64_t& num_tokens = cooccurrence.num_tokens[static_cast<std::size_t>(layer)];
+        std::int64_t& num_tokens = cooccurrence.num_tokens[layer];
         for (std::int64_t id = range.start; id < range.stop; ++id)
             for (int source = 0; source < routed.ep_size; ++source) {
                 const std::span<const std::int32_t> ids =

@@ -52,7 +52,7 @@ std::vector<std::int64_t> counts_per_iteration(const ExpertStatistics& statistic
 }
 
 std::vector<std::int64_t> total_counts(const ExpertStatistics& statistics, int layer) {
-    std::vector<std::int64_t> sums(static_cast<std::size_t>(statistics.num_experts));
+    std::vector<std::int64_t> sums(statistics.num_experts);
     for (int iteration = 0; iteration < statistics.num_iterations; ++iteration)
         for (int source = 0; source < statistics.num_sources; ++source) {
             const std::span<const std::int64_t> row = statistics.row(iteration, layer, source);

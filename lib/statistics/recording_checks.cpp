@@ -96,7 +96,7 @@ bool is_one_route(const ExpertStatistics& statistics, int iteration) {
     constexpr std::int64_t kFewTokens = 16;
     bool has_tokens = false;
     for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        std::vector<std::int64_t> counts(static_cast<std::size_t>(statistics.num_experts));
+        std::vector<std::int64_t> counts(statistics.num_experts);
         for (int source = 0; source < statistics.num_sources; ++source) {
             const auto row = statistics.row(iteration, layer, source);
             std::transform(row.begin(), row.end(), counts.begin(), counts.begin(), std::plus<>());

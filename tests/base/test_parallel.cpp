@@ -12,8 +12,8 @@ namespace {
 
 // how often each index was called
 std::vector<int> calls(ThreadPool& pool, std::int64_t count) {
-    std::vector<std::atomic<int>> counters(static_cast<std::size_t>(count));
-    pool.for_each(count, [&](std::int64_t i) { ++counters[static_cast<std::size_t>(i)]; });
+    std::vector<std::atomic<int>> counters(count);
+    pool.for_each(count, [&](std::int64_t i) { ++counters[i]; });
     return {counters.begin(), counters.end()};
 }
 
@@ -24,7 +24,7 @@ TEST_CASE("every index is called once, whatever the number of threads") {
         ThreadPool pool(num_threads);
         CHECK(pool.num_threads() == num_threads);
         for (const std::int64_t count : {0, 1, 2, 15, 16, 17, 10'000})
-            CHECK(calls(pool, count) == std::vector<int>(static_cast<std::size_t>(count), 1));
+            CHECK(calls(pool, count) == std::vector<int>(count, 1));
     }
 }
 
@@ -37,9 +37,9 @@ TEST_CASE("the number of the running thread is in range and not shared while it 
     std::vector<std::atomic<int>> inside(4);
     std::atomic<bool> is_wrong = false;
     pool.for_each(1000, [&](std::int64_t, int thread) {
-        if (thread < 0 || thread >= 4 || ++inside[static_cast<std::size_t>(thread)] != 1)
+        if (thread < 0 || thread >= 4 || ++inside[thread] != 1)
             is_wrong = true;
-        --inside[static_cast<std::size_t>(thread)];
+        --inside[thread];
     });
     CHECK_FALSE(is_wrong);
 }

@@ -136,7 +136,7 @@ class Bench {
             DeviceBuffer<std::int32_t> rank_begin(gpu_);
             ids.grow(num_pairs);
             weights.grow(num_pairs);
-            counts.upload(std::vector<std::int32_t>(static_cast<std::size_t>(spec.num_experts)));
+            counts.upload(std::vector<std::int32_t>(spec.num_experts));
             rank_begin.upload(std::vector<std::int32_t>{0, num_tokens});
             const auto select = [&](bool counting) {
                 return seconds_of([&] {

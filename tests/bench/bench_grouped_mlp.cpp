@@ -130,7 +130,7 @@ void bench_experts(LargeProduct& large,
                    const std::vector<int>& row_counts) {
     std::vector<Stored> gates, ups, downs;
     std::vector<MlpWeights> slots;
-    gates.reserve(static_cast<std::size_t>(num_experts));
+    gates.reserve(num_experts);
     for (int e = 0; e < num_experts; ++e) {
         gates.emplace_back(type, width, hidden);
         ups.emplace_back(type, width, hidden);

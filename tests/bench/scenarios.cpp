@@ -119,8 +119,7 @@ std::vector<double> popularity(double target_std, RandomStream random) {
     std::vector<int> order(kNumExperts);
     std::iota(order.begin(), order.end(), 0);
     for (int i = kNumExperts - 1; i > 0; --i)
-        std::swap(order[static_cast<std::size_t>(i)],
-                  order[static_cast<std::size_t>(random.below(i + 1))]);
+        std::swap(order[i], order[random.below(i + 1)]);
     std::vector<double> z;
     z.reserve(order.size());
     for (const int place : order)
@@ -174,7 +173,7 @@ void draw_counts(std::span<const double> shares,
     while (missing != 0) {
         const auto found =
             std::upper_bound(cumulative.begin(), cumulative.end() - 1, random.uniform() * sum);
-        std::int64_t& count = counts[static_cast<std::size_t>(found - cumulative.begin())];
+        std::int64_t& count = counts[found - cumulative.begin()];
         if (missing > 0 && count < num_tokens) {
             ++count;
             --missing;
@@ -243,7 +242,7 @@ class LayerModel {
     }
 
     std::vector<double> new_strengths(RandomStream& random) const {
-        std::vector<double> strength(static_cast<std::size_t>(options_.num_topics));
+        std::vector<double> strength(options_.num_topics);
         for (double& value : strength)
             value = random.normal();
         return strength;
@@ -322,7 +321,7 @@ ExpertStatistics empty_statistics(const ScenarioOptions& options,
     statistics.num_experts = kNumExperts;
     statistics.top_k = kTopK;
     statistics.ep_size = options.ep_size;
-    statistics.layers.resize(static_cast<std::size_t>(options.num_layers));
+    statistics.layers.resize(options.num_layers);
     std::iota(statistics.layers.begin(), statistics.layers.end(), options.first_layer);
     statistics.iter_start = iter_start;
     statistics.num_iterations = num_iterations;

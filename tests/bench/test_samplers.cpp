@@ -160,7 +160,7 @@ TEST_CASE("binomial numbers come as often as their probability mass says") {
         RandomStream random(combine_keys(6, n, static_cast<int>(p * 1e5)));
         std::vector<int> observed(static_cast<std::size_t>(n) + 1);
         for (int i = 0; i < kNumDraws; ++i)
-            ++observed[static_cast<std::size_t>(random.binomial(n, p))];
+            ++observed[random.binomial(n, p)];
         // Pearson's statistic; values that are rarer than that share a cell with the next
         constexpr double kLeastExpected = 10;
         double statistic = 0;
@@ -172,7 +172,7 @@ TEST_CASE("binomial numbers come as often as their probability mass says") {
             const double expected = kNumDraws * binomial_mass(n, p, k);
             expected_here += expected;
             expected_left -= expected;
-            observed_here += observed[static_cast<std::size_t>(k)];
+            observed_here += observed[k];
             if (k < n && (expected_here < kLeastExpected || expected_left < kLeastExpected))
                 continue;
             statistic +=

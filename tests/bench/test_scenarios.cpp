@@ -29,7 +29,7 @@ Figures figures(const ExpertStatistics& statistics, const std::vector<Placement>
     std::vector<LoadSummary> ranks;
     std::vector<LoadSummary> slots;
     for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        const Placement& placement = placements[static_cast<std::size_t>(layer)];
+        const Placement& placement = placements[layer];
         const LayerLoad load = projected_load(statistics, layer, placement.expert_ids);
         slots.push_back(summarize(load));
         ranks.push_back(summarize(rank_load(load, placement.ep_size)));
@@ -80,8 +80,7 @@ std::vector<double> residuals(const ExpertStatistics& statistics, int layer) {
 
 double product(const std::vector<double>& a, std::size_t a_first, const std::vector<double>& b) {
     const std::size_t count = std::min(a.size() - a_first, b.size());
-    return std::inner_product(b.begin(), b.begin() + static_cast<std::ptrdiff_t>(count),
-                              a.begin() + static_cast<std::ptrdiff_t>(a_first), 0.0) /
+    return std::inner_product(b.begin(), b.begin() + count, a.begin() + a_first, 0.0) /
            static_cast<double>(count);
 }
 

@@ -73,12 +73,11 @@ inline void check_exchange(Communicator& communicator, std::uint64_t seed, std::
         receive_begin.push_back(receive_begin.back() +
                                 exchanged_bytes(seed, peer, rank, max_bytes));
     }
-    std::vector<std::byte> send(static_cast<std::size_t>(send_begin.back()));
+    std::vector<std::byte> send(send_begin.back());
     for (int peer = 0; peer < size; ++peer)
-        for (std::int64_t i = send_begin[static_cast<std::size_t>(peer)];
-             i < send_begin[static_cast<std::size_t>(peer) + 1]; ++i)
-            send[static_cast<std::size_t>(i)] = data_byte(
-                combine_keys(seed, rank, peer, 1), i - send_begin[static_cast<std::size_t>(peer)]);
+        for (std::int64_t i = send_begin[peer]; i < send_begin[static_cast<std::size_t>(peer) + 1];
+             ++i)
+            send[i] = data_byte(combine_keys(seed, rank, peer, 1), i - send_begin[peer]);
     // a margin that nobody may write to
     constexpr std::size_t kMargin = 64;
     constexpr std::byte kUntouched{0xa5};
@@ -88,11 +87,10 @@ inline void check_exchange(Communicator& communicator, std::uint64_t seed, std::
     // the sender's memory is its own again
     std::fill(send.begin(), send.end(), std::byte{0});
     for (int peer = 0; peer < size; ++peer)
-        for (std::int64_t i = receive_begin[static_cast<std::size_t>(peer)];
+        for (std::int64_t i = receive_begin[peer];
              i < receive_begin[static_cast<std::size_t>(peer) + 1]; ++i)
             if (receive[static_cast<std::size_t>(i) + kMargin] !=
-                data_byte(combine_keys(seed, peer, rank, 1),
-                          i - receive_begin[static_cast<std::size_t>(peer)]))
+                data_byte(combine_keys(seed, peer, rank, 1), i - receive_begin[peer]))
                 throw Error("exchange: a wrong byte from rank " + std::to_string(peer));
     for (std::size_t i = 0; i < kMargin; ++i)
         if (receive[i] != kUntouched || receive[receive.size() - 1 - i] != kUntouched)
@@ -103,20 +101,19 @@ inline void check_all_gather(Communicator& communicator,
                              std::uint64_t seed,
                              std::int64_t num_bytes) {
     const int size = communicator.size();
-    std::vector<std::byte> send(static_cast<std::size_t>(num_bytes));
+    std::vector<std::byte> send(num_bytes);
     for (std::int64_t i = 0; i < num_bytes; ++i)
-        send[static_cast<std::size_t>(i)] = data_byte(combine_keys(seed, communicator.rank()), i);
+        send[i] = data_byte(combine_keys(seed, communicator.rank()), i);
     std::vector<std::byte> receive(send.size() * static_cast<std::size_t>(size));
     communicator.all_gather(send.data(), send.size(), receive.data());
     for (int peer = 0; peer < size; ++peer)
         for (std::int64_t i = 0; i < num_bytes; ++i)
-            if (receive[static_cast<std::size_t>(peer * num_bytes + i)] !=
-                data_byte(combine_keys(seed, peer), i))
+            if (receive[peer * num_bytes + i] != data_byte(combine_keys(seed, peer), i))
                 throw Error("all_gather: a wrong byte from rank " + std::to_string(peer));
     // in place
     std::vector<std::byte> whole(receive.size());
     const std::size_t own = static_cast<std::size_t>(communicator.rank()) * send.size();
-    std::copy(send.begin(), send.end(), whole.begin() + static_cast<std::ptrdiff_t>(own));
+    std::copy(send.begin(), send.end(), whole.begin() + own);
     communicator.all_gather(whole.data() + own, send.size(), whole.data());
     if (whole != receive)
         throw Error("all_gather: wrong in place");

@@ -55,11 +55,11 @@ int Processes::start(const std::function<void()>& body) {
 }
 
 void Processes::send_signal(int process, int signal) {
-    REQUIRE(::kill(processes_[static_cast<std::size_t>(process)].id, signal) == 0);
+    REQUIRE(::kill(processes_[process].id, signal) == 0);
 }
 
 Processes::Outcome Processes::wait(int number, std::chrono::steady_clock::time_point deadline) {
-    Process& process = processes_[static_cast<std::size_t>(number)];
+    Process& process = processes_[number];
     Outcome outcome;
     // the pipe ends with the process, whose text is shorter than a pipe holds
     pollfd entry = {.fd = process.pipe, .events = POLLIN, .revents = 0};

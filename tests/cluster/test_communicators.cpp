@@ -44,7 +44,7 @@ TEST_CASE("what arrives is what was sent, whatever the sizes") {
         const auto body = [&](Communicator& communicator, int rank) {
             check_communicator(communicator, rank, size);
         };
-        const std::vector<std::string> all_done(static_cast<std::size_t>(size), "done");
+        const std::vector<std::string> all_done(size, "done");
         CHECK(thread_outcomes(size, body) == all_done);
         CHECK(socket_outcomes(size, body) == all_done);
     }

@@ -135,7 +135,7 @@ TEST_CASE("whoever dies, stops or fails, at whatever time, all others say so soo
         }
         for (int i = 0; i < kAtOnce; ++i) {
             CAPTURE(first + i);
-            CAPTURE(scenes[static_cast<std::size_t>(i)].text());
+            CAPTURE(scenes[i].text());
             CHECK(directors.wait(i, 60s).text == "done");
         }
     }

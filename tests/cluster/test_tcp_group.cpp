@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 const TcpGroupOptions kShort = {.configuration = "model tiny, ep_size 8", .meeting_limit = 10s};
 
 std::vector<std::string> all_done(int count) {
-    return std::vector<std::string>(static_cast<std::size_t>(count), "done");
+    return std::vector<std::string>(count, "done");
 }
 
 // a connection to the port of a rank 0 that starts just now
@@ -63,8 +63,7 @@ TEST_CASE("what processes gather is what each has sent, in the order of ranks") 
                   TcpProcessGroup group(local_launch(rank, size, port), kShort);
                   check_calls(group, rank, size);
                   if (group.local_rank() != rank ||
-                      group.hosts() !=
-                          std::vector<std::string>(static_cast<std::size_t>(size), own_host_name()))
+                      group.hosts() != std::vector<std::string>(size, own_host_name()))
                       throw Error("wrong hosts");
               }) == all_done(size));
     }
@@ -109,9 +108,8 @@ TEST_CASE("a member that has left, as planned, is no failure until others wait f
     });
     CHECK(outcomes[2] == "done");
     for (const int rank : {0, 1})
-        CHECK_STARTS_WITH(outcomes[static_cast<std::size_t>(rank)],
-                          "rank 2 (host " + own_host_name() +
-                              ") has ended without taking part in call 2, barrier");
+        CHECK_STARTS_WITH(outcomes[rank], "rank 2 (host " + own_host_name() +
+                                              ") has ended without taking part in call 2, barrier");
 }
 
 TEST_CASE("rank 0 may be through first: it stays until the others are") {

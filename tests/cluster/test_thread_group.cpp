@@ -14,7 +14,7 @@ TEST_CASE("what threads gather is what each has sent, in the order of ranks") {
     for (const int size : {1, 2, 3, 8})
         CHECK(outcomes_of_threads(size, [&](ProcessGroup& group, int rank) {
                   check_calls(group, rank, size, 50);
-              }) == std::vector<std::string>(static_cast<std::size_t>(size), "done"));
+              }) == std::vector<std::string>(size, "done"));
 }
 
 TEST_CASE("a thread that fails wakes all others, with its words") {
@@ -34,10 +34,9 @@ TEST_CASE("a thread that fails wakes all others, with its words") {
             group.barrier();
         });
         for (int rank = 0; rank < 4; ++rank)
-            CHECK(outcomes[static_cast<std::size_t>(rank)] ==
-                  (rank == victim
-                       ? "done"
-                       : "rank " + std::to_string(victim) + " (a thread) failed: out of memory"));
+            CHECK(outcomes[rank] == (rank == victim ? "done"
+                                                    : "rank " + std::to_string(victim) +
+                                                          " (a thread) failed: out of memory"));
     }
 }
 

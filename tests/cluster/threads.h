@@ -16,7 +16,7 @@ namespace eplb::test {
 inline std::vector<std::string> outcomes_of_threads(
     int size, const std::function<void(ProcessGroup& group, int rank)>& body) {
     ThreadGroup shared(size);
-    std::vector<std::string> outcomes(static_cast<std::size_t>(size), "done");
+    std::vector<std::string> outcomes(size, "done");
     std::vector<std::thread> threads;
     for (int rank = 0; rank < size; ++rank)
         threads.emplace_back([&, rank] {
@@ -24,7 +24,7 @@ inline std::vector<std::string> outcomes_of_threads(
                 const auto group = shared.member(rank);
                 body(*group, rank);
             } catch (const Error& error) {
-                outcomes[static_cast<std::size_t>(rank)] = error.what();
+                outcomes[rank] = error.what();
             }
         });
     for (std::thread& thread : threads)

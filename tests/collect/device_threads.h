@@ -17,7 +17,7 @@ inline void on_devices(
     int num_devices,
     const std::function<void(int device, ProcessGroup& group, Communicator& communicator)>& body) {
     ThreadGroup threads(num_devices);
-    std::vector<std::exception_ptr> errors(static_cast<std::size_t>(num_devices));
+    std::vector<std::exception_ptr> errors(num_devices);
     std::vector<std::thread> devices;
     for (int device = 0; device < num_devices; ++device)
         devices.emplace_back([&, device] {
@@ -26,7 +26,7 @@ inline void on_devices(
                 ThreadCommunicator communicator(*group);
                 body(device, *group, communicator);
             } catch (...) {
-                errors[static_cast<std::size_t>(device)] = std::current_exception();
+                errors[device] = std::current_exception();
             }
         });
     for (std::thread& device : devices)

@@ -80,12 +80,12 @@ Run run_model_on_devices(const std::string& name,
                          const TokenSchedule& schedule,
                          const CheckpointRun::Options& options,
                          int num_devices) {
-    std::vector<Run> runs(static_cast<std::size_t>(num_devices));
+    std::vector<Run> runs(num_devices);
     test::on_devices(num_devices, [&](int device, ProcessGroup& group, Communicator& communicator) {
         CheckpointRun::Options own = options;
         own.group = &group;
         own.communicator = &communicator;
-        runs[static_cast<std::size_t>(device)] = run_model(name, schedule, own, 1);
+        runs[device] = run_model(name, schedule, own, 1);
     });
     for (const Run& run : runs) {
         REQUIRE(run.statistics == runs.front().statistics);
@@ -130,7 +130,7 @@ TEST_CASE("every family routes and computes as transformers does") {
         for (int layer = 0; layer < config.num_layers; ++layer) {
             INFO("layer " << layer);
             const std::string key = "layers." + std::to_string(layer);
-            const std::vector<float>& hidden = run.hidden[static_cast<std::size_t>(layer)];
+            const std::vector<float>& hidden = run.hidden[layer];
             const std::vector<float> expected_hidden = expected.floats(key + ".hidden");
             REQUIRE(hidden.size() == expected_hidden.size());
             const auto size = static_cast<std::size_t>(config.moe.hidden_size);
@@ -151,7 +151,7 @@ TEST_CASE("every family routes and computes as transformers does") {
             const RouterSpec& spec = config.moe.router;
             const std::vector<float> scores = expected.floats(key + ".scores");
             const std::vector<std::int32_t> ids = expected.integers(key + ".expert_ids");
-            const std::vector<std::int32_t>& own = run.expert_ids[static_cast<std::size_t>(layer)];
+            const std::vector<std::int32_t>& own = run.expert_ids[layer];
             REQUIRE(own.size() == ids.size());
             const auto k = static_cast<std::size_t>(spec.top_k);
             for (std::size_t token = 0; token < ids.size() / k; ++token) {
@@ -290,13 +290,12 @@ TEST_CASE("sequences do not see each other") {
     const DecoderConfig config = read_decoder_config(test::model_folder("mixtral"));
     const auto size = static_cast<std::size_t>(config.moe.hidden_size);
     for (int s = 0; s < together.num_sequences(); ++s) {
-        const auto begin =
-            static_cast<std::size_t>(together.sequence_begin[static_cast<std::size_t>(s)]);
+        const auto begin = static_cast<std::size_t>(together.sequence_begin[s]);
         const auto end =
             static_cast<std::size_t>(together.sequence_begin[static_cast<std::size_t>(s) + 1]);
         TokenSchedule alone;
-        alone.token_ids.assign(together.token_ids.begin() + static_cast<std::ptrdiff_t>(begin),
-                               together.token_ids.begin() + static_cast<std::ptrdiff_t>(end));
+        alone.token_ids.assign(together.token_ids.begin() + begin,
+                               together.token_ids.begin() + end);
         alone.sequence_begin = {0, static_cast<std::int32_t>(end - begin)};
         TokenSchedule::Iteration iteration;
         iteration.rows.resize(end - begin);
@@ -318,19 +317,17 @@ TEST_CASE("counts are those of the routed ids, rank by rank") {
     options.ep_size = 2;
     const Run run = run_model("deepseek_v3", schedule, options);
     for (int layer = 0; layer < run.statistics.num_layers(); ++layer) {
-        const int layer_id = run.statistics.layers[static_cast<std::size_t>(layer)];
-        const std::vector<std::int32_t>& ids = run.expert_ids[static_cast<std::size_t>(layer_id)];
+        const int layer_id = run.statistics.layers[layer];
+        const std::vector<std::int32_t>& ids = run.expert_ids[layer_id];
         const auto k = static_cast<std::size_t>(run.statistics.top_k);
         std::vector<std::int64_t> counts(2 * static_cast<std::size_t>(run.statistics.num_experts));
         for (int s = 0; s < schedule.num_sequences(); ++s)
-            for (auto row =
-                     static_cast<std::size_t>(schedule.sequence_begin[static_cast<std::size_t>(s)]);
+            for (auto row = static_cast<std::size_t>(schedule.sequence_begin[s]);
                  row <
                  static_cast<std::size_t>(schedule.sequence_begin[static_cast<std::size_t>(s) + 1]);
                  ++row)
                 for (std::size_t j = 0; j < k; ++j)
-                    ++counts[static_cast<std::size_t>(s % 2 * run.statistics.num_experts +
-                                                      ids[row * k + j])];
+                    ++counts[s % 2 * run.statistics.num_experts + ids[row * k + j]];
         for (int rank = 0; rank < 2; ++rank) {
             const std::span<const std::int64_t> row = run.statistics.row(0, layer, rank);
             CHECK(std::equal(row.begin(), row.end(),

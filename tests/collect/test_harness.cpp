@@ -34,7 +34,7 @@ EplbConfig random_config(const MoeModelConfig& model, int num_slots, int layer_u
     config.layer_updates_per_iter = layer_updates_per_iter;
     std::mt19937 generator(3);
     for (const int layer : model.layers) {
-        std::vector<int> expert_ids(static_cast<std::size_t>(num_slots));
+        std::vector<int> expert_ids(num_slots);
         for (std::size_t slot = 0; slot < expert_ids.size(); ++slot)
             expert_ids[slot] = slot < static_cast<std::size_t>(model.router.num_experts)
                                    ? static_cast<int>(slot)
@@ -79,8 +79,7 @@ Run run(const SyntheticModel& model,
         for (std::size_t row = 0; row < counts.counts.size() / num_slots; ++row) {
             std::vector<std::int64_t> experts(num_experts);
             for (std::size_t slot = 0; slot < num_slots; ++slot)
-                experts[static_cast<std::size_t>(experts_of[row / num_ranks][slot])] +=
-                    counts.counts[row * num_slots + slot];
+                experts[experts_of[row / num_ranks][slot]] += counts.counts[row * num_slots + slot];
             result.expert_counts.insert(result.expert_counts.end(), experts.begin(), experts.end());
         }
         const std::vector<double> imbalance = counts.rank_imbalance();
@@ -145,13 +144,13 @@ TEST_CASE("the number of devices changes neither a bit of the outputs nor a coun
                 for (const int num_devices : {1, 2, 8}) {
                     INFO(name << " max_num_tokens " << max_num_tokens << " devices "
                               << num_devices);
-                    std::vector<Run> parts(static_cast<std::size_t>(num_devices));
-                    test::on_devices(
-                        num_devices, [&](int device, ProcessGroup&, Communicator& communicator) {
-                            Harness::Options own = options;
-                            own.communicator = &communicator;
-                            parts[static_cast<std::size_t>(device)] = run(model, own, 1, 5);
-                        });
+                    std::vector<Run> parts(num_devices);
+                    test::on_devices(num_devices,
+                                     [&](int device, ProcessGroup&, Communicator& communicator) {
+                                         Harness::Options own = options;
+                                         own.communicator = &communicator;
+                                         parts[device] = run(model, own, 1, 5);
+                                     });
                     // a device has the rows of its ranks
                     const auto rows_of = [&](std::size_t row) {
                         const std::size_t ranks = kEpSize / parts.size();

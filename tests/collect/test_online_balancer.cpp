@@ -30,7 +30,7 @@ TEST_CASE("layers take turns in round-robin groups, an empty one last where all 
     const Groups r1 = groups(58, 2);
     REQUIRE(r1.size() == 30);
     for (int i = 0; i < 29; ++i)
-        CHECK(r1[static_cast<std::size_t>(i)] == std::vector<int>{i, i + 29});
+        CHECK(r1[i] == std::vector<int>{i, i + 29});
     CHECK(r1[29].empty());
 
     const Groups many = groups(61, 10);

@@ -14,14 +14,12 @@ Request request(std::vector<std::int32_t> input, std::vector<std::int32_t> outpu
 
 // token ids of an iteration's ranks
 std::vector<std::vector<std::int32_t>> tokens(const TokenSchedule& schedule, int iteration) {
-    const TokenSchedule::Iteration& cut = schedule.iterations[static_cast<std::size_t>(iteration)];
+    const TokenSchedule::Iteration& cut = schedule.iterations[iteration];
     std::vector<std::vector<std::int32_t>> ranks;
     for (std::size_t rank = 0; rank + 1 < cut.rank_begin.size(); ++rank) {
         ranks.emplace_back();
         for (std::int32_t i = cut.rank_begin[rank]; i < cut.rank_begin[rank + 1]; ++i)
-            ranks.back().push_back(
-                schedule
-                    .token_ids[static_cast<std::size_t>(cut.rows[static_cast<std::size_t>(i)])]);
+            ranks.back().push_back(schedule.token_ids[cut.rows[i]]);
     }
     return ranks;
 }
@@ -104,8 +102,8 @@ TEST_CASE("every token is in one iteration, and a rank never sees another's requ
         for (int i = 0; i < static_cast<int>(schedule.iterations.size()); ++i) {
             const Ranks ranks = tokens(schedule, i);
             for (int rank = 0; rank < ep_size; ++rank) {
-                CHECK(ranks[static_cast<std::size_t>(rank)].size() <= 5);
-                for (const std::int32_t token : ranks[static_cast<std::size_t>(rank)])
+                CHECK(ranks[rank].size() <= 5);
+                for (const std::int32_t token : ranks[rank])
                     CHECK(seen.insert(token).second);
             }
         }

@@ -57,7 +57,7 @@ struct Block {
         return static_cast<int>(eplb::mix_bits(seed * 0x10001 + num_draws++) %
                                 static_cast<std::uint64_t>(count));
     }
-    Thread& thread(int i) { return *threads[static_cast<std::size_t>(i)]; }
+    Thread& thread(int i) { return *threads[i]; }
 };
 
 Block block;
@@ -143,8 +143,7 @@ bool release_lanes(int warp) {
         for (int other = 0; other < num_lanes; ++other)
             if ((mask >> other & 1U) != 0) {
                 Thread& peer = block.thread(first + other);
-                block.warps[static_cast<std::size_t>(warp)]
-                    .values[static_cast<std::size_t>(other)] = peer.value;
+                block.warps[warp].values[other] = peer.value;
                 peer.state = State::ready;
             }
         released = true;
@@ -198,7 +197,7 @@ void run_block(const Extent& size, std::size_t shared_bytes) {
     block.shared.resize(shared_bytes, std::byte{0xff});
     block.num_threads = static_cast<int>(size[0] * size[1] * size[2]);
     const int num_warps = (block.num_threads + kWarpSize - 1) / kWarpSize;
-    block.warps.resize(static_cast<std::size_t>(num_warps));
+    block.warps.resize(num_warps);
     while (block.threads.size() < static_cast<std::size_t>(block.num_threads))
         block.threads.push_back(std::make_unique<Thread>());
     for (int i = 0; i < block.num_threads; ++i) {
@@ -208,12 +207,11 @@ void run_block(const Extent& size, std::size_t shared_bytes) {
         thread.state = State::ready;
         thread.fiber.reset(run_thread);
     }
-    std::vector<int> order(static_cast<std::size_t>(num_warps));
+    std::vector<int> order(num_warps);
     std::iota(order.begin(), order.end(), 0);
     while (true) {
         for (int i = num_warps - 1; i > 0; --i)
-            std::swap(order[static_cast<std::size_t>(i)],
-                      order[static_cast<std::size_t>(block.below(i + 1))]);
+            std::swap(order[i], order[block.below(i + 1)]);
         for (const int warp : order)
             run_warp(warp);
         bool ended = true;
@@ -266,7 +264,7 @@ const std::uint64_t* exchange(unsigned mask, std::uint64_t value, Place place) {
     thread.value = value;
     const int warp = block.running / kWarpSize;
     wait(State::in_warp, place);
-    return block.warps[static_cast<std::size_t>(warp)].values.data();
+    return block.warps[warp].values.data();
 }
 
 int lane_id() {

@@ -233,9 +233,9 @@ ncclResult_t ncclCommInitRankConfig(
     if (world == nullptr) {
         world = std::make_shared<World>();
         world->num_ranks = num_ranks;
-        world->members.resize(static_cast<std::size_t>(num_ranks));
+        world->members.resize(num_ranks);
     }
-    ncclComm_t& member = world->members[static_cast<std::size_t>(rank)];
+    ncclComm_t& member = world->members[rank];
     if (world->num_ranks != num_ranks || member != nullptr)
         return ncclInvalidUsage;
     member = *comm = new ncclComm{.world = world, .rank = rank};

@@ -139,7 +139,7 @@ TEST_CASE("emulator: barriers order a block's threads, and a missing one shows")
     launch(reverse_block, 3, 100, nullptr, values.data);
     const std::vector<int> found = values.get();
     for (int i = 0; i < 300; ++i)
-        REQUIRE(found[static_cast<std::size_t>(i)] == i / 100 * 100 + 99 - i % 100);
+        REQUIRE(found[i] == i / 100 * 100 + 99 - i % 100);
     Device others(first_numbers(100));
     launch(reverse_block_at_once, 1, 100, nullptr, others.data);
     std::vector<int> reversed = first_numbers(100);

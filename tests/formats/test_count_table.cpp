@@ -29,7 +29,7 @@ CountTable deepseek(LayerRows layer_rows) {
 }
 
 CountTable full(LayerRows layer_rows, int num_rows) {
-    std::vector<int> rows(static_cast<std::size_t>(num_rows));
+    std::vector<int> rows(num_rows);
     std::iota(rows.begin(), rows.end(), 0);
     return table_of(layer_rows, num_rows, rows);
 }

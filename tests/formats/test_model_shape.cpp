@@ -15,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 std::vector<int> range(int start, int stop) {
-    std::vector<int> layers(static_cast<std::size_t>(stop - start));
+    std::vector<int> layers(stop - start);
     std::iota(layers.begin(), layers.end(), start);
     return layers;
 }

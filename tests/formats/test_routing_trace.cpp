@@ -186,7 +186,7 @@ TEST_CASE("a token must have all layers that are logged") {
     for (std::size_t left_out = 1; left_out < kLines.size(); ++left_out) {
         CAPTURE(left_out);
         std::vector<std::string> lines = kLines;
-        lines.erase(lines.begin() + static_cast<std::ptrdiff_t>(left_out));
+        lines.erase(lines.begin() + left_out);
         CHECK_STARTS_WITH(error_for(join(lines)), "x.jsonl: request ");
     }
     std::vector<std::string> lines = kLines;

@@ -260,7 +260,7 @@ TEST_CASE("real routing: the diagonal of the pairs is the counts") {
         CHECK(diagonal == total_counts(statistics, layer));
         // 8 ranks, 32 tokens each, 6 experts per token
         const std::int64_t num_tokens = std::int64_t{8} * 32 * statistics.num_iterations;
-        CHECK(pairs->num_tokens[static_cast<std::size_t>(layer)] == num_tokens);
+        CHECK(pairs->num_tokens[layer] == num_tokens);
         CHECK(num_pairs == num_tokens * 6 * 6);
     }
 }

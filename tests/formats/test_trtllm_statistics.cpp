@@ -45,9 +45,8 @@ ExpertStatistics fixture_statistics() {
     for (int iteration = 0; iteration < 4; ++iteration)
         for (int layer = 0; layer < 2; ++layer)
             for (int rank = 0; rank < 2; ++rank)
-                for (const int id : fixture_ids(
-                         98 + iteration, statistics.layers[static_cast<std::size_t>(layer)], rank))
-                    ++statistics.row(iteration, layer, rank)[static_cast<std::size_t>(id)];
+                for (const int id : fixture_ids(98 + iteration, statistics.layers[layer], rank))
+                    ++statistics.row(iteration, layer, rank)[id];
     return statistics;
 }
 
@@ -502,7 +501,7 @@ TEST_CASE("tokens without an expert are kept in the ids and not counted") {
     ExpertStatistics statistics = fixture_statistics();
     RoutedIds routed = fixture_routed_ids();
     std::int32_t& id = routed.cell(0, 0, 0)[0];
-    --statistics.row(0, 0, 0)[static_cast<std::size_t>(id)];
+    --statistics.row(0, 0, 0)[id];
     id = -1;
     TrtllmStatisticsFolder(folder.path()).write(statistics, &routed);
     CHECK(read_trtllm_routed_ids(folder.path(), statistics) == routed);

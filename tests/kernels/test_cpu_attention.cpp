@@ -83,26 +83,23 @@ void check_against_loops(const Sequence& sequence, const std::vector<float>& out
                 shape.sliding_window == 0 ? 0 : std::max(0, position - shape.sliding_window + 1);
             double total =
                 shape.sinks == nullptr ? 0 : std::exp(static_cast<double>(shape.sinks[head]));
-            std::vector<double> sum(static_cast<std::size_t>(shape.value_size));
+            std::vector<double> sum(shape.value_size);
             for (int key = first; key <= position; ++key) {
                 double logit = 0;
                 for (int i = 0; i < shape.key_size; ++i)
-                    logit += static_cast<double>(sequence.queries[static_cast<std::size_t>(
-                                 position * sequence.query_size + head * shape.key_size + i)]) *
-                             sequence.keys[static_cast<std::size_t>(key * sequence.key_size +
-                                                                    kv_head * shape.key_size + i)];
+                    logit += static_cast<double>(sequence.queries[position * sequence.query_size +
+                                                                  head * shape.key_size + i]) *
+                             sequence.keys[key * sequence.key_size + kv_head * shape.key_size + i];
                 const double weight = std::exp(logit * shape.scale);
                 total += weight;
                 for (int i = 0; i < shape.value_size; ++i)
-                    sum[static_cast<std::size_t>(i)] +=
-                        weight * sequence.values[static_cast<std::size_t>(
-                                     key * sequence.value_size + kv_head * shape.value_size + i)];
+                    sum[i] +=
+                        weight *
+                        sequence.values[key * sequence.value_size + kv_head * shape.value_size + i];
             }
             for (int i = 0; i < shape.value_size; ++i)
-                REQUIRE(
-                    output[static_cast<std::size_t>(position * sequence.output_size +
-                                                    head * shape.value_size + i)] ==
-                    Approx(sum[static_cast<std::size_t>(i)] / total).epsilon(1e-4).margin(2e-5));
+                REQUIRE(output[position * sequence.output_size + head * shape.value_size + i] ==
+                        Approx(sum[i] / total).epsilon(1e-4).margin(2e-5));
         }
 }
 
@@ -150,9 +147,8 @@ TEST_CASE("attention holds where logits are far apart") {
         output = attend(backend, sequence);
         for (int position = 150; position < 400; ++position)
             for (int i = 0; i < 3; ++i)
-                REQUIRE(
-                    output[static_cast<std::size_t>(position * 3 + i)] ==
-                    Approx(sequence.values[static_cast<std::size_t>(150 * 3 + i)]).epsilon(1e-6));
+                REQUIRE(output[position * 3 + i] ==
+                        Approx(sequence.values[150 * 3 + i]).epsilon(1e-6));
     }
 }
 

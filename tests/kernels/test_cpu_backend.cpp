@@ -37,7 +37,7 @@ TEST_CASE("rms_norm normalizes rows, in place and with strides") {
         const std::vector<float> input =
             random_values(static_cast<std::size_t>(kRows * input_stride), 1);
         const std::vector<float> weight = random_values(static_cast<std::size_t>(size), 2);
-        std::vector<float> output(static_cast<std::size_t>(kRows * output_stride), 7.0F);
+        std::vector<float> output(kRows * output_stride, 7.0F);
         backend.rms_norm({weight.data(), size, 1e-3F, input_stride, output_stride}, kRows,
                          input.data(), output.data());
         std::vector<float> in_place = input;
@@ -52,9 +52,7 @@ TEST_CASE("rms_norm normalizes rows, in place and with strides") {
                 square += static_cast<double>(x[i]) * x[i];
             const double factor = 1 / std::sqrt(square / size + 1e-3);
             for (int i = 0; i < size; ++i) {
-                REQUIRE(y[i] == Approx(x[i] * factor * weight[static_cast<std::size_t>(i)])
-                                    .epsilon(1e-6)
-                                    .margin(1e-30));
+                REQUIRE(y[i] == Approx(x[i] * factor * weight[i]).epsilon(1e-6).margin(1e-30));
                 REQUIRE(z[i] == y[i]);
             }
             // what lies between rows is left alone
@@ -128,8 +126,7 @@ TEST_CASE("rotate turns the pairs of the rotary part and leaves the rest alone")
                         start + static_cast<std::size_t>(c.interleaved ? 2 * pair : pair);
                     const auto b = a + static_cast<std::size_t>(c.interleaved ? 1 : half);
                     // the product is fp32's
-                    const float angle = static_cast<float>(positions[row]) *
-                                        frequencies[static_cast<std::size_t>(pair)];
+                    const float angle = static_cast<float>(positions[row]) * frequencies[pair];
                     const double cosine = 1.25 * std::cos(static_cast<double>(angle));
                     const double sine = 1.25 * std::sin(static_cast<double>(angle));
                     expected[a] = before[a] * cosine - before[b] * sine;

@@ -72,7 +72,7 @@ TEST_CASE("a dispatch plan orders rows by slot, then token, and finds each pair 
                 REQUIRE(row_slots[row] == pairs[row].slot);
             }
             for (int slot = 0; slot <= kNumSlots; ++slot)
-                REQUIRE(slot_begin[static_cast<std::size_t>(slot)] ==
+                REQUIRE(slot_begin[slot] ==
                         std::count_if(pairs.begin(), pairs.end(), [&](const Pair& pair) {
                             return pair.slot < kFirstSlot + slot;
                         }));

@@ -46,12 +46,12 @@ struct Expert {
     std::vector<double> run(const float* x, Activation activation, double limit) const {
         const auto product = [](const StoredMatrix& matrix, const std::vector<float>& bias,
                                 const auto& from) {
-            std::vector<double> to(static_cast<std::size_t>(matrix.num_rows));
+            std::vector<double> to(matrix.num_rows);
             for (int r = 0; r < matrix.num_rows; ++r) {
-                double sum = bias.empty() ? 0 : bias[static_cast<std::size_t>(r)];
+                double sum = bias.empty() ? 0 : bias[r];
                 for (int c = 0; c < matrix.num_columns; ++c)
-                    sum += matrix.value(r, c) * from[static_cast<std::size_t>(c)];
-                to[static_cast<std::size_t>(r)] = sum;
+                    sum += matrix.value(r, c) * from[c];
+                to[r] = sum;
             }
             return to;
         };
@@ -93,7 +93,7 @@ void check_company(const MlpWeights& mlp, int num_rows, const std::vector<int>& 
     CAPTURE(hidden, mlp.gate.num_rows, static_cast<int>(mlp.gate.type));
     const std::vector<float> input =
         random_values(static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(hidden), 2);
-    std::vector<std::int32_t> all(static_cast<std::size_t>(num_rows));
+    std::vector<std::int32_t> all(num_rows);
     std::iota(all.begin(), all.end(), 0);
     const std::vector<float> together = run_mlp(backend, mlp, input, all);
     REQUIRE(run_mlp(parallel, mlp, input, all) == together);
@@ -157,10 +157,8 @@ TEST_CASE("grouped_mlp agrees with plain loops for every type, activation and wi
                         const std::vector<double> expected = experts[slot].run(
                             input.data() + (22 - row) * size.hidden, activation, limit);
                         for (int d = 0; d < size.hidden; ++d)
-                            REQUIRE(output[static_cast<std::size_t>(row * size.hidden + d)] ==
-                                    Approx(expected[static_cast<std::size_t>(d)])
-                                        .epsilon(2e-5)
-                                        .margin(2e-5));
+                            REQUIRE(output[row * size.hidden + d] ==
+                                    Approx(expected[d]).epsilon(2e-5).margin(2e-5));
                     }
             }
         }

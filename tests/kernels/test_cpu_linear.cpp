@@ -72,10 +72,9 @@ TEST_CASE("linear agrees with plain loops for every type, with bias and added") 
                 for (int r = 0; r < num_outputs; ++r) {
                     double sum = 0;
                     for (int c = 0; c < kInputs; ++c)
-                        sum += stored.value(r, c) *
-                               input[static_cast<std::size_t>(token * kInputs + c)];
+                        sum += stored.value(r, c) * input[token * kInputs + c];
                     const auto i = static_cast<std::size_t>(token * num_outputs + r);
-                    const double b = bias[static_cast<std::size_t>(r)];
+                    const double b = bias[r];
                     REQUIRE(plain[i] == Approx(sum).epsilon(1e-5).margin(3e-6));
                     REQUIRE(biased[i] == Approx(sum + b).epsilon(1e-5).margin(3e-6));
                     REQUIRE(added[i] == Approx(100 + sum + b).epsilon(1e-6));
@@ -98,10 +97,8 @@ TEST_CASE("linear reads every second row") {
             for (int r = 0; r < 49; ++r) {
                 double sum = 0;
                 for (int c = 0; c < 64; ++c)
-                    sum += stored.value(2 * r + 1, c) *
-                           input[static_cast<std::size_t>(token * 64 + c)];
-                REQUIRE(output[static_cast<std::size_t>(token * 49 + r)] ==
-                        Approx(sum).epsilon(1e-5).margin(3e-6));
+                    sum += stored.value(2 * r + 1, c) * input[token * 64 + c];
+                REQUIRE(output[token * 49 + r] == Approx(sum).epsilon(1e-5).margin(3e-6));
             }
     }
 }

@@ -78,10 +78,9 @@ Routed tokens_of(const Routed& all, const Router& router, int first, int count) 
 std::vector<int> largest(const std::vector<double>& values, int count) {
     std::vector<int> order(values.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-        return values[static_cast<std::size_t>(a)] > values[static_cast<std::size_t>(b)];
-    });
-    order.resize(static_cast<std::size_t>(count));
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return values[a] > values[b]; });
+    order.resize(count);
     return order;
 }
 
@@ -91,9 +90,9 @@ double gap(const std::vector<double>& values, const std::vector<int>& chosen) {
     double best = -worst;
     for (int i = 0; i < static_cast<int>(values.size()); ++i)
         if (std::find(chosen.begin(), chosen.end(), i) != chosen.end())
-            worst = std::min(worst, values[static_cast<std::size_t>(i)]);
+            worst = std::min(worst, values[i]);
         else
-            best = std::max(best, values[static_cast<std::size_t>(i)]);
+            best = std::max(best, values[i]);
     return worst - best;
 }
 
@@ -115,8 +114,7 @@ void check_token(const Router& router, const float* hidden, const Routed& token)
         const auto i = static_cast<std::size_t>(e);
         double logit = router.logit_bias.empty() ? 0 : router.logit_bias[i];
         for (int d = 0; d < router.hidden; ++d)
-            logit += x[static_cast<std::size_t>(d)] *
-                     router.weight[static_cast<std::size_t>(e * router.hidden + d)];
+            logit += x[d] * router.weight[e * router.hidden + d];
         score.push_back(spec.score_function == ScoreFunction::sigmoid ? 1 / (1 + std::exp(-logit))
                                                                       : logit);
         choice.push_back(score[i] + (spec.has_bias ? router.bias[i] : 0));
@@ -129,15 +127,15 @@ void check_token(const Router& router, const float* hidden, const Routed& token)
             const std::vector<double> group(choice.begin() + g * group_size,
                                             choice.begin() + (g + 1) * group_size);
             const std::vector<int> best = largest(group, 2);
-            group_scores.push_back(group[static_cast<std::size_t>(best[0])]);
+            group_scores.push_back(group[best[0]]);
             if (spec.group_score == GroupScore::top2_sum)
-                group_scores.back() += group[static_cast<std::size_t>(best[1])];
+                group_scores.back() += group[best[1]];
         }
         const std::vector<int> kept = largest(group_scores, spec.top_groups);
         margin = gap(group_scores, kept);
         for (int e = 0; e < spec.num_experts; ++e)
             if (std::find(kept.begin(), kept.end(), e / group_size) == kept.end())
-                choice[static_cast<std::size_t>(e)] = -std::numeric_limits<double>::infinity();
+                choice[e] = -std::numeric_limits<double>::infinity();
     }
     const std::vector<int> chosen = largest(choice, spec.top_k);
     margin = std::min(margin, gap(choice, chosen));
@@ -154,7 +152,7 @@ void check_token(const Router& router, const float* hidden, const Routed& token)
     REQUIRE(ids == expected);
 
     const auto share = [&](int e) {
-        const double s = score[static_cast<std::size_t>(e)];
+        const double s = score[e];
         return spec.score_function == ScoreFunction::softmax ? std::exp(s) : s;
     };
     double sum = 0;

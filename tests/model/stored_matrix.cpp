@@ -64,8 +64,7 @@ StoredMatrix::StoredMatrix(WeightType type_, int num_rows_, int num_columns_, un
     for (int row = 0; row < num_rows; ++row)
         for (int column = 0; column < num_columns; ++column) {
             const auto factor = [&] {
-                return factors[static_cast<std::size_t>(row / block_rows * blocks_per_row +
-                                                        column / block_columns)];
+                return factors[row / block_rows * blocks_per_row + column / block_columns];
             };
             switch (type) {
                 case WeightType::f32: {

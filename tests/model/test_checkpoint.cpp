@@ -159,7 +159,7 @@ TEST_CASE("scales of FP8 weights may be BF16") {
         const std::vector<std::int64_t>& shape = checkpoint.find(name).tensor->shape;
         const WeightMatrix matrix =
             tensors.linear(name, static_cast<int>(shape[0]), static_cast<int>(shape[1]));
-        std::vector<float> values(static_cast<std::size_t>(shape[0] * shape[1]));
+        std::vector<float> values(shape[0] * shape[1]);
         for (int row = 0; row < matrix.num_rows; ++row)
             decode_row(matrix, row, 0, matrix.num_columns,
                        values.data() + std::ptrdiff_t{row} * matrix.num_columns);

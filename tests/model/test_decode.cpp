@@ -22,12 +22,11 @@ bool same(float value, double expected) {
 
 // all rows, decoded whole, are the definition's values rounded to fp32 once
 void check_rows(const WeightMatrix& matrix, const StoredMatrix& stored, int first, int step) {
-    std::vector<float> row(static_cast<std::size_t>(matrix.num_columns));
+    std::vector<float> row(matrix.num_columns);
     for (int r = 0; r < matrix.num_rows; ++r) {
         decode_row(matrix, r, 0, matrix.num_columns, row.data());
         for (int c = 0; c < matrix.num_columns; ++c)
-            REQUIRE(same(row[static_cast<std::size_t>(c)],
-                         static_cast<float>(stored.value(first + r * step, c))));
+            REQUIRE(same(row[c], static_cast<float>(stored.value(first + r * step, c))));
     }
 }
 
@@ -80,7 +79,7 @@ TEST_CASE("decode_row of all codes in a row is what the codes decode to") {
     decode_row({.type = WeightType::f16, .num_rows = 1, .num_columns = 65536, .data = codes.data()},
                0, 0, 65536, row.data());
     for (int code = 0; code < 65536; ++code)
-        REQUIRE(same(row[static_cast<std::size_t>(code)], f16_value(code)));
+        REQUIRE(same(row[code], f16_value(code)));
 
     for (std::size_t i = 0; i < 256; ++i)
         codes[i] = static_cast<std::byte>(i);
@@ -92,9 +91,7 @@ TEST_CASE("decode_row of all codes in a row is what the codes decode to") {
                 .scales = reinterpret_cast<const std::byte*>(factors.data())},
                0, 0, 256, row.data());
     for (int code = 0; code < 256; ++code)
-        REQUIRE(same(
-            row[static_cast<std::size_t>(code)],
-            static_cast<float>(e4m3_value(code) * factors[static_cast<std::size_t>(code / 128)])));
+        REQUIRE(same(row[code], static_cast<float>(e4m3_value(code) * factors[code / 128])));
 
     // every scale of mxfp4, each with all codes of both halves of a byte
     std::vector<std::byte> scales(256);
@@ -111,8 +108,7 @@ TEST_CASE("decode_row of all codes in a row is what the codes decode to") {
                0, 0, 256 * 32, row.data());
     for (int i = 0; i < 256 * 32; ++i) {
         const int code = i % 2 == 0 ? i / 2 % 16 : 15 - i / 2 % 16;
-        REQUIRE(same(row[static_cast<std::size_t>(i)],
-                     static_cast<float>(e2m1_value(code) * e8m0_value(i / 32))));
+        REQUIRE(same(row[i], static_cast<float>(e2m1_value(code) * e8m0_value(i / 32))));
     }
 }
 
@@ -140,8 +136,7 @@ TEST_CASE("part of a row decodes to that part of the row") {
             for (const int count : {0, 2, 14, 16}) {
                 decode_row(matrix, 2, first, count, part.data());
                 for (int i = 0; i < count; ++i)
-                    REQUIRE(same(part[static_cast<std::size_t>(i)],
-                                 static_cast<float>(stored.value(2, first + i))));
+                    REQUIRE(same(part[i], static_cast<float>(stored.value(2, first + i))));
             }
     }
 }

@@ -21,7 +21,7 @@ Selection select(const RouterSpec& spec,
                  const std::vector<float>& logits,
                  const std::vector<float>& bias = {}) {
     Selection selection;
-    selection.expert_ids.resize(static_cast<std::size_t>(spec.top_k));
+    selection.expert_ids.resize(spec.top_k);
     selection.weights.resize(selection.expert_ids.size());
     SelectionScratch scratch(spec);
     select_experts(spec, logits.data(), bias.data(), scratch, selection.expert_ids.data(),
@@ -141,7 +141,7 @@ TEST_CASE("select_experts agrees with sorting in double precision for every kind
     std::normal_distribution<float> normal;
     for (const RouterSpec& spec : specs())
         for (int trial = 0; trial < 300; ++trial) {
-            std::vector<float> logits(static_cast<std::size_t>(spec.num_experts));
+            std::vector<float> logits(spec.num_experts);
             for (float& logit : logits)
                 logit = 2 * normal(generator);
             std::vector<float> bias;

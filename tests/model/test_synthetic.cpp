@@ -85,7 +85,7 @@ TEST_CASE("synthetic traffic stays in the vocabulary, repeats itself and drifts"
         for (const std::int32_t id : tokens) {
             REQUIRE(id >= 0);
             REQUIRE(id < 1000);
-            share[static_cast<std::size_t>(SyntheticModel::topic(id))] += 1.0 / 5000;
+            share[SyntheticModel::topic(id)] += 1.0 / 5000;
         }
         shares.push_back(share);
     }

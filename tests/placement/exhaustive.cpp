@@ -33,7 +33,7 @@ class Enumeration {
           replica_count_(problem.load.size()),
           speed_(problem.rank_speed),
           rank_load_(static_cast<std::size_t>(problem.ep_size)) {
-        speed_.resize(static_cast<std::size_t>(problem.ep_size), 1.0);
+        speed_.resize(problem.ep_size, 1.0);
         std::sort(speed_.begin(), speed_.end());
     }
 

@@ -110,9 +110,7 @@ std::vector<double> loads_of_ranks(const PlacementProblem& problem,
             const auto i = static_cast<std::size_t>(expert);
             load += expert_load[i] / counts[i];
         }
-        loads.push_back(problem.rank_speed.empty()
-                            ? load
-                            : load / problem.rank_speed[static_cast<std::size_t>(rank)]);
+        loads.push_back(problem.rank_speed.empty() ? load : load / problem.rank_speed[rank]);
     }
     return loads;
 }
@@ -123,7 +121,7 @@ double fullest_of(const PlacementProblem& problem, const Placement& placement) {
 }
 
 std::vector<int> counts_of(const Placement& placement, int num_experts) {
-    std::vector<int> counts(static_cast<std::size_t>(num_experts));
+    std::vector<int> counts(num_experts);
     for (const int expert : placement.expert_ids)
         ++counts.at(static_cast<std::size_t>(expert));
     return counts;

@@ -27,8 +27,7 @@ class Random {
     template <typename T>
     void shuffle(std::vector<T>& values) {
         for (int i = static_cast<int>(values.size()) - 1; i > 0; --i)
-            std::swap(values[static_cast<std::size_t>(i)],
-                      values[static_cast<std::size_t>(between(0, i))]);
+            std::swap(values[i], values[between(0, i)]);
     }
 
   private:

@@ -171,7 +171,7 @@ TEST_CASE("rank loads stay those of the placement through swaps and moves of rep
         REQUIRE(is_distinct(table.placement()));
         for (int expert = 0; expert < problem.num_experts; ++expert) {
             const std::vector<int> counts = counts_of(table.placement(), problem.num_experts);
-            REQUIRE(table.replicas(expert) == counts[static_cast<std::size_t>(expert)]);
+            REQUIRE(table.replicas(expert) == counts[expert]);
             for (int rank = 0; rank < problem.ep_size; ++rank) {
                 const auto held = table.rank(rank);
                 REQUIRE(table.hosts(rank, expert) ==
@@ -213,12 +213,9 @@ TEST_CASE("a descent lowers the fullest rank by exchanges alone, until none is l
                 if (end.rank_of(other) == fullest || !end.may_swap(slot, other))
                     continue;
                 Placement changed = end.placement();
-                std::swap(changed.expert_ids[static_cast<std::size_t>(slot)],
-                          changed.expert_ids[static_cast<std::size_t>(other)]);
+                std::swap(changed.expert_ids[slot], changed.expert_ids[other]);
                 const std::vector<double> loads = loads_of_ranks(problem, problem.load, changed);
-                REQUIRE(std::max(loads[static_cast<std::size_t>(fullest)],
-                                 loads[static_cast<std::size_t>(end.rank_of(other))]) >=
-                        full * (1 - 1e-8));
+                REQUIRE(std::max(loads[fullest], loads[end.rank_of(other)]) >= full * (1 - 1e-8));
             }
     }
     CHECK(num_lower >= 40);

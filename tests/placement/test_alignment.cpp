@@ -60,7 +60,7 @@ Placement random_placement(Random& random, int ep_size, int slots_per_rank, int 
 bool is_allowed(const std::vector<int>& order, int num_nodes, const std::vector<double>& speed) {
     const int per_node = static_cast<int>(order.size()) / num_nodes;
     for (std::size_t a = 0; a < order.size(); ++a) {
-        if (!speed.empty() && speed[a] != speed[static_cast<std::size_t>(order[a])])
+        if (!speed.empty() && speed[a] != speed[order[a]])
             return false;
         for (std::size_t b = 0; b < a; ++b) {
             const bool together = static_cast<int>(a) / per_node == static_cast<int>(b) / per_node;
@@ -77,7 +77,7 @@ int fewest_moves(const Placement& placement,
                  const Placement& current,
                  int num_nodes,
                  const std::vector<double>& speed) {
-    std::vector<int> order(static_cast<std::size_t>(placement.ep_size));
+    std::vector<int> order(placement.ep_size);
     std::iota(order.begin(), order.end(), 0);
     int fewest = placement.num_slots() + 1;
     do {
@@ -85,8 +85,8 @@ int fewest_moves(const Placement& placement,
             continue;
         int moves = 0;
         for (int rank_id = 0; rank_id < placement.ep_size; ++rank_id)
-            moves += num_lacking(experts_of(placement, rank_id),
-                                 experts_of(current, order[static_cast<std::size_t>(rank_id)]));
+            moves +=
+                num_lacking(experts_of(placement, rank_id), experts_of(current, order[rank_id]));
         fewest = std::min(fewest, moves);
     } while (std::next_permutation(order.begin(), order.end()));
     return fewest;
@@ -141,15 +141,14 @@ TEST_CASE("no order of the ranks moves fewer slots than the one chosen") {
         CHECK(all_ranks(aligned) == all_ranks(planned));
 
         // some allowed order of the plan's ranks gives it
-        std::vector<int> order(static_cast<std::size_t>(ep_size));
+        std::vector<int> order(ep_size);
         std::iota(order.begin(), order.end(), 0);
         bool is_reached = false;
         do {
             bool is_this = is_allowed(order, num_nodes, speed);
             for (int rank_id = 0; rank_id < ep_size; ++rank_id)
                 is_this =
-                    is_this && experts_of(planned, rank_id) ==
-                                   experts_of(aligned, order[static_cast<std::size_t>(rank_id)]);
+                    is_this && experts_of(planned, rank_id) == experts_of(aligned, order[rank_id]);
             is_reached = is_reached || is_this;
         } while (std::next_permutation(order.begin(), order.end()));
         CHECK(is_reached);
@@ -166,17 +165,16 @@ TEST_CASE("assignments are the cheapest, and keep rows at their own columns") {
         const auto cost_of = [&](const std::vector<int>& columns) {
             std::int64_t sum = 0;
             for (int row = 0; row < size; ++row)
-                sum += cost[static_cast<std::size_t>(row * size +
-                                                     columns[static_cast<std::size_t>(row)])];
+                sum += cost[row * size + columns[row]];
             return sum;
         };
         const auto num_kept = [&](const std::vector<int>& columns) {
             int count = 0;
             for (int row = 0; row < size; ++row)
-                count += columns[static_cast<std::size_t>(row)] == row;
+                count += columns[row] == row;
             return count;
         };
-        std::vector<int> columns(static_cast<std::size_t>(size));
+        std::vector<int> columns(size);
         std::iota(columns.begin(), columns.end(), 0);
         std::int64_t least = cost_of(columns);
         int most_kept = 0;
@@ -199,14 +197,13 @@ TEST_CASE("assignments are the cheapest, and keep rows at their own columns") {
 TEST_CASE("an assignment of hundreds of rows finds the order that costs nothing") {
     Random random(3);
     const int size = 320;
-    std::vector<int> hidden(static_cast<std::size_t>(size));
+    std::vector<int> hidden(size);
     std::iota(hidden.begin(), hidden.end(), 0);
     random.shuffle(hidden);
     std::vector<std::int64_t> cost;
     for (int row = 0; row < size; ++row)
         for (int column = 0; column < size; ++column)
-            cost.push_back(column == hidden[static_cast<std::size_t>(row)] ? 0
-                                                                           : random.between(1, 8));
+            cost.push_back(column == hidden[row] ? 0 : random.between(1, 8));
     const Assignment assignment = cheapest_assignment(cost, size);
     CHECK(assignment.column_of_row == hidden);
     CHECK(assignment.cost == 0);

@@ -122,8 +122,8 @@ TEST_CASE("few moves come close to the best that as many can reach") {
     int num_optimal = 0;
     double left_of_gain = 0;  // of what the best placement gains
     for (int trial = 0; trial < 120; ++trial) {
-        const Kind kind = std::vector<Kind>{Kind::plain, Kind::speeds, Kind::two_replicas,
-                                            Kind::ties}[static_cast<std::size_t>(trial % 4)];
+        const Kind kind =
+            std::vector<Kind>{Kind::plain, Kind::speeds, Kind::two_replicas, Kind::ties}[trial % 4];
         PlacementProblem problem = random_tiny_problem(random, kind);
         if (!(problem.mean_load() > 0))
             continue;
@@ -200,7 +200,7 @@ TEST_CASE("experts stay on their nodes") {
     REQUIRE(curve.size() > 3);
     for (const MovePoint& point : curve)
         for (int slot = 0; slot < 40; ++slot)
-            CHECK(point.placement.expert_ids[static_cast<std::size_t>(slot)] / 16 == slot / 20);
+            CHECK(point.placement.expert_ids[slot] / 16 == slot / 20);
 }
 
 TEST_CASE("what few moves cannot put right is refused") {
@@ -249,7 +249,7 @@ TEST_CASE("a curve holds what more moves are better for") {
 TEST_CASE("moves go to the layers where they gain most") {
     Random random(4);
     for (int trial = 0; trial < 200; ++trial) {
-        std::vector<MoveCurve> curves(static_cast<std::size_t>(random.between(1, 4)));
+        std::vector<MoveCurve> curves(random.between(1, 4));
         for (MoveCurve& curve : curves) {
             int moves = 0;
             double imbalance = random.between(10, 1000) / 100.0;

@@ -20,11 +20,11 @@ const Loads kReadmeLayer1 = {20, 107, 104, 64, 19, 197, 187, 157, 172, 86, 16, 2
 // Groups of experts that stand on the ranks of one node.
 std::vector<bool> groups_of_node(
     const Placement& placement, int node, int num_nodes, int group_size, int num_groups) {
-    std::vector<bool> present(static_cast<std::size_t>(num_groups));
+    std::vector<bool> present(num_groups);
     const int ranks_per_node = placement.ep_size / num_nodes;
     for (int rank = node * ranks_per_node; rank < (node + 1) * ranks_per_node; ++rank)
         for (const int expert : placement.rank(rank))
-            present[static_cast<std::size_t>(expert / group_size)] = true;
+            present[expert / group_size] = true;
     return present;
 }
 

@@ -47,9 +47,9 @@ std::vector<int> random_counts(Random& random, const PlacementProblem& problem) 
     while (num_free > 0) {
         const int among = random.between(0, 3) == 0 ? problem.num_experts : num_favoured;
         int expert = random.between(0, among - 1);
-        for (; counts[static_cast<std::size_t>(expert)] == problem.ep_size;)
+        for (; counts[expert] == problem.ep_size;)
             expert = (expert + 1) % problem.num_experts;
-        ++counts[static_cast<std::size_t>(expert)];
+        ++counts[expert];
         --num_free;
     }
     return counts;

@@ -70,7 +70,7 @@ TEST_CASE("lost experts are those in no slot of the ranks that are left") {
         Placement placement{ep_size, (num_experts + ep_size - 1) / ep_size + below(3), {}};
         for (int slot = 0; slot < placement.num_slots(); ++slot)
             placement.expert_ids.push_back(slot < num_experts ? slot : below(num_experts));
-        std::vector<double> tokens(static_cast<std::size_t>(num_experts));
+        std::vector<double> tokens(num_experts);
         for (double& count : tokens)
             count = below(100);
         const auto lost = lost_experts(std::vector{placement}, Tokens{tokens}, num_places);
@@ -86,11 +86,11 @@ TEST_CASE("lost experts are those in no slot of the ranks that are left") {
             for (int expert = 0; expert < num_experts; ++expert)
                 if (std::count(left.begin(), left.end(), expert) == 0) {
                     expected.push_back(expert);
-                    num_tokens += tokens[static_cast<std::size_t>(expert)];
+                    num_tokens += tokens[expert];
                 }
             CAPTURE(round, place, placement.expert_ids);
-            REQUIRE(lost[static_cast<std::size_t>(place)].expert_ids[0] == expected);
-            REQUIRE(lost[static_cast<std::size_t>(place)].tokens[0] == num_tokens);
+            REQUIRE(lost[place].expert_ids[0] == expected);
+            REQUIRE(lost[place].tokens[0] == num_tokens);
         }
     }
 }

@@ -29,8 +29,7 @@ std::vector<double> rank_loads(const Placement& placement, const Loads& load, co
     for (int rank = 0; rank < placement.ep_size; ++rank) {
         double sum = 0;
         for (const int expert : placement.rank(rank))
-            sum += static_cast<double>(load[static_cast<std::size_t>(expert)]) /
-                   counts[static_cast<std::size_t>(expert)];
+            sum += static_cast<double>(load[expert]) / counts[expert];
         sums.push_back(sum);
     }
     return sums;

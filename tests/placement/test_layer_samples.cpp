@@ -59,7 +59,7 @@ Matrix normalized(const SampleRange& range, int ep_size) {
     Matrix rows;
     const ExpertStatistics& statistics = range.samples->statistics();
     for (int i = range.begin; i < range.end; ++i) {
-        std::vector<double> row(static_cast<std::size_t>(statistics.num_experts));
+        std::vector<double> row(statistics.num_experts);
         for (int source = 0; source < statistics.num_sources; ++source)
             for (std::size_t expert = 0; expert < row.size(); ++expert)
                 row[expert] +=
@@ -151,7 +151,7 @@ void add(Matrix& into, double weight, const Matrix& matrix) {
 // [num_experts]: the summed counts of a range, in mean rank loads
 std::vector<double> load_of(const SampleRange& range, int ep_size) {
     const ExpertStatistics& statistics = range.samples->statistics();
-    std::vector<double> load(static_cast<std::size_t>(statistics.num_experts));
+    std::vector<double> load(statistics.num_experts);
     for (int i = range.begin; i < range.end; ++i)
         for (int source = 0; source < statistics.num_sources; ++source)
             for (std::size_t expert = 0; expert < load.size(); ++expert)

@@ -20,7 +20,7 @@ double greatest_over_sets(const std::vector<double>& load, const Placement& plac
     std::vector<std::uint32_t> ranks_of(load.size());
     for (int rank = 0; rank < placement.ep_size; ++rank)
         for (const int expert : placement.rank(rank))
-            ranks_of[static_cast<std::size_t>(expert)] |= 1U << rank;
+            ranks_of[expert] |= 1U << rank;
     double greatest = 0;
     for (std::uint32_t set = 1; set < 1U << placement.ep_size; ++set) {
         double confined = 0;
@@ -101,7 +101,7 @@ TEST_CASE("the optimal split is the greatest confined load over all sets of rank
             const auto part = load.iteration(i);
             const std::vector<double> experts(part.begin(), part.end());
             const double expected = greatest_over_sets(experts, placement);
-            CHECK(optimum[static_cast<std::size_t>(i)] == expected);
+            CHECK(optimum[i] == expected);
             // neither the mean nor the greatest rank alone
             double lower = std::accumulate(experts.begin(), experts.end(), 0.0) / ep_size;
             for (int rank = 0; rank < ep_size; ++rank) {
@@ -110,11 +110,9 @@ TEST_CASE("the optimal split is the greatest confined load over all sets of rank
                 for (const int expert : held) {
                     bool elsewhere = false;
                     for (int slot = 0; slot < num_slots; ++slot)
-                        elsewhere =
-                            elsewhere ||
-                            (slot / slots_per_rank != rank &&
-                             placement.expert_ids[static_cast<std::size_t>(slot)] == expert);
-                    alone += elsewhere ? 0 : experts[static_cast<std::size_t>(expert)];
+                        elsewhere = elsewhere || (slot / slots_per_rank != rank &&
+                                                  placement.expert_ids[slot] == expert);
+                    alone += elsewhere ? 0 : experts[expert];
                 }
                 lower = std::max(lower, alone);
             }

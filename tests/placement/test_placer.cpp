@@ -68,11 +68,10 @@ Case random_case(Random& random) {
         for (int num_groups = num_nodes; num_groups <= num_experts; num_groups += num_nodes)
             if (num_experts % num_groups == 0)
                 groups.push_back(num_groups);
-        const int num_groups = groups[static_cast<std::size_t>(
-            random.between(0, static_cast<int>(groups.size()) - 1))];
+        const int num_groups = groups[random.between(0, static_cast<int>(groups.size()) - 1)];
         Case result;
         result.problem = make_problem(ep_size, std::max(least, slots_per_rank),
-                                      std::vector<double>(static_cast<std::size_t>(num_experts)));
+                                      std::vector<double>(num_experts));
         result.problem.min_replicas = min_replicas;
         add_workloads(random, random.between(1, 2), result.problem);
         if (random.between(0, 1) == 0)
@@ -99,10 +98,10 @@ void check_placement(const PlacementProblem& problem,
     const int group_size = problem.num_experts / deployment.num_groups;
     for (int slot = 0; slot < problem.num_slots(); ++slot) {
         const int rank = slot / problem.slots_per_rank;
-        const int expert = placement.expert_ids[static_cast<std::size_t>(slot)];
+        const int expert = placement.expert_ids[slot];
         ranks.at(static_cast<std::size_t>(expert)).insert(rank);
-        nodes[static_cast<std::size_t>(expert)].insert(rank / ranks_per_node);
-        nodes_of_group[static_cast<std::size_t>(expert / group_size)].insert(rank / ranks_per_node);
+        nodes[expert].insert(rank / ranks_per_node);
+        nodes_of_group[expert / group_size].insert(rank / ranks_per_node);
     }
     for (const std::set<int>& of_expert : ranks)
         REQUIRE(static_cast<int>(of_expert.size()) >= problem.min_replicas);
@@ -115,7 +114,7 @@ void check_placement(const PlacementProblem& problem,
         REQUIRE(of_expert.size() == 1);
     if (deployment.num_groups > 1)
         for (int group = 0; group < deployment.num_groups; ++group)
-            REQUIRE(nodes_of_group[static_cast<std::size_t>(group)].size() == 1);
+            REQUIRE(nodes_of_group[group].size() == 1);
 }
 
 PlacerOptions options_for(Objective objective) {
@@ -131,7 +130,7 @@ std::vector<double> node_loads(const PlacementProblem& problem,
                                const Placement& placement,
                                int num_nodes) {
     const std::vector<int> counts = counts_of(placement, problem.num_experts);
-    std::vector<double> loads(static_cast<std::size_t>(num_nodes));
+    std::vector<double> loads(num_nodes);
     for (std::size_t slot = 0; slot < placement.expert_ids.size(); ++slot) {
         const auto expert = static_cast<std::size_t>(placement.expert_ids[slot]);
         loads[slot * static_cast<std::size_t>(num_nodes) / placement.expert_ids.size()] +=
@@ -175,8 +174,7 @@ TEST_CASE("extreme loads are placed by the rules, too") {
             problem.workload_weight.clear();
         } else if (kind == 1) {  // one expert carries everything
             problem.load.assign(problem.load.size(), 0);
-            problem.load[static_cast<std::size_t>(random.between(0, problem.num_experts - 1))] =
-                problem.ep_size;
+            problem.load[random.between(0, problem.num_experts - 1)] = problem.ep_size;
         } else {
             problem.load.assign(problem.load.size(),
                                 static_cast<double>(problem.ep_size) / problem.num_experts);

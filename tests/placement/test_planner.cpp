@@ -75,7 +75,7 @@ double planned_imbalance(const ExpertStatistics& statistics, const PlanRequest& 
     const std::vector<Placement> placements = plan_with(2, statistics, request);
     double sum = 0;
     for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        const Placement& placement = placements[static_cast<std::size_t>(layer)];
+        const Placement& placement = placements[layer];
         const std::vector<double> load =
             rank_load(projected_load(statistics, layer, placement.expert_ids), request.ep_size)
                 .load;
@@ -118,7 +118,7 @@ TEST_CASE("a greedy plan places the replicas that greedy replication asks for") 
         for (const std::int64_t count : total_counts(statistics, layer))
             load.push_back(static_cast<float>(count));
         const std::vector<int> counts = eplb::replicate_greedy(load, 80);
-        const Placement& placement = placements[static_cast<std::size_t>(layer)];
+        const Placement& placement = placements[layer];
         CHECK(replica_counts(placement.expert_ids, 64) == counts);
         CHECK(placement == eplb::pack_greedy(load, counts, 8, 10));
     }

@@ -99,7 +99,7 @@ Placement greedy_of(const std::vector<double>& counts, const PlanRequest& reques
 }
 
 std::vector<double> counts_between(const ExpertStatistics& statistics, int begin, int end) {
-    std::vector<double> counts(static_cast<std::size_t>(statistics.num_experts));
+    std::vector<double> counts(statistics.num_experts);
     for (int i = begin; i < end; ++i)
         for (int source = 0; source < statistics.num_sources; ++source)
             for (std::size_t expert = 0; expert < counts.size(); ++expert)
@@ -114,8 +114,7 @@ double imbalance_of(const std::vector<double>& counts, const Placement& placemen
     for (int rank = 0; rank < placement.ep_size; ++rank) {
         double load = 0;
         for (const int expert : placement.rank(rank))
-            load += counts[static_cast<std::size_t>(expert)] /
-                    replicas[static_cast<std::size_t>(expert)];
+            load += counts[expert] / replicas[expert];
         fullest = std::max(fullest, load);
     }
     return fullest * placement.ep_size / std::accumulate(counts.begin(), counts.end(), 0.0) - 1;

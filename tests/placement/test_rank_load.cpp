@@ -66,19 +66,17 @@ ExpertStatistics to_slots(const ExpertStatistics& experts,
     slots.num_experts = static_cast<int>(assignments.begin()->second.size());
     slots.allocate();
     for (int layer = 0; layer < experts.num_layers(); ++layer) {
-        const int layer_id = experts.layers[static_cast<std::size_t>(layer)];
+        const int layer_id = experts.layers[layer];
         const eplb::SlotRouter router(assignments.at(layer_id), experts.num_experts);
         for (int iteration = 0; iteration < experts.num_iterations; ++iteration)
             for (int source = 0; source < experts.num_sources; ++source) {
                 std::vector<std::int32_t> ids;
                 const auto counts = experts.row(iteration, layer, source);
                 for (int expert = 0; expert < experts.num_experts; ++expert)
-                    ids.insert(ids.end(),
-                               static_cast<std::size_t>(counts[static_cast<std::size_t>(expert)]),
-                               expert);
+                    ids.insert(ids.end(), static_cast<std::size_t>(counts[expert]), expert);
                 router.route(ids, source, ids);
                 for (const std::int32_t slot : ids)
-                    ++slots.row(iteration, layer, source)[static_cast<std::size_t>(slot)];
+                    ++slots.row(iteration, layer, source)[slot];
             }
     }
     return slots;

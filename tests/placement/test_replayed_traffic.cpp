@@ -59,8 +59,7 @@ Placement random_placement(Random& random, int num_experts, int ep_size, int slo
     for (int slot = 0; slot < placement.num_slots(); ++slot)
         placement.expert_ids.push_back(slot < num_experts ? slot : random.below(num_experts));
     for (int slot = placement.num_slots() - 1; slot > 0; --slot)
-        std::swap(placement.expert_ids[static_cast<std::size_t>(slot)],
-                  placement.expert_ids[static_cast<std::size_t>(random.below(slot + 1))]);
+        std::swap(placement.expert_ids[slot], placement.expert_ids[random.below(slot + 1)]);
     return placement;
 }
 
@@ -120,7 +119,7 @@ struct Naive {
         int expert, int num_before, std::size_t block, int source, const Placement& placement) {
         std::vector<int> slots;
         for (int slot = 0; slot < placement.num_slots(); ++slot)
-            if (placement.expert_ids[static_cast<std::size_t>(slot)] == expert)
+            if (placement.expert_ids[slot] == expert)
                 slots.push_back(slot);
         const std::size_t turn =
             static_cast<std::size_t>(num_before) + block + static_cast<std::size_t>(source);
@@ -194,8 +193,7 @@ TEST_CASE("replayed traffic is what naive loops count") {
             REQUIRE(traffic.total_sends() - traffic.sends_to_own_rank() == naive.num_remote_sends);
         for (int source = 0; source < num_sources; ++source)
             for (int rank = 0; rank < ep_size; ++rank)
-                REQUIRE(traffic.sends[static_cast<std::size_t>(source * ep_size + rank)] ==
-                        naive.sends[{source, rank}]);
+                REQUIRE(traffic.sends[source * ep_size + rank] == naive.sends[{source, rank}]);
         if (naive.num_tokens == 0)
             continue;
         REQUIRE(traffic.ranks_per_token() >= 1);
@@ -240,7 +238,7 @@ TEST_CASE("cells may be added by several threads, in any order") {
     ThreadPool threads(4);
     threads.for_each(kNumSources, [&](std::int64_t i) {
         const auto source = kNumSources - 1 - static_cast<int>(i);
-        replay.add(0, source, sources[static_cast<std::size_t>(source)]);
+        replay.add(0, source, sources[source]);
     });
     CHECK(replay.traffic().num_tokens == expected.num_tokens);
     CHECK(replay.traffic().sends == expected.sends);

@@ -87,7 +87,7 @@ void add_all_ids(ReplicaReplay& replay, const RoutedIds& routed) {
 // (n + block + source rank) mod R.
 LayerLoad load_by_formula(const RoutedIds& routed, int layer, const Placement& placement) {
     LayerLoad load{routed.num_iterations, placement.num_slots(), {}};
-    load.load.resize(static_cast<std::size_t>(load.num_iterations * load.num_bins));
+    load.load.resize(load.num_iterations * load.num_bins);
     for (int i = 0; i < routed.num_iterations; ++i)
         for (int source = 0; source < routed.ep_size; ++source) {
             const Ids& ids = routed.cell(i, layer, source);
@@ -95,16 +95,16 @@ LayerLoad load_by_formula(const RoutedIds& routed, int layer, const Placement& p
                 const std::size_t block = position / 1024;
                 const auto before = static_cast<std::size_t>(
                     std::count(ids.begin() + static_cast<std::ptrdiff_t>(block * 1024),
-                               ids.begin() + static_cast<std::ptrdiff_t>(position), ids[position]));
+                               ids.begin() + position, ids[position]));
                 std::vector<int> slots;
                 for (int slot = 0; slot < placement.num_slots(); ++slot)
-                    if (placement.expert_ids[static_cast<std::size_t>(slot)] == ids[position])
+                    if (placement.expert_ids[slot] == ids[position])
                         slots.push_back(slot);
                 if (slots.empty())
                     continue;
                 const int slot =
                     slots[(before + block + static_cast<std::size_t>(source)) % slots.size()];
-                load.load[static_cast<std::size_t>(i * load.num_bins + slot)] += 1;
+                load.load[i * load.num_bins + slot] += 1;
             }
         }
     return load;
@@ -133,8 +133,8 @@ TEST_CASE("of ids in one block, counts tell as much as the ids") {
             CHECK(!from_counts.is_from_ids());
             CHECK(from_counts.has_replicas() == (slots_per_rank > 3));
             for (int layer = 0; layer < 2; ++layer) {
-                const LayerLoad expected = load_by_formula(
-                    recording.routed, layer, placements[static_cast<std::size_t>(layer)]);
+                const LayerLoad expected =
+                    load_by_formula(recording.routed, layer, placements[layer]);
                 const LayerLoad counted = replayed(from_counts, recording.statistics, layer);
                 CHECK(counted.load == expected.load);
                 CHECK(counted.num_bins == 4 * slots_per_rank);

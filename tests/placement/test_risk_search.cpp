@@ -49,7 +49,7 @@ struct Definition {
         for (const int a : placement.rank(rank))
             for (const int b : placement.rank(rank))
                 sum += matrix.at(static_cast<std::size_t>(a), static_cast<std::size_t>(b)) /
-                       counts[static_cast<std::size_t>(a)] / counts[static_cast<std::size_t>(b)];
+                       counts[a] / counts[b];
         return sum;
     }
 
@@ -67,9 +67,8 @@ struct Definition {
         for (int w = 0; w < problem.num_workloads(); ++w) {
             const std::vector<double> means = loads_of_ranks(problem, workload(w), placement);
             for (int rank = 0; rank < problem.ep_size; ++rank) {
-                exponents.push_back(beta * (means[static_cast<std::size_t>(rank)] - 1) +
-                                    beta * beta * variance(rank) / 2);
-                factors.push_back(problem.workload_weight[static_cast<std::size_t>(w)]);
+                exponents.push_back(beta * (means[rank] - 1) + beta * beta * variance(rank) / 2);
+                factors.push_back(problem.workload_weight[w]);
             }
         }
         const double most = *std::max_element(exponents.begin(), exponents.end());
@@ -93,8 +92,7 @@ struct Definition {
             sum += variance(rank);
         for (int w = 0; w < problem.num_workloads(); ++w)
             for (const double mean : loads_of_ranks(problem, workload(w), placement))
-                sum +=
-                    problem.workload_weight[static_cast<std::size_t>(w)] * (mean - 1) * (mean - 1);
+                sum += problem.workload_weight[w] * (mean - 1) * (mean - 1);
         return sum;
     }
 };
@@ -116,8 +114,8 @@ PlacementProblem random_problem(Random& random, int parts) {
     const int ep_size = random.between(2, 6);
     const int slots_per_rank =
         std::min(num_experts - 1, (num_experts + ep_size - 1) / ep_size + random.between(0, 3));
-    PlacementProblem problem = make_problem(
-        ep_size, slots_per_rank, std::vector<double>(static_cast<std::size_t>(num_experts)));
+    PlacementProblem problem =
+        make_problem(ep_size, slots_per_rank, std::vector<double>(num_experts));
     add_workloads(random, (parts & kWorkloads) != 0 ? 3 : 1, problem);
     if ((parts & kCovariance) != 0)
         add_covariance(random, 3, 0.3, problem);
@@ -205,8 +203,7 @@ TEST_CASE("after a descent no exchange of two slots lowers the risk by much") {
                 if (table.rank_of(slot) == table.rank_of(other) || !table.may_swap(slot, other))
                     continue;
                 Placement changed = table.placement();
-                std::swap(changed.expert_ids[static_cast<std::size_t>(slot)],
-                          changed.expert_ids[static_cast<std::size_t>(other)]);
+                std::swap(changed.expert_ids[slot], changed.expert_ids[other]);
                 REQUIRE(Definition{problem, changed}.risk(search.beta()) >= risk - 1e-5);
             }
     }
@@ -289,7 +286,7 @@ TEST_CASE("the risk is an upper bound of the expected imbalance of normal loads,
                 for (std::size_t expert = 0; expert < num_experts; ++expert)
                     load[expert] += problem.workload(w)[expert];
                 const std::vector<double> ranks = loads_of_ranks(problem, load, placement);
-                imbalance += problem.workload_weight[static_cast<std::size_t>(w)] *
+                imbalance += problem.workload_weight[w] *
                              (*std::max_element(ranks.begin(), ranks.end()) - 1);
             }
             sum += imbalance;

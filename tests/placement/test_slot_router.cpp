@@ -181,8 +181,7 @@ TEST_CASE("in one block the counts alone give each replica's share") {
                 std::int64_t expected = 0;  // #{m in [0, n): (m + rank) mod R == replica}
                 for (std::int64_t m = 0; m < num_tokens; ++m)
                     expected += (m + source_rank) % num_replicas == replica;
-                const std::int32_t slot =
-                    router.replica_slots(expert)[static_cast<std::size_t>(replica)];
+                const std::int32_t slot = router.replica_slots(expert)[replica];
                 CHECK(std::count(slots.begin(), slots.end(), slot) == expected);
             }
         }

@@ -28,7 +28,7 @@ void for_all_choices(std::span<const std::int32_t> token,
         if (token[position] < 0)
             return choose(position + 1);
         for (int slot = 0; slot < placement.num_slots(); ++slot)
-            if (placement.expert_ids[static_cast<std::size_t>(slot)] == token[position]) {
+            if (placement.expert_ids[slot] == token[position]) {
                 slots.push_back(slot);
                 choose(position + 1);
                 slots.pop_back();
@@ -85,8 +85,7 @@ Placement random_placement(Random& random, int num_experts, int ep_size, int slo
     for (int slot = 0; slot < placement.num_slots(); ++slot)
         placement.expert_ids.push_back(slot < num_experts ? slot : random.below(num_experts));
     for (int slot = placement.num_slots() - 1; slot > 0; --slot)
-        std::swap(placement.expert_ids[static_cast<std::size_t>(slot)],
-                  placement.expert_ids[static_cast<std::size_t>(random.below(slot + 1))]);
+        std::swap(placement.expert_ids[slot], placement.expert_ids[random.below(slot + 1)]);
     return placement;
 }
 
@@ -98,9 +97,8 @@ Ids random_tokens(Random& random, int num_experts, int top_k, int num_tokens) {
         std::iota(experts.begin(), experts.end(), 0);
         for (int position = 0; position < top_k; ++position) {
             const int chosen = position + random.below(num_experts - position);
-            std::swap(experts[static_cast<std::size_t>(position)],
-                      experts[static_cast<std::size_t>(chosen)]);
-            ids.push_back(random.below(10) == 0 ? -1 : experts[static_cast<std::size_t>(position)]);
+            std::swap(experts[position], experts[chosen]);
+            ids.push_back(random.below(10) == 0 ? -1 : experts[position]);
         }
     }
     return ids;

@@ -62,7 +62,7 @@ PlanRequest request_of(Algorithm algorithm) {
 }
 
 std::vector<Placement> engine_default(int num_layers) {
-    return std::vector<Placement>(static_cast<std::size_t>(num_layers),
+    return std::vector<Placement>(num_layers,
                                   default_placement(kNumExperts, kEpSize, kNumSlots / kEpSize));
 }
 
@@ -111,7 +111,7 @@ double imbalance_of(const ExpertStatistics& statistics,
                     bool summed) {
     std::vector<int> replicas(kNumExperts);
     for (const int expert : placement.expert_ids)
-        ++replicas[static_cast<std::size_t>(expert)];
+        ++replicas[expert];
     std::vector<double> loads(kEpSize);
     double sum = 0;
     const auto ratio = [&] {
@@ -260,7 +260,7 @@ TEST_CASE("of several workloads, the bound knows what is asked for") {
         CHECK(updated.num_moves() <= 6);
         CHECK_FALSE(updated.plan.has_unseen_workload);
         for (int id = 0; id < 2; ++id) {
-            const LayerPlan& layer = updated.plan.layers[static_cast<std::size_t>(id)];
+            const LayerPlan& layer = updated.plan.layers[id];
             const double of_first = imbalance_of(first, id, layer.placement, false);
             const double of_second = imbalance_of(second, id, layer.placement, false);
             CHECK(layer.fitted == Approx((3 * of_first + of_second) / 4));

@@ -17,7 +17,7 @@ ExpertStatistics statistics_of(const std::vector<int>& layers, const std::vector
     statistics.allocate();
     for (int layer = 0; layer < statistics.num_layers(); ++layer)
         for (int i = 0; i < statistics.num_iterations; ++i) {
-            const auto& row = counts[static_cast<std::size_t>(layer)][static_cast<std::size_t>(i)];
+            const auto& row = counts[layer][i];
             std::copy(row.begin(), row.end(), statistics.row(i, layer, 0).begin());
         }
     return statistics;

@@ -46,8 +46,8 @@ std::string without_colours(const std::string& text) {
 
 // One layer, one iteration: 10 tokens each, but 45 on one.
 Subject one_hot(int num_ranks, int hot) {
-    std::vector<std::int64_t> row(static_cast<std::size_t>(num_ranks), 10);
-    row[static_cast<std::size_t>(hot)] = 45;
+    std::vector<std::int64_t> row(num_ranks, 10);
+    row[hot] = 45;
     return subject_of({{row}}, num_ranks);
 }
 

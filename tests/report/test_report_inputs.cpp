@@ -77,8 +77,7 @@ std::vector<double> routed_load(const RoutedIds& routed,
                 const auto replica =
                     replica_of(before, static_cast<std::int64_t>(n / 1024), source,
                                static_cast<std::int32_t>(router.num_replicas(ids[n])));
-                const std::int32_t slot =
-                    router.replica_slots(ids[n])[static_cast<std::size_t>(replica)];
+                const std::int32_t slot = router.replica_slots(ids[n])[replica];
                 load[static_cast<std::size_t>(i) * expert_ids.size() +
                      static_cast<std::size_t>(slot)] += 1;
             }
@@ -129,7 +128,7 @@ TEST_CASE("a projection of one block per source rank is replayed from counts") {
             const Subject& subject = input.projected.front();
             CHECK(subject.split == ReplicaSplit::replayed_from_counts);
             for (int layer = 0; layer < 2; ++layer)
-                CHECK(subject.slot_load[static_cast<std::size_t>(layer)].load ==
+                CHECK(subject.slot_load[layer].load ==
                       routed_load(recording.routed, layer,
                                   config.initial_global_assignments.at(layer == 0 ? 3 : 10)));
         }
@@ -145,7 +144,7 @@ TEST_CASE("a projection of several blocks is replayed from routed ids, else spli
         const Subject subject = with_ids.load(num_threads).projected.front();
         CHECK(subject.split == ReplicaSplit::replayed_from_ids);
         for (int layer = 0; layer < 2; ++layer)
-            CHECK(subject.slot_load[static_cast<std::size_t>(layer)].load ==
+            CHECK(subject.slot_load[layer].load ==
                   routed_load(recording.routed, layer,
                               config.initial_global_assignments.at(layer == 0 ? 3 : 10)));
     }
@@ -165,8 +164,7 @@ TEST_CASE("a projection of several blocks is replayed from routed ids, else spli
             for (const int expert : expert_ids) {
                 std::int64_t sum = 0;
                 for (int source = 0; source < 4; ++source)
-                    sum += recording.statistics.row(iteration, layer,
-                                                    source)[static_cast<std::size_t>(expert)];
+                    sum += recording.statistics.row(iteration, layer, source)[expert];
                 expected.push_back(static_cast<double>(sum) / (expert < 4 ? 2 : 1));
             }
         CHECK(equal.slot_load[i].load == expected);
@@ -285,10 +283,9 @@ TEST_CASE("slot ids are folded before they are projected") {
         for (int layer = 0; layer < 2; ++layer)
             for (int source = 0; source < 4; ++source)
                 for (const std::int32_t id : experts.cell(i, layer, source))
-                    ++folded.row(i, layer, source)[static_cast<std::size_t>(id)];
+                    ++folded.row(i, layer, source)[id];
     for (int layer = 0; layer < 2; ++layer)
-        CHECK(subject.slot_load[static_cast<std::size_t>(layer)].load ==
-              replayed(replay, folded, layer).load);
+        CHECK(subject.slot_load[layer].load == replayed(replay, folded, layer).load);
 }
 
 TEST_CASE("a projected table says how replicas were chosen") {

@@ -40,7 +40,7 @@ ExpertStatistics counts_of(const RoutedIds& routed, int num_experts, IdKind ids)
         for (int layer = 0; layer < statistics.num_layers(); ++layer)
             for (int source = 0; source < routed.ep_size; ++source)
                 for (const std::int32_t id : routed.cell(iteration, layer, source))
-                    ++statistics.row(iteration, layer, source)[static_cast<std::size_t>(id)];
+                    ++statistics.row(iteration, layer, source)[id];
     return statistics;
 }
 

@@ -93,7 +93,7 @@ TEST_CASE("every entry is the number of tokens that have both ids") {
         for (int layer = 0; layer < 2; ++layer)
             for (std::int32_t a = 0; a < 7; ++a)
                 for (std::int32_t b = 0; b < 7; ++b)
-                    CHECK(pairs.matrix(layer)[static_cast<std::size_t>(a * 7 + b)] ==
+                    CHECK(pairs.matrix(layer)[a * 7 + b] ==
                           num_tokens_with(routed, layer, range, a, b));
     }
 }

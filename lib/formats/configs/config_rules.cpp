@@ -50,12 +50,12 @@ void check_layer(const EngineConfig& config,
     if (expert_ids.size() != static_cast<std::size_t>(config.config.num_slots))
         throw Error(layer_text + std::to_string(expert_ids.size()) + " slots where num_slots is " +
                     std::to_string(config.config.num_slots));
-    std::vector<bool> has_slot(static_cast<std::size_t>(config.num_experts));
+    std::vector<bool> has_slot(config.num_experts);
     for (const int expert_id : expert_ids) {
         if (expert_id < 0 || expert_id >= config.num_experts)
             throw Error(layer_text + "expert id " + std::to_string(expert_id) + " is outside [0, " +
                         std::to_string(config.num_experts) + "): the config is of another model");
-        has_slot[static_cast<std::size_t>(expert_id)] = true;
+        has_slot[expert_id] = true;
     }
     const auto missing = std::find(has_slot.begin(), has_slot.end(), false);
     if (missing != has_slot.end())

@@ -177,13 +177,13 @@ void check_num_slots(const Document& document, int num_experts) {
 void check_assignment(const Document& document, int layer, int num_experts) {
     const std::string layer_text = "layer " + std::to_string(layer) + ": ";
     const YAML::Node& list = document.lists.at(layer);
-    std::vector<bool> has_slot(static_cast<std::size_t>(num_experts));
+    std::vector<bool> has_slot(num_experts);
     for (const int expert_id : document.config.initial_global_assignments.at(layer)) {
         if (expert_id >= num_experts)
             fail_at(document.name, list,
                     layer_text + "expert id " + std::to_string(expert_id) + " is outside [0, " +
                         std::to_string(num_experts) + "): the config is of another model");
-        has_slot[static_cast<std::size_t>(expert_id)] = true;
+        has_slot[expert_id] = true;
     }
     const auto missing = std::find(has_slot.begin(), has_slot.end(), false);
     if (missing != has_slot.end())

@@ -20,7 +20,7 @@ constexpr const char* kMap = "physical_to_logical_map";
 // what SGLang itself has in the rows of layers without experts
 std::vector<int> trivial_row(int num_slots, int num_experts) {
     std::vector<int> row;
-    row.reserve(static_cast<std::size_t>(num_slots));
+    row.reserve(num_slots);
     for (int slot = 0; slot < num_slots; ++slot)
         row.push_back(slot % num_experts);
     return row;
@@ -104,7 +104,7 @@ EngineConfig parse_sglang_config(const json& root,
     config.config.num_slots = static_cast<int>(rows.front().size());
     config.num_hidden_layers = static_cast<int>(rows.size());
     for (const int layer : rows_of_moe_layers(context, rows.size()))
-        config.config.initial_global_assignments[layer] = rows[static_cast<std::size_t>(layer)];
+        config.config.initial_global_assignments[layer] = rows[layer];
     complete_config(config, context, name);
     check_dense_rows(rows, name, config);
     return config;
@@ -121,10 +121,10 @@ std::string format_sglang_config(const EngineConfig& config, const ConfigContext
                     std::to_string(context.num_hidden_layers) +
                     " decoder layers; SGLang's format has no row for it: leave the layer out");
     require_moe_layers(config.config, context);
-    std::vector<std::vector<int>> rows(static_cast<std::size_t>(context.num_hidden_layers),
+    std::vector<std::vector<int>> rows(context.num_hidden_layers,
                                        trivial_row(config.config.num_slots, config.num_experts));
     for (const auto& [layer, expert_ids] : layers)
-        rows[static_cast<std::size_t>(layer)] = expert_ids;
+        rows[layer] = expert_ids;
     return "{\"" + std::string(kMap) + "\": " + format_slot_rows(rows) + "}\n";
 }
 

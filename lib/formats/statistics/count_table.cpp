@@ -44,7 +44,7 @@ std::string no_tokens_text(const std::vector<int>& rows) {
 
 std::vector<int> range(int first, int count) {
     std::vector<int> ids;
-    ids.reserve(static_cast<std::size_t>(count));
+    ids.reserve(count);
     for (int i = 0; i < count; ++i)
         ids.push_back(first + i);
     return ids;
@@ -261,7 +261,7 @@ void CountTable::allocate(const std::string& name) {
         num_counts *= size;
     }
     try {
-        counts.assign(static_cast<std::size_t>(num_counts), 0);
+        counts.assign(num_counts, 0);
     } catch (const std::bad_alloc&) {
         throw Error(name + ": no memory for its " + std::to_string(num_counts) +
                     " counts; use a machine with more, or a shorter recording");

@@ -183,7 +183,7 @@ CountTable make_table(const std::map<int, Layer>& layers, const ExpertIds& ids) 
         for (int iteration = 0; iteration < table.num_iterations; ++iteration) {
             const std::span<std::int64_t> counts = table.row(iteration, row, 0);
             for (const std::int32_t id : layer.sample(static_cast<std::size_t>(iteration)))
-                ++counts[static_cast<std::size_t>(id)];
+                ++counts[id];
         }
         ++row;
     }

@@ -85,13 +85,13 @@ struct RankFiles {
 
     int ep_size() const { return static_cast<int>(files.size()); }
     const Tensor& tensor(int source, const KeyedTensor& cell) const {
-        return files[static_cast<std::size_t>(source)].header().tensors[cell.tensor];
+        return files[source].header().tensors[cell.tensor];
     }
 
     // [layers]: one iteration of one rank
     std::span<const KeyedTensor> iteration(int source, std::int64_t id) const {
         const auto first = static_cast<std::size_t>(id - iterations.start) * layers.size();
-        return std::span(*cells[static_cast<std::size_t>(source)]).subspan(first, layers.size());
+        return std::span(*cells[source]).subspan(first, layers.size());
     }
 };
 

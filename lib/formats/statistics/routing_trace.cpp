@@ -87,7 +87,7 @@ class TraceReader {
         ids_.warn(table.warnings);
         table.allocate(name_);
         for (int iteration = 0; iteration < table.num_iterations; ++iteration)
-            for (const auto& [row, counts] : requests_[static_cast<std::size_t>(iteration)].counts)
+            for (const auto& [row, counts] : requests_[iteration].counts)
                 std::copy(counts.begin(), counts.end(), table.row(iteration, row, 0).begin());
         return table;
     }
@@ -199,11 +199,10 @@ class TraceReader {
     void mark(Request& request, std::int64_t token, int row) const {
         std::vector<bool>& rows = request.open[token];
         rows.resize(layers_.size());
-        if (rows[static_cast<std::size_t>(row)] || request.complete.contains(token))
+        if (rows[row] || request.complete.contains(token))
             fail_here("request " + shown_id(request.id) + ", token " + std::to_string(token) +
-                      ", layer " + std::to_string(layers_[static_cast<std::size_t>(row)]) +
-                      " stands there twice");
-        rows[static_cast<std::size_t>(row)] = true;
+                      ", layer " + std::to_string(layers_[row]) + " stands there twice");
+        rows[row] = true;
         if (std::find(rows.begin(), rows.end(), false) != rows.end())
             return;
         request.complete.add(token);
@@ -216,7 +215,7 @@ class TraceReader {
                 const auto row = std::find(rows.begin(), rows.end(), false) - rows.begin();
                 throw Error(name_ + ": request " + shown_id(request.id) + ", token " +
                             std::to_string(token) + ": has no line for layer " +
-                            std::to_string(layers_[static_cast<std::size_t>(row)]) +
+                            std::to_string(layers_[row]) +
                             ": the trace was cut off; copy it again, or record again");
             }
     }

@@ -312,7 +312,7 @@ class PassesReader {
             const std::span<std::int64_t> row = table.row(iteration, layer, source);
             for (std::int64_t slot = 0; slot < shape_[1]; ++slot) {
                 const auto place = static_cast<std::size_t>(layer * shape_[1] + slot);
-                std::int64_t& sum = row[static_cast<std::size_t>(slot_experts_[place])];
+                std::int64_t& sum = row[slot_experts_[place]];
                 sum += counts[place];
                 if (sum > kMaxCount)
                     fail(*record.file, subject + ": the tokens of an expert in layer " +

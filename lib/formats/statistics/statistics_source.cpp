@@ -88,7 +88,7 @@ InputFormat recognize_file(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     std::string head(1 << 12, '\0');
     file.read(head.data(), static_cast<std::streamsize>(head.size()));
-    head.resize(static_cast<std::size_t>(file.gcount()));
+    head.resize(file.gcount());
     const bool is_pickle = head.starts_with('\x80');  // of a torch before 1.6
     if (head.starts_with("PK\3\4") || is_pickle)
         return recognize_dump(path);

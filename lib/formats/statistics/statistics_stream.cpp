@@ -288,8 +288,7 @@ class StreamReader {
             expected += layer == expected ? 1 : 0;
         if (expected < shape_.num_layers())
             line.fail("iteration " + std::to_string(iteration) + ", layer " +
-                      std::to_string(shape_.layers[static_cast<std::size_t>(expected)]) +
-                      " is missing");
+                      std::to_string(shape_.layers[expected]) + " is missing");
     }
 
     ExpertStatistics take_statistics() {
@@ -360,7 +359,7 @@ void StatisticsStreamWriter::write_iteration(const ExpertStatistics& statistics,
         line_ = "{\"iteration\":";
         append_integer(line_, statistics.iter_start + iteration);
         line_ += ",\"layer\":";
-        append_integer(line_, statistics.layers[static_cast<std::size_t>(layer)]);
+        append_integer(line_, statistics.layers[layer]);
         line_ += ",\"counts\":";
         for (int source = 0; source < statistics.num_sources; ++source) {
             line_ += source == 0 ? '[' : ',';

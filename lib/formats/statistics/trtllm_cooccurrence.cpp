@@ -51,10 +51,9 @@ class PairsReader {
         std::vector<std::int64_t> entries;
         for (int iteration = 0; iteration < statistics_.num_iterations; ++iteration)
             for (int source = 0; source < statistics_.ep_size; ++source) {
-                const SafetensorsReader& file = recording_.files[static_cast<std::size_t>(source)];
+                const SafetensorsReader& file = recording_.files[source];
                 const auto cells = recording_.iteration(source, statistics_.iter_start + iteration);
-                const Tensor& tensor =
-                    recording_.tensor(source, cells[static_cast<std::size_t>(layer)]);
+                const Tensor& tensor = recording_.tensor(source, cells[layer]);
                 if (tensor.dtype == "I64")
                     read_entries<std::int64_t>(file, tensor, entries);
                 else
@@ -140,7 +139,7 @@ ExpertCooccurrence read_pairs(const std::vector<fs::path>& paths,
         std::int64_t num_routed = 0;
         for (const std::int64_t count : total_counts(statistics, layer))
             num_routed += count;
-        cooccurrence.num_tokens[static_cast<std::size_t>(index)] = num_routed / statistics.top_k;
+        cooccurrence.num_tokens[index] = num_routed / statistics.top_k;
     });
     return cooccurrence;
 }

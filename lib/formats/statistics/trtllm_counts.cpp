@@ -81,7 +81,7 @@ class CountsReader {
     // iteration: a position from 0 in the statistics
     void read_iteration(int iteration, CountsBuffer& buffer) {
         for (int source = 0; source < recording_.ep_size(); ++source) {
-            const std::vector<InFile>& order = *file_order_[static_cast<std::size_t>(source)];
+            const std::vector<InFile>& order = *file_order_[source];
             const auto num_layers = recording_.layers.size();
             const std::span<const InFile> cells = std::span(order).subspan(
                 static_cast<std::size_t>(iteration) * num_layers, num_layers);
@@ -101,11 +101,11 @@ class CountsReader {
     using FileOrder = std::shared_ptr<const std::vector<InFile>>;
 
     bool shares_cells(int source) const {
-        return recording_.cells[static_cast<std::size_t>(source)] == recording_.cells.front();
+        return recording_.cells[source] == recording_.cells.front();
     }
 
     const Tensor& tensor(int source, const InFile& cell) const {
-        return recording_.files[static_cast<std::size_t>(source)].header().tensors[cell.tensor];
+        return recording_.files[source].header().tensors[cell.tensor];
     }
 
     // [num_iterations][layers], each iteration in the order of its data
@@ -135,7 +135,7 @@ class CountsReader {
     }
 
     void read_run(int iteration, int source, std::span<const InFile> cells, CountsBuffer& buffer) {
-        const SafetensorsReader& file = recording_.files[static_cast<std::size_t>(source)];
+        const SafetensorsReader& file = recording_.files[source];
         const std::size_t begin = tensor(source, cells.front()).begin;
         const std::size_t size = tensor(source, cells.back()).end - begin;
         if (buffer.bytes.size() < size)
@@ -172,7 +172,7 @@ class CountsReader {
     static std::span<const std::int64_t> row_of(const Tensor& tensor,
                                                 const std::byte* data,
                                                 std::vector<std::int64_t>& row) {
-        row.resize(static_cast<std::size_t>(tensor.shape[0]));
+        row.resize(tensor.shape[0]);
         if (tensor.dtype == "I64")
             std::memcpy(row.data(), data, row.size() * sizeof row[0]);
         else
@@ -203,10 +203,9 @@ void read_counts(const RankFiles& recording,
                  RowSink* rows) {
     CountsReader reader(recording, num_tokens, statistics, rows);
     // by iteration and not by rank: then no two threads add to one row
-    std::vector<CountsBuffer> buffers(static_cast<std::size_t>(threads.num_threads()));
+    std::vector<CountsBuffer> buffers(threads.num_threads());
     threads.for_each(statistics.num_iterations, [&](std::int64_t iteration, int thread) {
-        reader.read_iteration(static_cast<int>(iteration),
-                              buffers[static_cast<std::size_t>(thread)]);
+        reader.read_iteration(static_cast<int>(iteration), buffers[thread]);
     });
 }
 

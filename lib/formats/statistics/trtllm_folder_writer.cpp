@@ -30,11 +30,11 @@ std::vector<TensorToWrite> counts_to_write(const ExpertStatistics& statistics, i
     std::vector<TensorToWrite> tensors;
     for (int iteration = 0; iteration < statistics.num_iterations; ++iteration)
         for (int layer = 0; layer < statistics.num_layers(); ++layer)
-            tensors.push_back({key_text({statistics.iter_start + iteration,
-                                         statistics.layers[static_cast<std::size_t>(layer)]}),
-                               "I64",
-                               {statistics.num_experts},
-                               std::as_bytes(statistics.row(iteration, layer, source))});
+            tensors.push_back(
+                {key_text({statistics.iter_start + iteration, statistics.layers[layer]}),
+                 "I64",
+                 {statistics.num_experts},
+                 std::as_bytes(statistics.row(iteration, layer, source))});
     return tensors;
 }
 
@@ -43,8 +43,7 @@ std::vector<TensorToWrite> ids_to_write(const RoutedIds& routed, int source) {
     for (int iteration = 0; iteration < routed.num_iterations; ++iteration)
         for (int layer = 0; layer < static_cast<int>(routed.layers.size()); ++layer) {
             const std::vector<std::int32_t>& ids = routed.cell(iteration, layer, source);
-            tensors.push_back({key_text({routed.iter_start + iteration,
-                                         routed.layers[static_cast<std::size_t>(layer)]}),
+            tensors.push_back({key_text({routed.iter_start + iteration, routed.layers[layer]}),
                                "I32",
                                {static_cast<std::int64_t>(ids.size()) / routed.top_k, routed.top_k},
                                std::as_bytes(std::span(ids))});

@@ -63,7 +63,7 @@ std::vector<std::int32_t> read_ids(const SafetensorsReader& file,
 void count_ids(const std::vector<std::int32_t>& ids, std::vector<std::int64_t>& counted) {
     for (const std::int32_t id : ids)
         if (id >= 0)
-            ++counted[static_cast<std::size_t>(id)];
+            ++counted[id];
 }
 
 // name: the rank's file, or the folder where all ranks were counted
@@ -111,9 +111,9 @@ class RoutedIdsReader {
     void read_cells(std::int64_t iteration, int layer, const RoutedIdsVisitor& visit) const {
         const int position = static_cast<int>(iteration - statistics_.iter_start);
         const bool is_summed = statistics_.num_sources == 1;
-        std::vector<std::int64_t> counted(static_cast<std::size_t>(statistics_.num_experts));
+        std::vector<std::int64_t> counted(statistics_.num_experts);
         for (int source = 0; source < statistics_.ep_size; ++source) {
-            const SafetensorsReader& file = recording_.files[static_cast<std::size_t>(source)];
+            const SafetensorsReader& file = recording_.files[source];
             const Tensor& tensor = tensor_of(iteration, layer, source);
             std::vector<std::int32_t> ids = read_ids(file, tensor, statistics_);
             count_ids(ids, counted);
@@ -130,15 +130,14 @@ class RoutedIdsReader {
 
   private:
     const Tensor& tensor_of(std::int64_t iteration, int layer, int source) const {
-        return recording_.tensor(
-            source, recording_.iteration(source, iteration)[static_cast<std::size_t>(layer)]);
+        return recording_.tensor(source, recording_.iteration(source, iteration)[layer]);
     }
 
     std::optional<std::string> find_incomplete_source(std::int64_t iteration, int layer) const {
         const int position = static_cast<int>(iteration - statistics_.iter_start);
         std::int64_t num_ids = 0;  // of all sources up to here where the counts are summed
         for (int source = 0; source < statistics_.ep_size; ++source) {
-            const SafetensorsReader& file = recording_.files[static_cast<std::size_t>(source)];
+            const SafetensorsReader& file = recording_.files[source];
             const Tensor& tensor = tensor_of(iteration, layer, source);
             check_ids_tensor(file, tensor, statistics_);
             const bool is_summed = statistics_.num_sources == 1;

@@ -181,8 +181,7 @@ class PickleParser {
     std::vector<const PickleValue*> pop_some(std::size_t count) {
         if (stack_.size() - base() < count)
             fail("takes a value from an empty stack");
-        const std::vector<const PickleValue*> some(
-            stack_.end() - static_cast<std::ptrdiff_t>(count), stack_.end());
+        const std::vector<const PickleValue*> some(stack_.end() - count, stack_.end());
         stack_.resize(stack_.size() - count);
         return some;
     }

@@ -267,11 +267,11 @@ std::vector<std::int64_t> TorchFile::integers(const TorchTensor& tensor,
                                               const std::string& subject) const {
     const std::int64_t num_elements = tensor.num_elements();
     const std::int64_t element_size = element_size_of(tensor.dtype);
-    std::vector<std::int64_t> values(static_cast<std::size_t>(num_elements));
+    std::vector<std::int64_t> values(num_elements);
     ElementWalk walk(tensor);
     for (std::int64_t i = 0; i < num_elements; ++i, walk.step()) {
         const std::byte* const element = tensor.storage.data() + walk.place() * element_size;
-        std::int64_t& value = values[static_cast<std::size_t>(i)];
+        std::int64_t& value = values[i];
         if (!is_real(tensor.dtype)) {
             value = integer_at(tensor.dtype, element);
             continue;

@@ -151,8 +151,7 @@ Placement align(const Placement& placement,
     Placement permuted = placement;
     for (int rank_id = 0; rank_id < placement.ep_size; ++rank_id) {
         const std::span<const int> rank = placement.rank(rank_id);
-        std::copy(rank.begin(), rank.end(),
-                  permuted.rank(new_ids[static_cast<std::size_t>(rank_id)]).begin());
+        std::copy(rank.begin(), rank.end(), permuted.rank(new_ids[rank_id]).begin());
     }
     return keep_slots(permuted, current);
 }

@@ -82,14 +82,14 @@ class Descent {
 
     // Of the summed load, what a replica carries if there are so many.
     double replica_load(int expert, int num_replicas) const {
-        return problem_.load[static_cast<std::size_t>(expert)] / num_replicas;
+        return problem_.load[expert] / num_replicas;
     }
     double replica_load(int expert) const {
         return replica_load(expert, search_.table().replicas(expert));
     }
 
     void list_hosts(int expert) {
-        std::vector<int>& ranks = hosts_[static_cast<std::size_t>(expert)];
+        std::vector<int>& ranks = hosts_[expert];
         ranks.clear();
         for (int rank_id = 0; rank_id < current_.ep_size(); ++rank_id)
             if (search_.table().hosts(rank_id, expert))
@@ -113,7 +113,7 @@ class Descent {
     }
 
     Step best_step() {
-        std::vector<int> ranks(static_cast<std::size_t>(current_.ep_size()));
+        std::vector<int> ranks(current_.ep_size());
         std::iota(ranks.begin(), ranks.end(), 0);
         std::stable_sort(ranks.begin(), ranks.end(), [&](int left, int right) {
             return search_.rank_penalty(left) > search_.rank_penalty(right);
@@ -156,16 +156,14 @@ class Descent {
         const SlotTable& table = search_.table();
         const int expert = table.expert(slot);
         return table.replicas(expert) > problem_.min_replicas &&
-               (static_cast<int>(hosts_[static_cast<std::size_t>(expert)].size()) >
-                    problem_.min_replicas ||
+               (static_cast<int>(hosts_[expert].size()) > problem_.min_replicas ||
                 table.copies(table.rank_of(slot), expert) > 1);
     }
 
     void consider_replica(int slot, int expert, Step& best) const {
         const SlotTable& table = search_.table();
         const int rank_id = table.rank_of(slot);
-        if (table.hosts(rank_id, expert) ||
-            node_of(hosts_[static_cast<std::size_t>(expert)].front()) != node_of(rank_id))
+        if (table.hosts(rank_id, expert) || node_of(hosts_[expert].front()) != node_of(rank_id))
             return;
         consider({slot, -1, expert, added_moves(rank_id, expert, table.expert(slot))},
                  search_.replica_gain(slot, expert, hosts_), best);

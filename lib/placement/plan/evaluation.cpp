@@ -19,8 +19,7 @@ double imbalance(std::span<const double> expert_load,
             const auto expert = static_cast<std::size_t>(id);
             load += expert_load[expert] / replica_count[expert];
         }
-        const double speed =
-            rank_speed.empty() ? 1.0 : rank_speed[static_cast<std::size_t>(rank_id)];
+        const double speed = rank_speed.empty() ? 1.0 : rank_speed[rank_id];
         fullest = std::max(fullest, load / speed);
     }
     const double total = std::accumulate(expert_load.begin(), expert_load.end(), 0.0);
@@ -46,7 +45,7 @@ std::vector<double> iteration_imbalance(const SampleRange& range,
     const std::vector<int> replica_count =
         replica_counts(placement.expert_ids, range.samples->num_experts());
     std::vector<double> values;
-    values.reserve(static_cast<std::size_t>(range.end - range.begin));
+    values.reserve(range.end - range.begin);
     for (int i = range.begin; i < range.end; ++i)
         values.push_back(
             range.samples->total(i) == 0

@@ -45,7 +45,7 @@ std::shared_ptr<const ExpertMatrix> mean_cooccurrence(std::span<const Workload> 
             continue;
         const ExpertCooccurrence& from = *workload.cooccurrence;
         const auto num_experts = static_cast<std::size_t>(from.num_experts);
-        const std::int64_t num_tokens = from.num_tokens[static_cast<std::size_t>(layer)];
+        const std::int64_t num_tokens = from.num_tokens[layer];
         if (num_tokens == 0)
             continue;
         if (mixed == nullptr)
@@ -252,7 +252,7 @@ void LayerPlanner::test(const std::vector<SampleRange>& train,
     });
     for (std::size_t candidate = 0; candidate < candidates_.size(); ++candidate) {
         if (!has_tokens) {  // fitted to nothing, there is nothing to test
-            into.imbalance[candidate].resize(static_cast<std::size_t>(position), kNotKnown);
+            into.imbalance[candidate].resize(position, kNotKnown);
             continue;
         }
         const Placement placement = fit_to(candidate, train);
@@ -287,7 +287,7 @@ const CrossValidation& LayerPlanner::left_out() {
     for (std::size_t w = 0; w < samples_.size(); ++w) {
         std::vector<SampleRange> others = all();
         const SampleRange left = others[w];
-        others.erase(others.begin() + static_cast<std::ptrdiff_t>(w));
+        others.erase(others.begin() + w);
         test(others, {left}, {static_cast<int>(w)}, static_cast<int>(w), *left_out_);
     }
     return *left_out_;

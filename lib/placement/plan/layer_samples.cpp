@@ -238,7 +238,7 @@ LayerSamples::LayerSamples(const ExpertStatistics& statistics, int layer)
             for (std::size_t expert = 0; expert < row.size(); ++expert)
                 counts[expert] += static_cast<double>(row[expert]);
         }
-        totals_[static_cast<std::size_t>(i)] = sum_of(iteration(i));
+        totals_[i] = sum_of(iteration(i));
         counts += statistics.num_experts;
     }
 }
@@ -277,7 +277,7 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges,
     problem.min_replicas = deployment.min_replicas;
     problem.rank_speed = normalized_speeds(deployment);
     problem.top_k = ranges.front().samples->statistics().top_k;
-    problem.load.resize(static_cast<std::size_t>(problem.num_experts));
+    problem.load.resize(problem.num_experts);
 
     std::vector<FittedRange> fitted;
     double total_weight = 0;

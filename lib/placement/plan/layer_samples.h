@@ -27,7 +27,7 @@ class LayerSamples {
         const auto size = static_cast<std::size_t>(num_experts());
         return std::span(counts_).subspan(static_cast<std::size_t>(i) * size, size);
     }
-    double total(int i) const { return totals_[static_cast<std::size_t>(i)]; }
+    double total(int i) const { return totals_[i]; }
 
   private:
     const ExpertStatistics* statistics_;

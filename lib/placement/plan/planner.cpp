@@ -43,7 +43,7 @@ std::vector<PredictionBlock> cut_blocks(const CrossValidation& shape,
     std::vector<PredictionBlock> blocks;
     for (const CrossValidation::Segment& segment : shape.segments) {
         const int size = segment.end - segment.begin;
-        const double weight = workloads[static_cast<std::size_t>(segment.workload)].weight / size;
+        const double weight = workloads[segment.workload].weight / size;
         const int num_blocks = std::min(blocks_per_segment, size);
         for (int block = 0; block < num_blocks; ++block) {
             PredictionBlock sums;
@@ -182,7 +182,7 @@ class Planner {
             if (!is_wanted(segment))
                 continue;
             const double mean = segment_mean(tests, candidate, segment);
-            const double weight = workloads_[static_cast<std::size_t>(segment.workload)].weight;
+            const double weight = workloads_[segment.workload].weight;
             if (!std::isnan(mean)) {
                 sum += weight * mean;
                 weights += weight;

@@ -31,7 +31,7 @@ double mean_unbalanced(std::span<const Workload> workloads, int ep_size, ThreadP
             sum += workload.weight * mean;
             weights += workload.weight;
         }
-        layers[static_cast<std::size_t>(layer)] = weights > 0 ? sum / weights : kNotKnown;
+        layers[layer] = weights > 0 ? sum / weights : kNotKnown;
     });
     return mean_of(layers);
 }

@@ -72,9 +72,7 @@ struct PlacementProblem {
     // (sum of load) / (sum of speed): what every rank would carry at best
     double mean_load() const;
 
-    double speed(int rank_id) const {
-        return rank_speed.empty() ? 1.0 : rank_speed[static_cast<std::size_t>(rank_id)];
-    }
+    double speed(int rank_id) const { return rank_speed.empty() ? 1.0 : rank_speed[rank_id]; }
 };
 
 }  // namespace eplb

@@ -15,8 +15,8 @@ SlotTable::SlotTable(Placement placement, int num_experts)
 }
 
 void SlotTable::swap(int slot, int other) {
-    int& left = placement_.expert_ids[static_cast<std::size_t>(slot)];
-    int& right = placement_.expert_ids[static_cast<std::size_t>(other)];
+    int& left = placement_.expert_ids[slot];
+    int& right = placement_.expert_ids[other];
     --hosted_[cell(rank_of(slot), left)];
     --hosted_[cell(rank_of(other), right)];
     std::swap(left, right);
@@ -25,11 +25,11 @@ void SlotTable::swap(int slot, int other) {
 }
 
 void SlotTable::replace(int slot, int expert) {
-    int& held = placement_.expert_ids[static_cast<std::size_t>(slot)];
-    --replica_count_[static_cast<std::size_t>(held)];
+    int& held = placement_.expert_ids[slot];
+    --replica_count_[held];
     --hosted_[cell(rank_of(slot), held)];
     held = expert;
-    ++replica_count_[static_cast<std::size_t>(held)];
+    ++replica_count_[held];
     ++hosted_[cell(rank_of(slot), held)];
 }
 

@@ -23,11 +23,11 @@ class SlotTable {
     int num_slots() const { return placement_.num_slots(); }
     const Placement& placement() const { return placement_; }
 
-    int expert(int slot) const { return placement_.expert_ids[static_cast<std::size_t>(slot)]; }
+    int expert(int slot) const { return placement_.expert_ids[slot]; }
     int rank_of(int slot) const { return slot / placement_.slots_per_rank; }
     std::span<const int> rank(int rank_id) const { return placement_.rank(rank_id); }
     std::span<const int> replica_counts() const { return replica_count_; }
-    int replicas(int expert) const { return replica_count_[static_cast<std::size_t>(expert)]; }
+    int replicas(int expert) const { return replica_count_[expert]; }
     bool hosts(int rank_id, int expert) const { return copies(rank_id, expert) > 0; }
     // in how many slots of the rank the expert stands
     int copies(int rank_id, int expert) const { return hosted_[cell(rank_id, expert)]; }

@@ -15,11 +15,10 @@ constexpr int kSeveral = -2;
 // [num_experts]: the only place that holds each expert, or kSeveral.
 std::vector<int> only_places(const Placement& placement, int num_experts, int num_places) {
     covering_replica_counts(placement.expert_ids, num_experts);
-    std::vector<int> places(static_cast<std::size_t>(num_experts), kNowhere);
+    std::vector<int> places(num_experts, kNowhere);
     const int slots_per_place = placement.num_slots() / num_places;
     for (int slot = 0; slot < placement.num_slots(); ++slot) {
-        int& place =
-            places[static_cast<std::size_t>(placement.expert_ids[static_cast<std::size_t>(slot)])];
+        int& place = places[placement.expert_ids[slot]];
         const int here = slot / slots_per_place;
         place = place == kNowhere || place == here ? here : kSeveral;
     }
@@ -58,7 +57,7 @@ std::vector<LostExperts> lost_experts(std::span<const Placement> placements,
         for (std::size_t expert = 0; expert < places.size(); ++expert) {
             if (places[expert] == kSeveral)
                 continue;
-            LostExperts& here = lost[static_cast<std::size_t>(places[expert])];
+            LostExperts& here = lost[places[expert]];
             here.expert_ids[layer].push_back(static_cast<int>(expert));
             here.tokens[layer] += tokens[expert];
         }

@@ -128,7 +128,7 @@ double optimal_split_ratio(const LayerLoad& expert_load, const Placement& placem
         const double sum = std::accumulate(load.begin(), load.end(), 0.0);
         if (sum == 0)
             continue;
-        ratio.add(optimum[static_cast<std::size_t>(i)] / (sum / placement.ep_size) - 1);
+        ratio.add(optimum[i] / (sum / placement.ep_size) - 1);
         ++num_iterations;
     }
     return ratio.mean(num_iterations);

@@ -20,16 +20,16 @@ struct SplitGraph {
 
     explicit SplitGraph(const Placement& placement, int num_experts) {
         covering_replica_counts(placement.expert_ids, num_experts);
-        std::vector<std::vector<int>> ranks(static_cast<std::size_t>(num_experts));
+        std::vector<std::vector<int>> ranks(num_experts);
         for (int rank = 0; rank < placement.ep_size; ++rank)
             for (const int expert : placement.rank(rank)) {
-                std::vector<int>& found = ranks[static_cast<std::size_t>(expert)];
+                std::vector<int>& found = ranks[expert];
                 if (found.empty() || found.back() != rank)
                     found.push_back(rank);
             }
         first_edge.push_back(0);
         for (int expert = 0; expert < num_experts; ++expert) {
-            const std::vector<int>& found = ranks[static_cast<std::size_t>(expert)];
+            const std::vector<int>& found = ranks[expert];
             only_rank.push_back(found.size() == 1 ? found.front() : -1);
             if (found.size() == 1)
                 continue;
@@ -54,9 +54,7 @@ struct SplitGraph {
         edges_of_rank.resize(rank_of_edge.size());
         std::vector<int> next(first_of_rank.begin(), first_of_rank.end() - 1);
         for (int edge = 0; edge < num_edges(); ++edge)
-            edges_of_rank[static_cast<std::size_t>(
-                next[static_cast<std::size_t>(rank_of_edge[static_cast<std::size_t>(edge)])]++)] =
-                edge;
+            edges_of_rank[next[rank_of_edge[edge]]++] = edge;
     }
 };
 
@@ -89,11 +87,10 @@ class SplitSolver {
             const auto tokens = static_cast<std::int64_t>(load[expert]);
             total += tokens;
             if (graph_.only_rank[expert] >= 0)
-                fixed_[static_cast<std::size_t>(graph_.only_rank[expert])] += tokens;
+                fixed_[graph_.only_rank[expert]] += tokens;
         }
         for (std::size_t i = 0; i < load_.size(); ++i)
-            load_[i] =
-                static_cast<std::int64_t>(load[static_cast<std::size_t>(graph_.divisible[i])]);
+            load_[i] = static_cast<std::int64_t>(load[graph_.divisible[i]]);
 
         const auto num_ranks = static_cast<std::int64_t>(ep_size_);
         const std::int64_t largest = *std::max_element(fixed_.begin(), fixed_.end());
@@ -110,7 +107,7 @@ class SplitSolver {
     static constexpr int kRoot = -2;  // reached, from the source
 
     std::size_t rank_of(int edge) const {
-        return static_cast<std::size_t>(graph_.rank_of_edge[static_cast<std::size_t>(edge)]);
+        return static_cast<std::size_t>(graph_.rank_of_edge[edge]);
     }
 
     // Whether no rank need be above the limit. If not, via_edge_ marks the ranks of a minimum cut.
@@ -134,8 +131,7 @@ class SplitSolver {
         for (std::size_t i = 0; i < load_.size(); ++i) {
             const auto begin = static_cast<std::size_t>(graph_.first_edge[i]);
             const auto end = static_cast<std::size_t>(graph_.first_edge[i + 1]);
-            std::fill(flow_.begin() + static_cast<std::ptrdiff_t>(begin),
-                      flow_.begin() + static_cast<std::ptrdiff_t>(end), 0);
+            std::fill(flow_.begin() + begin, flow_.begin() + end, 0);
             for (std::size_t turn = begin; turn < end && left_[i] > 0; ++turn) {
                 std::size_t best = begin;
                 for (std::size_t edge = begin + 1; edge < end; ++edge)
@@ -157,7 +153,7 @@ class SplitSolver {
     bool augment(int root) {
         std::fill(via_edge_.begin(), via_edge_.end(), kNone);
         std::fill(from_edge_.begin(), from_edge_.end(), kNone);
-        from_edge_[static_cast<std::size_t>(root)] = kRoot;
+        from_edge_[root] = kRoot;
         queue_.assign(1, root);
         for (std::size_t head = 0; head < queue_.size(); ++head) {
             const auto expert = static_cast<std::size_t>(queue_[head]);
@@ -172,10 +168,8 @@ class SplitSolver {
                     return true;
                 }
                 for (int i = graph_.first_of_rank[rank]; i < graph_.first_of_rank[rank + 1]; ++i) {
-                    const auto back =
-                        static_cast<std::size_t>(graph_.edges_of_rank[static_cast<std::size_t>(i)]);
-                    int& reached =
-                        from_edge_[static_cast<std::size_t>(graph_.expert_of_edge[back])];
+                    const auto back = static_cast<std::size_t>(graph_.edges_of_rank[i]);
+                    int& reached = from_edge_[graph_.expert_of_edge[back]];
                     if (flow_[back] == 0 || reached != kNone)
                         continue;
                     reached = static_cast<int>(back);
@@ -202,8 +196,7 @@ class SplitSolver {
             }
         };
         walk([&](std::size_t, int back, std::size_t expert) {
-            moved = std::min(moved,
-                             back == kRoot ? left_[expert] : flow_[static_cast<std::size_t>(back)]);
+            moved = std::min(moved, back == kRoot ? left_[expert] : flow_[back]);
         });
         room_[last_rank] -= moved;
         walk([&](std::size_t edge, int back, std::size_t expert) {
@@ -211,7 +204,7 @@ class SplitSolver {
             if (back == kRoot)
                 left_[expert] -= moved;
             else
-                flow_[static_cast<std::size_t>(back)] -= moved;
+                flow_[back] -= moved;
         });
     }
 
@@ -252,7 +245,7 @@ class SplitSolver {
 std::vector<double> optimal_max_load(const LayerLoad& expert_load, const Placement& placement) {
     SplitSolver solver(placement, expert_load.num_bins);
     std::vector<double> optimum;
-    optimum.reserve(static_cast<std::size_t>(expert_load.num_iterations));
+    optimum.reserve(expert_load.num_iterations);
     for (int i = 0; i < expert_load.num_iterations; ++i)
         optimum.push_back(solver.solve(expert_load.iteration(i)));
     return optimum;

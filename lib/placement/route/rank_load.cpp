@@ -19,7 +19,7 @@ void require_expert_ids(const ExpertStatistics& statistics) {
 }  // namespace
 
 std::vector<double> bin_totals(const LayerLoad& load) {
-    std::vector<double> totals(static_cast<std::size_t>(load.num_bins));
+    std::vector<double> totals(load.num_bins);
     for (int i = 0; i < load.num_iterations; ++i)
         std::transform(totals.begin(), totals.end(), load.iteration(i).begin(), totals.begin(),
                        std::plus<>());

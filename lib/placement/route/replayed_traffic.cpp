@@ -25,7 +25,7 @@ class PlacesOfToken {
 
     // How often this token was there before.
     int visit(int place) {
-        Visits& visits = visits_[static_cast<std::size_t>(place)];
+        Visits& visits = visits_[place];
         if (visits.token != token_)
             visits = {token_, 0};
         return visits.count++;
@@ -61,7 +61,7 @@ class CellTraffic {
             const int rank = slot / slots_per_rank_;
             const int num_before = ranks_.visit(rank);
             if (num_before == 0) {
-                ++sends_[static_cast<std::size_t>(rank)];
+                ++sends_[rank];
                 num_node_sends_ += nodes_.visit(rank / ranks_per_node_) == 0 ? 1 : 0;
             }
             num_pairs_ += num_ids;
@@ -73,7 +73,7 @@ class CellTraffic {
     }
 
     void add_to(ReplayedTraffic& traffic, int iteration, int source) const {
-        traffic.num_tokens[static_cast<std::size_t>(iteration)] += num_tokens_;
+        traffic.num_tokens[iteration] += num_tokens_;
         traffic.num_ids += num_ids_;
         const std::size_t first = static_cast<std::size_t>(source) * sends_.size();
         for (std::size_t rank = 0; rank < sends_.size(); ++rank)
@@ -155,7 +155,7 @@ TrafficReplay::TrafficReplay(
       router_(placement.expert_ids, num_experts_) {
     traffic_.num_sources = num_sources;
     traffic_.ep_size = placement.ep_size;
-    traffic_.num_tokens.resize(static_cast<std::size_t>(num_iterations));
+    traffic_.num_tokens.resize(num_iterations);
     traffic_.sends.resize(static_cast<std::size_t>(num_sources) *
                           static_cast<std::size_t>(placement.ep_size));
 }

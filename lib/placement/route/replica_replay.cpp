@@ -79,7 +79,7 @@ void ReplicaReplay::add_counts(std::int64_t iteration,
                                int layer,
                                int source_rank,
                                std::span<const std::int64_t> counts) {
-    const std::vector<Shared>& shared = layers_[static_cast<std::size_t>(layer)].shared;
+    const std::vector<Shared>& shared = layers_[layer].shared;
     if (shared.empty() || !is_exact())
         return;
     if (std::accumulate(counts.begin(), counts.end(), std::int64_t{0}) > kRoutingBlock) {
@@ -97,19 +97,19 @@ void ReplicaReplay::add_ids(std::int64_t iteration,
                             int layer,
                             int source_rank,
                             std::span<const std::int32_t> ids) {
-    const Layer& found = layers_[static_cast<std::size_t>(layer)];
+    const Layer& found = layers_[layer];
     if (found.shared.empty())
         return;
     std::vector<std::int32_t> slot_ids(ids.size());
     found.router.route(ids, source_rank, slot_ids);
     std::vector<std::int64_t> counts(static_cast<std::size_t>(found.router.num_slots()) + 1);
     for (const std::int32_t slot : slot_ids)
-        ++counts[static_cast<std::size_t>(slot)];
+        ++counts[slot];
     std::int64_t* const cells = cells_of(iteration).data();
     for (const Shared& expert : found.shared) {
         std::int64_t* replica = cells + expert.first_cell;
         for (const std::int32_t slot : found.router.replica_slots(static_cast<int>(expert.expert)))
-            *replica++ += counts[static_cast<std::size_t>(slot)];
+            *replica++ += counts[slot];
     }
 }
 
@@ -117,15 +117,15 @@ LayerLoad ReplicaReplay::slot_load(const LayerLoad& expert_load,
                                    std::int64_t iter_start,
                                    int layer) const {
     assert(is_exact());
-    const Layer& found = layers_[static_cast<std::size_t>(layer)];
-    const std::vector<int>& expert_ids = placements_[static_cast<std::size_t>(layer)].expert_ids;
+    const Layer& found = layers_[layer];
+    const std::vector<int>& expert_ids = placements_[layer].expert_ids;
     LayerLoad load{expert_load.num_iterations, found.router.num_slots(), {}};
     load.load.reserve(static_cast<std::size_t>(load.num_iterations) * expert_ids.size());
     for (int i = 0; i < load.num_iterations; ++i) {
         const std::span<const double> experts = expert_load.iteration(i);
         const std::size_t first = load.load.size();
         for (const int expert : expert_ids)
-            load.load.push_back(experts[static_cast<std::size_t>(expert)]);
+            load.load.push_back(experts[expert]);
         if (found.shared.empty())
             continue;
         const Cells& cells = cells_.at(iter_start + i);

@@ -84,9 +84,9 @@ ExpertStatistics SlotFold::folded_shape(const ExpertStatistics& recording) const
 void SlotFold::add(int layer,
                    std::span<const std::int64_t> slots,
                    std::span<std::int64_t> experts) const {
-    const std::vector<int>& expert_ids = expert_ids_[static_cast<std::size_t>(layer)];
+    const std::vector<int>& expert_ids = expert_ids_[layer];
     for (std::size_t slot = 0; slot < slots.size(); ++slot)
-        experts[static_cast<std::size_t>(expert_ids[slot])] += slots[slot];
+        experts[expert_ids[slot]] += slots[slot];
 }
 
 ExpertStatistics SlotFold::fold(const ExpertStatistics& recording) const {

@@ -14,8 +14,8 @@ SlotRouter::SlotRouter(std::span<const int> expert_ids, int num_experts)
     std::partial_sum(counts.begin(), counts.end(), start_.begin() + 1);
     std::vector<std::int32_t> next(start_.begin(), start_.end() - 1);
     for (std::size_t slot = 0; slot < expert_ids.size(); ++slot) {
-        std::int32_t& position = next[static_cast<std::size_t>(expert_ids[slot])];
-        slot_ids_[static_cast<std::size_t>(position++)] = static_cast<std::int32_t>(slot);
+        std::int32_t& position = next[expert_ids[slot]];
+        slot_ids_[position++] = static_cast<std::int32_t>(slot);
     }
 }
 
@@ -26,9 +26,8 @@ int SlotRouter::num_replicas(int expert) const {
 }
 
 std::span<const std::int32_t> SlotRouter::replica_slots(int expert) const {
-    return std::span(slot_ids_).subspan(
-        static_cast<std::size_t>(start_[static_cast<std::size_t>(expert)]),
-        static_cast<std::size_t>(num_replicas(expert)));
+    return std::span(slot_ids_).subspan(static_cast<std::size_t>(start_[expert]),
+                                        static_cast<std::size_t>(num_replicas(expert)));
 }
 
 void route_to_slots(const SlotReplicas& replicas,
@@ -55,7 +54,7 @@ void route_to_slots(const SlotReplicas& replicas,
                 continue;
             }
             std::int32_t& position = next[expert];
-            slot_ids[i] = replicas.slot_ids[static_cast<std::size_t>(position)];
+            slot_ids[i] = replicas.slot_ids[position];
             if (++position == start[expert + 1])
                 position = start[expert];
         }

@@ -21,8 +21,7 @@ class Destinations {
         std::vector<int> last_place(replica_count.size(), -1);
         std::vector<int> num_local(replica_count.size());
         for (int slot = 0; slot < placement.num_slots(); ++slot) {
-            const auto expert =
-                static_cast<std::size_t>(placement.expert_ids[static_cast<std::size_t>(slot)]);
+            const auto expert = static_cast<std::size_t>(placement.expert_ids[slot]);
             const int place = slot / slots_per_place;
             if (last_place[expert] != place) {
                 last_place[expert] = place;

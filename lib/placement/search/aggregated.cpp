@@ -53,12 +53,8 @@ void kick_replica(const PlacementProblem& problem, BalanceSearch& search, Random
 // reach of exchanges.
 SlotTable repack(const PlacementProblem& problem, const SlotTable& table, RandomSequence& random) {
     std::vector<int> replica_count(table.replica_counts().begin(), table.replica_counts().end());
-    const auto count = [&](int expert) -> int& {
-        return replica_count[static_cast<std::size_t>(expert)];
-    };
-    const auto share = [&](int expert) {
-        return problem.load[static_cast<std::size_t>(expert)] / count(expert);
-    };
+    const auto count = [&](int expert) -> int& { return replica_count[expert]; };
+    const auto share = [&](int expert) { return problem.load[expert] / count(expert); };
     for (int moves = 1 + random.below(kMostMoves); moves > 0; --moves) {
         const int loses = table.expert(random.below(table.num_slots()));
         int gains = random.below(table.num_experts());

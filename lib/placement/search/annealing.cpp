@@ -29,14 +29,13 @@ class Annealer {
         for (int slot = 0; slot < table.num_slots(); ++slot)
             add(table.rank_of(slot), table.expert(slot), 1);
         for (int slot = 0; slot < table.num_slots(); ++slot)
-            objective_ += with(table.rank_of(slot))[static_cast<std::size_t>(table.expert(slot))];
+            objective_ += with(table.rank_of(slot))[table.expert(slot)];
         // sum of 2 mu - 1 over ranks, weighted over workloads: whatever the placement
         for (int workload = 0; workload < problem.num_workloads(); ++workload) {
             double total = 0;
             for (const double load : problem.workload(workload))
                 total += load;
-            objective_ -= problem.workload_weight[static_cast<std::size_t>(workload)] *
-                          (2 * total - problem.ep_size);
+            objective_ -= problem.workload_weight[workload] * (2 * total - problem.ep_size);
         }
     }
 
@@ -80,8 +79,7 @@ class Annealer {
             }
             for (int workload = 0; workload < problem.num_workloads(); ++workload) {
                 const std::span<const double> load = problem.workload(workload);
-                const double factor =
-                    problem.workload_weight[static_cast<std::size_t>(workload)] * load[a];
+                const double factor = problem.workload_weight[workload] * load[a];
                 for (std::size_t b = 0; b < num_experts_; ++b)
                     row[b] += factor * load[b];
             }

@@ -14,13 +14,12 @@ BalanceSearch::BalanceSearch(const PlacementProblem& problem, SlotTable table)
     for (int expert = 0; expert < problem.num_experts; ++expert)
         set_share(expert);
     for (int slot = 0; slot < table_.num_slots(); ++slot)
-        rank_load_[static_cast<std::size_t>(table_.rank_of(slot))] +=
+        rank_load_[table_.rank_of(slot)] +=
             share(table_.expert(slot)) / problem.speed(table_.rank_of(slot));
 }
 
 void BalanceSearch::set_share(int expert) {
-    share_[static_cast<std::size_t>(expert)] =
-        problem_->load[static_cast<std::size_t>(expert)] / table_.replicas(expert);
+    share_[expert] = problem_->load[expert] / table_.replicas(expert);
 }
 
 int BalanceSearch::fullest_rank() const {
@@ -32,8 +31,8 @@ void BalanceSearch::swap(int slot, int other) {
     const int rank_id = table_.rank_of(slot);
     const int other_rank = table_.rank_of(other);
     const double difference = share(table_.expert(slot)) - share(table_.expert(other));
-    rank_load_[static_cast<std::size_t>(rank_id)] -= difference / problem_->speed(rank_id);
-    rank_load_[static_cast<std::size_t>(other_rank)] += difference / problem_->speed(other_rank);
+    rank_load_[rank_id] -= difference / problem_->speed(rank_id);
+    rank_load_[other_rank] += difference / problem_->speed(other_rank);
     table_.swap(slot, other);
 }
 
@@ -41,7 +40,7 @@ void BalanceSearch::move_replica(int slot, int expert) {
     const int before = table_.expert(slot);
     const double old_shares[2] = {share(before), share(expert)};
     const auto add = [&](int rank_id, double load) {
-        rank_load_[static_cast<std::size_t>(rank_id)] += load / problem_->speed(rank_id);
+        rank_load_[rank_id] += load / problem_->speed(rank_id);
     };
     add(table_.rank_of(slot), old_shares[1] - old_shares[0]);
     table_.replace(slot, expert);
@@ -57,13 +56,13 @@ void BalanceSearch::move_replica(int slot, int expert) {
 
 void BalanceSearch::consider_single(int fullest, Exchange& best) const {
     const int slots_per_rank = table_.slots_per_rank();
-    const double full = rank_load_[static_cast<std::size_t>(fullest)];
+    const double full = rank_load_[fullest];
     const double full_speed = problem_->speed(fullest);
     const int first = fullest * slots_per_rank;
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
         if (rank_id == fullest)
             continue;
-        const double other_load = rank_load_[static_cast<std::size_t>(rank_id)];
+        const double other_load = rank_load_[rank_id];
         const double other_speed = problem_->speed(rank_id);
         for (int other = rank_id * slots_per_rank; other < (rank_id + 1) * slots_per_rank;
              ++other) {
@@ -96,11 +95,11 @@ void BalanceSearch::list_pairs(int rank_id, std::vector<Pair>& pairs) const {
 }
 
 void BalanceSearch::consider_double(int fullest, Exchange& best) {
-    const double full = rank_load_[static_cast<std::size_t>(fullest)];
+    const double full = rank_load_[fullest];
     const double full_speed = problem_->speed(fullest);
     list_pairs(fullest, pairs_);
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
-        const double other_load = rank_load_[static_cast<std::size_t>(rank_id)];
+        const double other_load = rank_load_[rank_id];
         const double other_speed = problem_->speed(rank_id);
         if (rank_id == fullest || other_load >= best.fuller)
             continue;
@@ -137,7 +136,7 @@ void BalanceSearch::consider_double(int fullest, Exchange& best) {
 void BalanceSearch::descend(double target) {
     while (true) {
         const int fullest = fullest_rank();
-        const double full = rank_load_[static_cast<std::size_t>(fullest)];
+        const double full = rank_load_[fullest];
         if (full <= target)
             return;
         // steps that hardly help would go on for ever

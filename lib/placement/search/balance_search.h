@@ -19,8 +19,8 @@ class BalanceSearch {
     const SlotTable& table() const { return table_; }
     std::span<const double> rank_load() const { return rank_load_; }  // [ep_size], load / speed
     int fullest_rank() const;
-    double fullest_load() const { return rank_load_[static_cast<std::size_t>(fullest_rank())]; }
-    double share(int expert) const { return share_[static_cast<std::size_t>(expert)]; }
+    double fullest_load() const { return rank_load_[fullest_rank()]; }
+    double share(int expert) const { return share_[expert]; }
 
     // Until the fullest rank is at `target` or below, or nothing makes it less full.
     void descend(double target);

@@ -123,7 +123,7 @@ RankLoadLimit::RankLoadLimit(const PlacementProblem& problem)
       capacity_(static_cast<std::size_t>(problem.ep_size)),
       needs_(problem.load.size()),
       share_(problem.load.size()) {
-    speed_.resize(static_cast<std::size_t>(ep_size_), 1.0);
+    speed_.resize(ep_size_, 1.0);
     std::sort(speed_.begin(), speed_.end(), std::greater<>());
 }
 
@@ -151,8 +151,7 @@ bool RankLoadLimit::raise_needs() {
         const double partners = partners_of(expert);
         int& count = needs_[expert];
         // the last of its ranks is the slowest
-        while (load_[expert] >
-               (capacity_[static_cast<std::size_t>(count - 1)] - partners) * count) {
+        while (load_[expert] > (capacity_[count - 1] - partners) * count) {
             if (count == max_replicas_ || spare_ == 0)
                 return false;
             ++count;
@@ -343,7 +342,7 @@ double bound_without_spare(const PlacementProblem& problem) {
     std::sort(heaviest.begin(), heaviest.end(), std::greater<>());
     const std::vector<double> heavy = running_sums(heaviest);
     const std::vector<double> light = running_sums({heaviest.rbegin(), heaviest.rend()});
-    std::vector<double> speeds(static_cast<std::size_t>(problem.ep_size), 1.0);
+    std::vector<double> speeds(problem.ep_size, 1.0);
     if (!problem.rank_speed.empty())
         speeds = problem.rank_speed;
     std::sort(speeds.begin(), speeds.end(), std::greater<>());

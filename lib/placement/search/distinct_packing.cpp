@@ -61,12 +61,11 @@ std::vector<int> replicate(const PlacementProblem& problem,
     std::vector<int> replica_count(load.size(), problem.min_replicas);
     std::vector<double> divisor(static_cast<std::size_t>(most) + 1);
     for (int r = 1; r <= most; ++r)
-        divisor[static_cast<std::size_t>(r)] = r * std::pow(r + 1.0, exponent);
+        divisor[r] = r * std::pow(r + 1.0, exponent);
     // the largest first, the lower id on a tie
     using Entry = std::pair<double, int>;
     const auto entry = [&](std::size_t expert) {
-        return Entry(load[expert] / divisor[static_cast<std::size_t>(replica_count[expert])],
-                     -static_cast<int>(expert));
+        return Entry(load[expert] / divisor[replica_count[expert]], -static_cast<int>(expert));
     };
     std::vector<Entry> entries;
     if (problem.min_replicas < most)
@@ -118,13 +117,13 @@ SlotTable pack_distinct(const PlacementProblem& problem,
         return best;
     };
     for (const int expert : experts)
-        for (int i = 0; i < replica_count[static_cast<std::size_t>(expert)]; ++i) {
+        for (int i = 0; i < replica_count[expert]; ++i) {
             int rank_id = lightest_rank(expert, true);
             if (rank_id < 0)
                 rank_id = lightest_rank(expert, false);
             assert(rank_id >= 0);
-            ranks[static_cast<std::size_t>(rank_id)].push_back(expert);
-            rank_load[static_cast<std::size_t>(rank_id)] += share(expert);
+            ranks[rank_id].push_back(expert);
+            rank_load[rank_id] += share(expert);
         }
 
     Placement placement{problem.ep_size, problem.slots_per_rank, {}};

@@ -132,7 +132,7 @@ PlacementProblem node_problem(const PlacementProblem& problem,
     }
     const auto pick = [&](std::span<const double> load, std::vector<double>& into) {
         for (const int expert : experts)
-            into.push_back(load[static_cast<std::size_t>(expert)]);
+            into.push_back(load[expert]);
     };
     pick(problem.load, part.load);
     for (int workload = 0; workload < problem.num_workloads(); ++workload)

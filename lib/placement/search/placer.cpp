@@ -128,11 +128,11 @@ Placed place_on_nodes(const PlacementProblem& problem,
         });
     Placed placed{{problem.ep_size, problem.slots_per_rank, {}}, 0};
     for (int i = 0; i < deployment.num_nodes; ++i) {
-        const std::vector<int>& ids = experts[static_cast<std::size_t>(i)];
+        const std::vector<int>& ids = experts[i];
         const Placed part =
             place_round(node_problem(problem, deployment, i, ids), node, options, round);
         for (const int position : part.placement.expert_ids)
-            placed.placement.expert_ids.push_back(ids[static_cast<std::size_t>(position)]);
+            placed.placement.expert_ids.push_back(ids[position]);
         placed.beta = std::max(placed.beta, part.beta);
     }
     return placed;

@@ -69,7 +69,7 @@ void RiskSearch::average_loads() {
 
 void RiskSearch::build() {
     for (int expert = 0; expert < table_.num_experts(); ++expert)
-        inverse_count_[static_cast<std::size_t>(expert)] = 1.0 / table_.replicas(expert);
+        inverse_count_[expert] = 1.0 / table_.replicas(expert);
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
         for (const int expert : table_.rank(rank_id))
             apply(rank_id, {expert, share(expert), expert, 0});
@@ -100,18 +100,16 @@ void RiskSearch::apply(int rank_id, const Change& change) {
 void RiskSearch::refresh(int rank_id) {
     Rank rank;
     for (const int expert : table_.rank(rank_id)) {
-        rank.load += share(expert) * problem_->load[static_cast<std::size_t>(expert)];
-        rank.average += share(expert) * average_load_[static_cast<std::size_t>(expert)];
+        rank.load += share(expert) * problem_->load[expert];
+        rank.average += share(expert) * average_load_[expert];
         if (covariance_ != nullptr)
-            rank.variance +=
-                share(expert) * row_of(with_experts_, rank_id)[static_cast<std::size_t>(expert)];
+            rank.variance += share(expert) * row_of(with_experts_, rank_id)[expert];
         if (cooccurrence_ != nullptr)
-            rank.together +=
-                share(expert) * row_of(taken_with_, rank_id)[static_cast<std::size_t>(expert)] / 2;
+            rank.together += share(expert) * row_of(taken_with_, rank_id)[expert] / 2;
     }
     rank.penalty = penalty(rank_id, means(rank_id), rank.variance, rank.together);
-    ranks_[static_cast<std::size_t>(rank_id)] = rank;
-    changed_at_[static_cast<std::size_t>(rank_id)] = ++time_;
+    ranks_[rank_id] = rank;
+    changed_at_[rank_id] = ++time_;
 }
 
 double RiskSearch::penalty(int rank_id,
@@ -133,7 +131,7 @@ double RiskSearch::penalty_after(int rank_id, const Change& change) const {
     for (std::size_t w = 0; w < num_workloads_; ++w)
         scratch_[w] = before[w] + change.u * expert_loads_[expert * num_workloads_ + w] +
                       change.z * expert_loads_[other * num_workloads_ + w];
-    double variance = ranks_[static_cast<std::size_t>(rank_id)].variance;
+    double variance = ranks_[rank_id].variance;
     if (covariance_ != nullptr) {
         const std::span<const double> row = row_of(with_experts_, rank_id);
         variance += 2 * change.u * row[expert] + 2 * change.z * row[other] +
@@ -141,7 +139,7 @@ double RiskSearch::penalty_after(int rank_id, const Change& change) const {
                     change.z * change.z * covariance_->at(other, other) +
                     2 * change.u * change.z * covariance_->at(expert, other);
     }
-    double together = ranks_[static_cast<std::size_t>(rank_id)].together;
+    double together = ranks_[rank_id].together;
     if (cooccurrence_ != nullptr) {
         const std::span<const double> row = row_of(taken_with_, rank_id);
         together += change.u * row[expert] + change.z * row[other] +
@@ -154,7 +152,7 @@ void RiskSearch::fit_beta() {
     double variance = 0;
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
         const double speed = problem_->speed(rank_id);
-        const Rank& rank = ranks_[static_cast<std::size_t>(rank_id)];
+        const Rank& rank = ranks_[rank_id];
         double between = 0;
         for (std::size_t w = 0; w < num_workloads_; ++w) {
             const double difference = means(rank_id)[w] - rank.load;
@@ -192,8 +190,7 @@ void RiskSearch::set_beta(double beta) {
 
 double RiskSearch::exponent(int rank_id, std::size_t workload) const {
     const double scale = beta_ / problem_->speed(rank_id);
-    return scale * means(rank_id)[workload] - beta_ +
-           scale * scale * ranks_[static_cast<std::size_t>(rank_id)].variance / 2;
+    return scale * means(rank_id)[workload] - beta_ + scale * scale * ranks_[rank_id].variance / 2;
 }
 
 double RiskSearch::relative_risk() const {
@@ -292,8 +289,8 @@ void RiskSearch::list_least_exponents(const Movable& leaves,
 }
 
 bool RiskSearch::improve_pair(int rank_id, int other_rank) {
-    const Rank& rank = ranks_[static_cast<std::size_t>(rank_id)];
-    const Rank& other = ranks_[static_cast<std::size_t>(other_rank)];
+    const Rank& rank = ranks_[rank_id];
+    const Rank& other = ranks_[other_rank];
     const double scale = beta_ / problem_->speed(rank_id);
     const double other_scale = beta_ / problem_->speed(other_rank);
     const double quadratic = scale * scale / 2;
@@ -368,8 +365,7 @@ bool RiskSearch::swap_pass() {
         for (int other = rank_id + 1; other < table_.ep_size(); ++other) {
             int& looked_at = looked_at_[static_cast<std::size_t>(rank_id) * ranks_.size() +
                                         static_cast<std::size_t>(other)];
-            if (looked_at >= std::max(changed_at_[static_cast<std::size_t>(rank_id)],
-                                      changed_at_[static_cast<std::size_t>(other)]))
+            if (looked_at >= std::max(changed_at_[rank_id], changed_at_[other]))
                 continue;
             looked_at = time_;
             improved |= improve_pair(rank_id, other);
@@ -395,12 +391,12 @@ double RiskSearch::replica_gain(int slot,
     const int loser = table_.expert(slot);
     double gain = 0;
     const auto add = [&](int rank_id) {
-        gain += ranks_[static_cast<std::size_t>(rank_id)].penalty -
-                penalty_after(rank_id, replica_change(rank_id, slot, expert));
+        gain +=
+            ranks_[rank_id].penalty - penalty_after(rank_id, replica_change(rank_id, slot, expert));
     };
-    for (const int rank_id : hosts[static_cast<std::size_t>(loser)])
+    for (const int rank_id : hosts[loser])
         add(rank_id);
-    for (const int rank_id : hosts[static_cast<std::size_t>(expert)])
+    for (const int rank_id : hosts[expert])
         if (!table_.hosts(rank_id, loser))
             add(rank_id);
     return gain;
@@ -418,7 +414,7 @@ void RiskSearch::move_replica(int slot, int expert) {
     }
     table_.replace(slot, expert);
     for (const int changed : {loser, expert})
-        inverse_count_[static_cast<std::size_t>(changed)] = 1.0 / table_.replicas(changed);
+        inverse_count_[changed] = 1.0 / table_.replicas(changed);
     for (const int rank_id : touched)
         refresh(rank_id);
 }
@@ -426,15 +422,13 @@ void RiskSearch::move_replica(int slot, int expert) {
 bool RiskSearch::replica_pass() {
     std::vector<int> candidates(num_experts_);
     std::iota(candidates.begin(), candidates.end(), 0);
-    const auto replica_load = [&](int expert) {
-        return problem_->load[static_cast<std::size_t>(expert)] * share(expert);
-    };
+    const auto replica_load = [&](int expert) { return problem_->load[expert] * share(expert); };
     std::stable_sort(candidates.begin(), candidates.end(),
                      [&](int left, int right) { return replica_load(left) > replica_load(right); });
     candidates.resize(std::min(candidates.size(), kReplicaCandidates));
     std::vector<std::vector<int>> hosts(num_experts_);  // ranks, ascending
     const auto list_hosts = [&](int expert) {
-        std::vector<int>& list = hosts[static_cast<std::size_t>(expert)];
+        std::vector<int>& list = hosts[expert];
         list.clear();
         for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
             if (table_.hosts(rank_id, expert))
@@ -485,9 +479,7 @@ void RiskSearch::descend(int max_rounds) {
 
 int RiskSearch::fullest_rank() const {
     int fullest = 0;
-    const auto load = [&](int rank_id) {
-        return ranks_[static_cast<std::size_t>(rank_id)].load / problem_->speed(rank_id);
-    };
+    const auto load = [&](int rank_id) { return ranks_[rank_id].load / problem_->speed(rank_id); };
     for (int rank_id = 1; rank_id < table_.ep_size(); ++rank_id)
         if (load(rank_id) > load(fullest))
             fullest = rank_id;
@@ -496,7 +488,7 @@ int RiskSearch::fullest_rank() const {
 
 double RiskSearch::fullest_load() const {
     const int fullest = fullest_rank();
-    return ranks_[static_cast<std::size_t>(fullest)].load / problem_->speed(fullest);
+    return ranks_[fullest].load / problem_->speed(fullest);
 }
 
 void RiskSearch::limit_fullest(double limit) {
@@ -519,13 +511,10 @@ void RiskSearch::limit_fullest(double limit) {
                 const int slot = fullest * slots_per_rank + i;
                 const int expert = table_.expert(slot);
                 const int other_expert = table_.expert(other);
-                const double difference =
-                    problem_->load[static_cast<std::size_t>(expert)] * share(expert) -
-                    problem_->load[static_cast<std::size_t>(other_expert)] * share(other_expert);
+                const double difference = problem_->load[expert] * share(expert) -
+                                          problem_->load[other_expert] * share(other_expert);
                 if (difference <= 0 || full - difference / problem_->speed(fullest) >= below ||
-                    (ranks_[static_cast<std::size_t>(rank_id)].load + difference) /
-                            problem_->speed(rank_id) >=
-                        below ||
+                    (ranks_[rank_id].load + difference) / problem_->speed(rank_id) >= below ||
                     !table_.may_swap(slot, other))
                     continue;
                 const double penalties =
@@ -533,7 +522,7 @@ void RiskSearch::limit_fullest(double limit) {
                                   {expert, -share(expert), other_expert, share(other_expert)}) +
                     penalty_after(rank_id,
                                   {expert, share(expert), other_expert, -share(other_expert)}) -
-                    ranks_[static_cast<std::size_t>(rank_id)].penalty;
+                    ranks_[rank_id].penalty;
                 if (best_slot < 0 || penalties < best) {
                     best = penalties;
                     best_slot = slot;

@@ -53,9 +53,7 @@ class RiskSearch {
 
     // Single steps, for a search that counts them. The gains are what Q / exp(offset) would fall
     // by, comparable with each other and with penalties while beta stays.
-    double rank_penalty(int rank_id) const {
-        return ranks_[static_cast<std::size_t>(rank_id)].penalty;
-    }
+    double rank_penalty(int rank_id) const { return ranks_[rank_id].penalty; }
     double swap_gain(int slot, int other) const;  // the slots are on two ranks
     void swap(int slot, int other);
     // The slot's expert, which has another replica, loses one to `expert`. hosts[expert]: the
@@ -113,7 +111,7 @@ class RiskSearch {
     Change replica_change(int rank_id, int slot, int expert) const;
     bool replica_pass();
 
-    double share(int expert) const { return inverse_count_[static_cast<std::size_t>(expert)]; }
+    double share(int expert) const { return inverse_count_[expert]; }
     // a rank's row of with_experts_ or taken_with_
     template <typename Rows>
     auto row_of(Rows& rows, int rank_id) const {

@@ -61,7 +61,7 @@ class CooccurrencePacking {
           placement_{ep_size, slots_per_rank, {}},
           num_used_(static_cast<std::size_t>(ep_size)),
           rank_load_(static_cast<std::size_t>(ep_size)) {
-        placement_.expert_ids.resize(static_cast<std::size_t>(placement_.num_slots()));
+        placement_.expert_ids.resize(placement_.num_slots());
         // an expert without replicas is never chosen; its share only must not be infinite
         for (std::size_t expert = 0; expert < load.size(); ++expert)
             share_.push_back(load[expert] / static_cast<float>(std::max(replica_count[expert], 1)));
@@ -105,11 +105,9 @@ class CooccurrencePacking {
     const Placement& placement() const { return placement_; }
 
   private:
-    double share(int expert) const {
-        return static_cast<double>(share_[static_cast<std::size_t>(expert)]);
-    }
-    int& num_used(int rank_id) { return num_used_[static_cast<std::size_t>(rank_id)]; }
-    double& rank_load(int rank_id) { return rank_load_[static_cast<std::size_t>(rank_id)]; }
+    double share(int expert) const { return static_cast<double>(share_[expert]); }
+    int& num_used(int rank_id) { return num_used_[rank_id]; }
+    double& rank_load(int rank_id) { return rank_load_[rank_id]; }
 
     // The expert of the largest key (tie: lower id) that has a replica left.
     std::optional<int> first_available(std::span<const float> key) const {
@@ -123,9 +121,9 @@ class CooccurrencePacking {
     }
 
     void put(int expert, int rank_id) {
-        placement_.rank(rank_id)[static_cast<std::size_t>(num_used(rank_id)++)] = expert;
+        placement_.rank(rank_id)[num_used(rank_id)++] = expert;
         rank_load(rank_id) += share(expert);
-        --num_left_[static_cast<std::size_t>(expert)];
+        --num_left_[expert];
     }
 
     void add_row(int expert, std::vector<float>& affinity) const {

@@ -22,7 +22,7 @@ std::vector<int> pack_items(std::span<const float> load, int num_packs) {
     std::iota(items.begin(), items.end(), 0);
     if (pack_size == 1)
         return items;
-    const auto load_of = [&](int item) { return load[static_cast<std::size_t>(item)]; };
+    const auto load_of = [&](int item) { return load[item]; };
     std::stable_sort(items.begin(), items.end(),
                      [&](int left, int right) { return load_of(left) > load_of(right); });
 
@@ -31,11 +31,11 @@ std::vector<int> pack_items(std::span<const float> load, int num_packs) {
     for (int pack = 0; pack < num_packs; ++pack)
         lightest.emplace(0.0F, pack);
     std::vector<int> order(load.size());
-    std::vector<int> num_packed(static_cast<std::size_t>(num_packs));
+    std::vector<int> num_packed(num_packs);
     for (const int item : items) {
         const auto [pack_load, pack] = lightest.top();
         lightest.pop();
-        int& position = num_packed[static_cast<std::size_t>(pack)];
+        int& position = num_packed[pack];
         order[static_cast<std::size_t>(pack) * static_cast<std::size_t>(pack_size) +
               static_cast<std::size_t>(position)] = item;
         if (++position < pack_size)
@@ -60,7 +60,7 @@ Replicas replicate(std::span<const float> load, int num_slots) {
         heap(heavier);
     Replicas replicas;
     for (int expert = 0; expert < static_cast<int>(load.size()); ++expert) {
-        heap.emplace(load[static_cast<std::size_t>(expert)], expert);
+        heap.emplace(load[expert], expert);
         replicas.expert_ids.push_back(expert);
     }
     std::vector<int> replica_count(load.size(), 1);
@@ -72,7 +72,7 @@ Replicas replicate(std::span<const float> load, int num_slots) {
         const int expert = heap.top().second;
         heap.pop();
         replicas.expert_ids.push_back(expert);
-        ++replica_count[static_cast<std::size_t>(expert)];
+        ++replica_count[expert];
         heap.emplace(share(expert), expert);
     }
     for (const int expert : replicas.expert_ids)
@@ -105,11 +105,11 @@ void place_node(std::span<const float> load,
                 std::vector<int>& slots) {
     std::vector<float> node_load;
     for (const int expert : node_experts)
-        node_load.push_back(load[static_cast<std::size_t>(expert)]);
+        node_load.push_back(load[expert]);
     const Replicas replicas = replicate(node_load, num_slots);
     for (const int replica : pack_items(replicas.load, num_ranks)) {
-        const int position = replicas.expert_ids[static_cast<std::size_t>(replica)];
-        slots.push_back(node_experts[static_cast<std::size_t>(position)]);
+        const int position = replicas.expert_ids[replica];
+        slots.push_back(node_experts[position]);
     }
 }
 

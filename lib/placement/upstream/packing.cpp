@@ -50,24 +50,24 @@ Placement pack_greedy(std::span<const float> load,
                       int slots_per_rank) {
     check_counts(load, replica_count, ep_size, slots_per_rank);
     Placement placement{ep_size, slots_per_rank, {}};
-    placement.expert_ids.resize(static_cast<std::size_t>(placement.num_slots()));
+    placement.expert_ids.resize(placement.num_slots());
 
     // ranks with a free slot, least loaded first; pairs compare their ids on a tie
     std::vector<std::pair<double, int>> empty_ranks;
-    empty_ranks.reserve(static_cast<std::size_t>(ep_size));
+    empty_ranks.reserve(ep_size);
     for (int rank_id = 0; rank_id < ep_size; ++rank_id)
         empty_ranks.emplace_back(0.0, rank_id);
     std::priority_queue<std::pair<double, int>, std::vector<std::pair<double, int>>, std::greater<>>
         heap(std::greater<>(), std::move(empty_ranks));
 
     // the replicas of an expert carry the same, so that they follow each other in the order
-    std::vector<int> num_used(static_cast<std::size_t>(ep_size));
+    std::vector<int> num_used(ep_size);
     for (const auto& [share, expert] : shares_descending(load, replica_count))
-        for (int i = 0; i < replica_count[static_cast<std::size_t>(expert)]; ++i) {
+        for (int i = 0; i < replica_count[expert]; ++i) {
             const auto [rank_load, rank_id] = heap.top();
             heap.pop();
-            int& slot = num_used[static_cast<std::size_t>(rank_id)];
-            placement.rank(rank_id)[static_cast<std::size_t>(slot)] = expert;
+            int& slot = num_used[rank_id];
+            placement.rank(rank_id)[slot] = expert;
             if (++slot < slots_per_rank)
                 heap.emplace(rank_load + share, rank_id);
         }

@@ -11,9 +11,9 @@ namespace eplb {
 namespace {
 
 std::vector<int> deal_evenly(int num_experts, int num_slots) {
-    std::vector<int> replica_count(static_cast<std::size_t>(num_experts), num_slots / num_experts);
+    std::vector<int> replica_count(num_experts, num_slots / num_experts);
     for (int expert = 0; expert < num_slots % num_experts; ++expert)
-        ++replica_count[static_cast<std::size_t>(expert)];
+        ++replica_count[expert];
     return replica_count;
 }
 
@@ -30,7 +30,7 @@ std::vector<int> replicate_greedy(std::span<const float> load, int num_slots) {
     // largest share first; pairs compare their ids on a tie, so the higher id comes first
     std::vector<std::pair<double, int>> shares(load.size());
     for (int expert = 0; expert < num_experts; ++expert)
-        shares[static_cast<std::size_t>(expert)] = {load[static_cast<std::size_t>(expert)], expert};
+        shares[expert] = {load[expert], expert};
     std::priority_queue<std::pair<double, int>> heap(std::less<std::pair<double, int>>(),
                                                      std::move(shares));
 

@@ -79,8 +79,8 @@ std::string cells(const LoadGrid& grid, const GridRow& row, const Scale& scale, 
         append(text, "<rect x=\"", percent(static_cast<double>(bin) / grid.num_bins), "\" y=\"",
                top, "\" width=\"", width, "\" height=\"", tall, "\" class=\"",
                colour_class(relative, scale), "\"><title>", layer, ", ", grid.bin_name, " ",
-               std::to_string(bin), ": ", tokens_text(row.load[static_cast<std::size_t>(bin)]),
-               " tokens (", fixed(relative, 2), "x mean)</title></rect>\n");
+               std::to_string(bin), ": ", tokens_text(row.load[bin]), " tokens (",
+               fixed(relative, 2), "x mean)</title></rect>\n");
     }
     return text;
 }

@@ -73,7 +73,7 @@ void keep_top(Table& table, int num_rows) {
     const std::size_t num_all = table.rows.size();
     if (num_all <= static_cast<std::size_t>(num_rows))
         return;
-    table.rows.resize(static_cast<std::size_t>(num_rows));
+    table.rows.resize(num_rows);
     table.notes.push_back(std::to_string(num_rows) + " of " + std::to_string(num_all) + " rows" +
                           (table.average.empty() ? "." : "; the average is of all of them."));
 }

@@ -32,7 +32,7 @@ LayerBins count(const LayerLoad& load) {
         if (*fullest == 0)
             continue;
         ++bins.num_iterations;
-        ++bins.times_fullest[static_cast<std::size_t>(fullest - iteration.begin())];
+        ++bins.times_fullest[fullest - iteration.begin()];
         for (std::size_t bin = 0; bin < num_bins; ++bin)
             bins.tokens[bin] += iteration[bin];
     }
@@ -44,8 +44,7 @@ LayerBins count(const LayerLoad& load) {
 Table bin_table(const Subject& subject, Bins bins, ThreadPool& threads) {
     std::vector<LayerBins> layers(subject.layers.size());
     threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
-        layers[static_cast<std::size_t>(layer)] =
-            count(bins_of(subject, static_cast<int>(layer), bins));
+        layers[layer] = count(bins_of(subject, static_cast<int>(layer), bins));
     });
     std::vector<Bin> sums(layers.front().tokens.size());
     std::int64_t num_pairs = 0;  // of iteration and layer

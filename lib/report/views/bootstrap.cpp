@@ -91,7 +91,7 @@ ResampledMeans resample_means(const IterationSeries& series, std::uint64_t key) 
     result.means.reserve(static_cast<std::size_t>(kNumResamples) *
                          static_cast<std::size_t>(series.num_series));
     RandomSequence random(key);
-    std::vector<double> sums(static_cast<std::size_t>(series.num_series));
+    std::vector<double> sums(series.num_series);
     std::vector<double> counts(sums.size());
     for (int resample = 0; resample < kNumResamples; ++resample) {
         std::fill(sums.begin(), sums.end(), 0.0);

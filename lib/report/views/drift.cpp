@@ -38,7 +38,7 @@ std::array<Load, 2> halves(const LayerLoad& load) {
                            : block_length(load.num_iterations);
     for (int i = 0; i < load.num_iterations; ++i) {
         const std::span<const double> row = load.iteration(i);
-        Load& half = sums[static_cast<std::size_t>(i / length % 2)];
+        Load& half = sums[i / length % 2];
         for (std::size_t e = 0; e < half.size(); ++e)
             half[e] += row[e];
     }

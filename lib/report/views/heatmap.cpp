@@ -71,7 +71,7 @@ class Heatmap {
         std::string text = grid_.num_bins > 1 ? "" : "0";
         for (int cell = 0; cell < num_cells_ && grid_.num_bins > 1; cell += kTickDistance) {
             const std::string id = std::to_string(cell * bins_per_cell_);
-            text.resize(static_cast<std::size_t>(cell), ' ');
+            text.resize(cell, ' ');
             text += id;
         }
         return text;
@@ -99,7 +99,7 @@ class Heatmap {
                 colour = colour_of(level);
                 text += colour;
             }
-            text += ramp_[static_cast<std::size_t>(level)];
+            text += ramp_[level];
         }
         return style_.colour ? text + kResetColour : text;
     }
@@ -107,10 +107,9 @@ class Heatmap {
     std::string cells_of(const GridRow& row) const {
         if (!row.has_tokens())
             return "";
-        std::vector<int> levels(static_cast<std::size_t>(num_cells_));
+        std::vector<int> levels(num_cells_);
         for (int cell = 0; cell < num_cells_; ++cell)
-            levels[static_cast<std::size_t>(cell)] =
-                heat_level(hottest(row, cell), static_cast<int>(ramp_.size()));
+            levels[cell] = heat_level(hottest(row, cell), static_cast<int>(ramp_.size()));
         const std::string spare(cells_width() - static_cast<std::size_t>(num_cells_), ' ');
         return painted(levels) + spare;
     }
@@ -127,7 +126,7 @@ class Heatmap {
         const int num_levels = static_cast<int>(ramp_.size());
         std::string text = what_a_cell_is() + "\nfrom";
         for (int level = 0; level < num_levels; ++level) {
-            const std::string mark = ramp_[static_cast<std::size_t>(level)];
+            const std::string mark = ramp_[level];
             text += "  " + (mark == " " ? "' '" : painted({level})) + " " +
                     trimmed(kHottest * level / num_levels, 2);
         }

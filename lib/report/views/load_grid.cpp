@@ -11,7 +11,7 @@ namespace {
 GridRow row_of(const Subject& subject, int layer, Bins bins) {
     const LayerLoad load = bins_of(subject, layer, bins);
     GridRow row;
-    row.layer = subject.layers[static_cast<std::size_t>(layer)];
+    row.layer = subject.layers[layer];
     row.load = bin_totals(load);
     row.mean = std::accumulate(row.load.begin(), row.load.end(), 0.0) / load.num_bins;
     row.summary = summarize(load);
@@ -22,7 +22,7 @@ GridRow row_of(const Subject& subject, int layer, Bins bins) {
 }  // namespace
 
 double GridRow::relative(int bin) const {
-    return has_tokens() ? load[static_cast<std::size_t>(bin)] / mean : 0;
+    return has_tokens() ? load[bin] / mean : 0;
 }
 
 const GridRow* LoadGrid::worst() const {
@@ -46,7 +46,7 @@ LoadGrid load_grid(const Subject& subject, Bins bins, ThreadPool& threads) {
     grid.num_bins = bins == Bins::ranks ? subject.ep_size : subject.num_slots();
     grid.rows.resize(subject.layers.size());
     threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
-        grid.rows[static_cast<std::size_t>(layer)] = row_of(subject, static_cast<int>(layer), bins);
+        grid.rows[layer] = row_of(subject, static_cast<int>(layer), bins);
     });
     std::vector<LoadSummary> summaries;
     for (const GridRow& row : grid.rows)

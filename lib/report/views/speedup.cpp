@@ -18,7 +18,7 @@ constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 // mean over iterations with tokens; NaN where there are none
 std::vector<double> means_of(const IterationSeries& series) {
-    std::vector<double> sums(static_cast<std::size_t>(series.num_series));
+    std::vector<double> sums(series.num_series);
     std::vector<int> counts(sums.size());
     for (std::size_t i = 0; i < series.values.size(); ++i)
         if (!std::isnan(series.values[i])) {

@@ -25,7 +25,7 @@ TableColumn column(const std::string& key, int decimals = -1) {
 
 Placement slots_in_order(const Subject& subject) {
     Placement placement{subject.ep_size, subject.num_slots() / subject.ep_size, {}};
-    placement.expert_ids.resize(static_cast<std::size_t>(placement.num_slots()));
+    placement.expert_ids.resize(placement.num_slots());
     std::iota(placement.expert_ids.begin(), placement.expert_ids.end(), 0);
     return placement;
 }

@@ -29,8 +29,7 @@ int num_bins(const Subject& subject, Bins bins) {
 }
 
 LayerLoad bins_of(const Subject& subject, int layer, Bins bins) {
-    return bins == Bins::ranks ? subject.rank_load_of(layer)
-                               : subject.slot_load[static_cast<std::size_t>(layer)];
+    return bins == Bins::ranks ? subject.rank_load_of(layer) : subject.slot_load[layer];
 }
 
 std::int64_t num_empty_iterations(const Subject& subject) {

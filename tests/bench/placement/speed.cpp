@@ -53,8 +53,7 @@ ExpertStatistics split_over_sources(const ExpertStatistics& statistics,
     split.allocate();
     threads.for_each(split.num_layers(), [&](std::int64_t index) {
         const int layer = static_cast<int>(index);
-        RandomStream random(combine_keys(
-            kScenarioSeed, split.layers[static_cast<std::size_t>(layer)], num_sources));
+        RandomStream random(combine_keys(kScenarioSeed, split.layers[layer], num_sources));
         for (int i = 0; i < split.num_iterations; ++i) {
             const auto counts = statistics.row(i, layer, 0);
             for (std::size_t expert = 0; expert < counts.size(); ++expert) {
@@ -75,14 +74,14 @@ ExpertStatistics widened(const ExpertStatistics& statistics, int num_layers, int
     const int parts = (num_experts + statistics.num_experts - 1) / statistics.num_experts;
     ExpertStatistics wide = statistics;
     wide.num_experts = num_experts;
-    wide.layers.resize(static_cast<std::size_t>(num_layers));
+    wide.layers.resize(num_layers);
     wide.allocate();
     for (int i = 0; i < wide.num_iterations; ++i)
         for (int layer = 0; layer < num_layers; ++layer)
             for (int expert = 0; expert < num_experts; ++expert)
-                wide.row(i, layer, 0)[static_cast<std::size_t>(expert)] =
+                wide.row(i, layer, 0)[expert] =
                     statistics.row(i, layer * parts + expert / statistics.num_experts,
-                                   0)[static_cast<std::size_t>(expert % statistics.num_experts)];
+                                   0)[expert % statistics.num_experts];
     return wide;
 }
 

@@ -56,7 +56,7 @@ void print_nodes(const std::vector<Recording>& recordings, ThreadPool& threads) 
         for (const Recording& recording : recordings) {
             const Plan plan = fit(recording.statistics, request, threads);
             for (int layer = 0; layer < recording.statistics.num_layers(); ++layer) {
-                const LayerPlan& of = plan.layers[static_cast<std::size_t>(layer)];
+                const LayerPlan& of = plan.layers[layer];
                 nodes.push_back(
                     imbalance_of_bins(recording.statistics, layer, of.placement, kNumNodes));
                 ranks.push_back(imbalance_of_bins(recording.statistics, layer, of.placement,
@@ -73,7 +73,7 @@ void print_nodes(const std::vector<Recording>& recordings, ThreadPool& threads) 
 
 std::vector<double> speeds_of(const Configuration& configuration) {
     constexpr int kNumSlow = 4;
-    std::vector<double> speed(static_cast<std::size_t>(configuration.ep_size), 1.0);
+    std::vector<double> speed(configuration.ep_size, 1.0);
     std::fill_n(speed.begin(), kNumSlow, 0.8);
     return speed;
 }

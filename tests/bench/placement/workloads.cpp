@@ -118,7 +118,7 @@ Residual measure_residual(const Pointers& workloads,
         mean.share += norm / std::sqrt(product(shares, shares)) / num_layers;
         mean.of_change += norm / std::sqrt(product(distance, distance)) / num_layers;
         for (std::size_t i = 0; i < plans.size(); ++i) {
-            const Placement& placement = plans[i].layers[static_cast<std::size_t>(layer)].placement;
+            const Placement& placement = plans[i].layers[layer].placement;
             const std::vector<int> replicas =
                 replica_counts(placement.expert_ids, static_cast<int>(shares.size()));
             // in mean rank loads: shares times ep_size

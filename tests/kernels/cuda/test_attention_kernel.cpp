@@ -65,28 +65,23 @@ void check_piece(const Backend::AttentionArguments& shape,
             for (std::ptrdiff_t key = first; key <= position; ++key) {
                 double logit = 0;
                 for (std::ptrdiff_t i = 0; i < key_size; ++i)
-                    logit += double{piece.queries[static_cast<std::size_t>(
-                                 (q * shape.num_heads + head) * key_size + i)]} *
-                             piece.keys[static_cast<std::size_t>(
-                                 (key * shape.num_kv_heads + kv_head) * key_size + i)];
+                    logit += double{piece.queries[(q * shape.num_heads + head) * key_size + i]} *
+                             piece.keys[(key * shape.num_kv_heads + kv_head) * key_size + i];
                 logits.push_back(logit * shape.scale);
             }
             double maximum = *std::max_element(logits.begin(), logits.end());
             if (!sinks.empty())
-                maximum = std::max(maximum, double{sinks[static_cast<std::size_t>(head)]});
-            double total =
-                sinks.empty() ? 0 : std::exp(sinks[static_cast<std::size_t>(head)] - maximum);
+                maximum = std::max(maximum, double{sinks[head]});
+            double total = sinks.empty() ? 0 : std::exp(sinks[head] - maximum);
             for (double& logit : logits)
                 total += logit = std::exp(logit - maximum);
             for (std::ptrdiff_t i = 0; i < value_size; ++i) {
                 double sum = 0;
                 for (std::ptrdiff_t key = first; key <= position; ++key)
-                    sum += logits[static_cast<std::size_t>(key - first)] *
-                           piece.values[static_cast<std::size_t>(
-                               (key * shape.num_kv_heads + kv_head) * value_size + i)];
+                    sum += logits[key - first] *
+                           piece.values[(key * shape.num_kv_heads + kv_head) * value_size + i];
                 const double difference =
-                    std::fabs(sum / total - output[static_cast<std::size_t>(
-                                                (q * shape.num_heads + head) * value_size + i)]);
+                    std::fabs(sum / total - output[(q * shape.num_heads + head) * value_size + i]);
                 worst = difference <= worst ? worst : difference;  // a NaN is worse than anything
             }
         }

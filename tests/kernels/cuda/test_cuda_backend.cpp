@@ -251,7 +251,7 @@ TEST_CASE("a layer's weights can be held while those before are used and dropped
     for (int layer = 0; layer < kLayers; ++layer)
         layers.push_back(counting(kSize, static_cast<float>(layer)));
     const auto parts_of = [&](int layer) {
-        return std::vector{std::as_bytes(std::span(layers[static_cast<std::size_t>(layer)]))};
+        return std::vector{std::as_bytes(std::span(layers[layer]))};
     };
     auto* const output = memory.room<float>(kLayers * kSize);
     gpu->hold_weights(parts_of(0));
@@ -259,7 +259,7 @@ TEST_CASE("a layer's weights can be held while those before are used and dropped
     for (int layer = 0; layer < kLayers; ++layer) {
         if (layer + 1 < kLayers)
             gpu->hold_weights(parts_of(layer + 1));
-        auto& values = layers[static_cast<std::size_t>(layer)];
+        auto& values = layers[layer];
         gpu->embed({.type = WeightType::f32,
                     .num_rows = 1,
                     .num_columns = kSize,
@@ -343,8 +343,8 @@ TEST_CASE("replays follow weights that move and workspaces that grow") {
     for (int row = 0; row < 2; ++row) {
         double sum = 0;
         for (int c = 0; c < 32; ++c)
-            sum += small.value(row, c) * x[static_cast<std::size_t>(c)];
-        CHECK(found[static_cast<std::size_t>(row)] == Approx(sum).epsilon(1e-5));
+            sum += small.value(row, c) * x[c];
+        CHECK(found[row] == Approx(sum).epsilon(1e-5));
     }
     gpu->drop_weights(parts);
 }

@@ -55,7 +55,7 @@ std::vector<std::int32_t> random_ids(std::size_t size, int end, unsigned seed) {
 std::vector<std::int32_t> random_choices(int num_rows, int top_k, int end, unsigned seed) {
     std::mt19937 generator(seed);
     std::vector<std::int32_t> ids;
-    std::vector<std::int32_t> all(static_cast<std::size_t>(end));
+    std::vector<std::int32_t> all(end);
     std::iota(all.begin(), all.end(), 0);
     for (int row = 0; row < num_rows; ++row) {
         std::shuffle(all.begin(), all.end(), generator);

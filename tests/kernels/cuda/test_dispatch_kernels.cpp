@@ -40,7 +40,7 @@ struct SlotCase {
 void check_slots(const SlotCase& shape, bool with_strange_ids, unsigned seed) {
     CAPTURE(shape.num_experts, shape.num_slots, shape.num_ranks, shape.num_tokens, shape.top_k);
     // the first slots hold every expert, the others any
-    std::vector<int> placement(static_cast<std::size_t>(shape.num_experts));
+    std::vector<int> placement(shape.num_experts);
     std::iota(placement.begin(), placement.end(), 0);
     const auto num_more = static_cast<std::size_t>(shape.num_slots - shape.num_experts);
     for (const std::int32_t expert : random_ids(num_more, 0, shape.num_experts / 3, seed))
@@ -102,11 +102,11 @@ void check_plan(int num_slots,
     std::vector<std::int32_t> slot_ids =
         random_ids(static_cast<std::size_t>(num_all) * k, first_slot,
                    one_slot ? first_slot : first_slot + num_slots - 1, seed);
-    std::vector<std::int32_t> tokens(static_cast<std::size_t>(num_all));
+    std::vector<std::int32_t> tokens(num_all);
     std::iota(tokens.begin(), tokens.end(), 0);
     if (some_tokens) {
         std::shuffle(tokens.begin(), tokens.end(), std::mt19937(seed));
-        tokens.resize(static_cast<std::size_t>(num_tokens));
+        tokens.resize(num_tokens);
         // those of other tokens are anywhere
         for (std::int32_t token = 0; token < num_all; ++token)
             if (std::find(tokens.begin(), tokens.end(), token) == tokens.end())
@@ -128,7 +128,7 @@ void check_plan(int num_slots,
         row_slots[row] = slot_of(order[row]);
     }
     for (int slot = 0; slot <= num_slots; ++slot)
-        slot_begin[static_cast<std::size_t>(slot)] = static_cast<std::int32_t>(
+        slot_begin[slot] = static_cast<std::int32_t>(
             std::count_if(row_slots.begin(), row_slots.end(),
                           [&](std::int32_t each) { return each < first_slot + slot; }));
 

@@ -42,7 +42,7 @@ std::vector<std::string> on_two_ranks(const std::function<void(ProcessGroup&)>& 
     std::vector<std::string> errors(2);
     const auto run = [&](int rank, const std::function<void(ProcessGroup&)>& body) {
         const std::unique_ptr<ProcessGroup> group = shared.member(rank);
-        std::string& text = errors[static_cast<std::size_t>(rank)];
+        std::string& text = errors[rank];
         try {
             body(*group);
         } catch (const std::exception& error) {

@@ -27,12 +27,12 @@ namespace {
 std::vector<std::string> on_ranks(int num_ranks,
                                   const std::function<void(int rank, ProcessGroup& group)>& body) {
     ThreadGroup shared(num_ranks);
-    std::vector<std::string> errors(static_cast<std::size_t>(num_ranks));
+    std::vector<std::string> errors(num_ranks);
     std::vector<std::thread> threads;
     for (int rank = 0; rank < num_ranks; ++rank)
         threads.emplace_back([&, rank] {
             const std::unique_ptr<ProcessGroup> group = shared.member(rank);
-            std::string& text = errors[static_cast<std::size_t>(rank)];
+            std::string& text = errors[rank];
             try {
                 body(rank, *group);
             } catch (const std::exception& error) {
@@ -106,7 +106,7 @@ TEST_CASE("NCCL: everyone receives what was sent to it, of any size") {
                     if (memory.get(receive, expected.size()) != expected)
                         throw Error("wrong content at the end");
             });
-        REQUIRE(errors == std::vector<std::string>(static_cast<std::size_t>(num_ranks)));
+        REQUIRE(errors == std::vector<std::string>(num_ranks));
     }
 }
 
@@ -128,7 +128,7 @@ TEST_CASE("NCCL: all_gather gives everyone's bytes in the order of ranks") {
                             throw Error("wrong content at " + std::to_string(i));
                 }
             });
-        REQUIRE(errors == std::vector<std::string>(static_cast<std::size_t>(num_ranks)));
+        REQUIRE(errors == std::vector<std::string>(num_ranks));
     }
 }
 
@@ -169,7 +169,7 @@ TEST_CASE("NCCL: where a member fails, the others' waits end with its error") {
                 });
             for (int rank = 0; rank < num_ranks; ++rank)
                 if (rank != culprit) {
-                    const std::string& error = errors[static_cast<std::size_t>(rank)];
+                    const std::string& error = errors[rank];
                     CAPTURE(error);
                     CHECK(error.starts_with("rank " + std::to_string(culprit)));
                     CHECK(error.find("disk full") != std::string::npos);

@@ -144,9 +144,8 @@ TEST_CASE("decode and embed: what the formats say, aligned or not") {
             const std::vector<std::uint16_t> bits = rounded.get();
             for (int column = 0; column < num_columns; ++column) {
                 for (int i = 0; i < 6; ++i)
-                    REQUIRE(
-                        of_ids[size_of(i, num_columns) + static_cast<std::size_t>(column)] ==
-                        static_cast<float>(stored.value(ids[static_cast<std::size_t>(i)], column)));
+                    REQUIRE(of_ids[size_of(i, num_columns) + static_cast<std::size_t>(column)] ==
+                            static_cast<float>(stored.value(ids[i], column)));
                 for (int row = 0; row < 70; ++row) {
                     const std::size_t place =
                         size_of(row, num_columns) + static_cast<std::size_t>(column);
@@ -243,9 +242,7 @@ TEST_CASE("activate: both activations, with biases of rows, of one slot and none
                 for (std::int64_t row = 0; row < kRows; ++row)
                     for (int i = 0; i < width; ++i) {
                         const auto at = static_cast<std::size_t>(i);
-                        const std::size_t slot =
-                            biases == 3 ? size_of(row_slots[static_cast<std::size_t>(row)], width)
-                                        : 0;
+                        const std::size_t slot = biases == 3 ? size_of(row_slots[row], width) : 0;
                         double g = input[size_of(row, stride) + at];
                         double u =
                             input[size_of(row, stride) + at + static_cast<std::size_t>(width)];
@@ -307,7 +304,7 @@ TEST_CASE("rms_norm: by the definition, any size, in place and with gaps that st
 
 TEST_CASE("find_non_finite: one value anywhere") {
     for (const std::int64_t size : {1, 255, 256, 257, 5000, 1100000}) {
-        std::vector<float> values(static_cast<std::size_t>(size), -3e38F);
+        std::vector<float> values(size, -3e38F);
         const auto found = [&] {
             DeviceArray<float> device(values);
             DeviceArray<std::int32_t> count(std::vector<std::int32_t>{0});

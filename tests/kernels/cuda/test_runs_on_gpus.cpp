@@ -31,7 +31,7 @@ void on_gpus(int num_devices, const Body& body) {
         return;
     }
     ThreadGroup shared(num_devices);
-    std::vector<std::exception_ptr> errors(static_cast<std::size_t>(num_devices));
+    std::vector<std::exception_ptr> errors(num_devices);
     std::vector<std::thread> threads;
     for (int device = 0; device < num_devices; ++device)
         threads.emplace_back([&, device] {
@@ -43,7 +43,7 @@ void on_gpus(int num_devices, const Body& body) {
                     make_gpu_communicator(*gpu, *group);
                 body(device, *gpu, communicator.get(), group.get());
             } catch (...) {
-                errors[static_cast<std::size_t>(device)] = std::current_exception();
+                errors[device] = std::current_exception();
             }
         });
     for (std::thread& thread : threads)
@@ -112,7 +112,7 @@ TEST_CASE("a preset on GPUs is counted as on the CPU") {
                 [&](int device, Backend& gpu, Communicator* communicator, ProcessGroup*) {
                     Harness::Options own = options;
                     own.communicator = communicator;
-                    parts[static_cast<std::size_t>(device)] = run_preset(model, own, gpu);
+                    parts[device] = run_preset(model, own, gpu);
                 });
         // a device has the rows of its ranks, layer by layer
         const auto num_slots = static_cast<std::size_t>(
@@ -171,10 +171,10 @@ TEST_CASE("a checkpoint's layers on GPUs route as on the CPU") {
         ThreadPool threads(2);
         CpuBackend cpu(threads);
         const ExpertStatistics expected = run_on(cpu, nullptr, nullptr);
-        std::vector<ExpertStatistics> statistics(static_cast<std::size_t>(c.num_devices));
+        std::vector<ExpertStatistics> statistics(c.num_devices);
         on_gpus(c.num_devices,
                 [&](int device, Backend& gpu, Communicator* communicator, ProcessGroup* group) {
-                    statistics[static_cast<std::size_t>(device)] = run_on(gpu, communicator, group);
+                    statistics[device] = run_on(gpu, communicator, group);
                 });
         for (const ExpertStatistics& part : statistics)
             REQUIRE(part == expected);
