@@ -3,56 +3,16 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "lib/report/text/table_writers.h"
-#include "lib/statistics/selection.h"
+#include "tools/given_options.h"
 
-// What the three tools share: the frame around main(), validators, and kinds of options.
+// Kinds of options and validators for the files that add options; no other needs the parser.
 namespace eplb::cli {
-
-enum ExitCode {
-    kDone = 0,
-    kFailed = 1,      // data or I/O
-    kUsage = 2,       // the command line
-    kGateFailed = 3,  // what was to be checked does not hold
-    kInterrupted = 130,
-};
-
-struct Tool {
-    std::string name;
-    std::string description;
-    std::function<void(CLI::App&)> add_options;
-    std::function<int(const CLI::App&)> run;  // gives the exit code
-};
-
-// Parses, runs, turns exceptions into "NAME: error: …" on stderr and an exit code.
-int run_tool(const Tool& tool, int argc, char** argv);
-
-// Refuses an output that would replace one of the inputs, or a file of the statistics folder.
-void check_output(const std::string& output_path, const std::vector<std::string>& inputs);
-
-// False too where nothing can be told of the path.
-bool is_folder(const std::string& path);
-
-// Whether two paths lead to one file or folder, which need not be there.
-bool is_same_file(const std::string& a, const std::string& b);
-
-// The content of an input file, of standard input for "-", and what messages call it.
-std::string read_input(const std::string& path);
-std::string name_of_input(const std::string& path);
-
-// "NAME: warning: …" and "NAME: …" on stderr.
-void warn(const CLI::App& app, const std::string& text);
-void note(const CLI::App& app, const std::string& text);
-
-// From here on this thread has no notes, warnings or progress: another one speaks for it.
-void keep_quiet();
-bool is_quiet();
 
 // A flag in upstream's spelling, with underscores, and with hyphens:
 // flag("num_slots") is "--num_slots,--num-slots".
@@ -110,18 +70,6 @@ CLI::Option* add_choice(
         ->type_name("NAME")
         ->default_str(default_name);
 }
-
-// "3,10-20" -> {3, 10, 11, …, 20}; throws UsageError naming `option`.
-std::vector<int> parse_layer_list(const std::string& text, const std::string& option);
-
-// "100-200", by the rules of upstream's EXPERT_STATISTIC_ITER_RANGE and with start < stop; throws
-// UsageError naming `origin`.
-IterationRange parse_iteration_range(const std::string& text, const std::string& origin);
-
-// Numbers separated by commas; throws UsageError naming `option`.
-std::vector<int> parse_numbers(const std::string& text, const std::string& option);
-// Each in [1e-6, 1e6].
-std::vector<double> parse_positive_reals(const std::string& text, const std::string& option);
 
 // A real number that is 0 or more, and not infinite; and one in [1e-6, 1e6].
 const CLI::Validator& non_negative_real();

@@ -6,8 +6,8 @@
 namespace eplb::cli {
 
 // The two kinds of runs of eplb-collect; both give the exit code.
-int collect_preset(const CLI::App& app, const CollectOptions& options);      // a synthetic model
-int collect_checkpoint(const CLI::App& app, const CollectOptions& options);  // --model
+int collect_preset(const Output& out, const CollectOptions& options);      // a synthetic model
+int collect_checkpoint(const Output& out, const CollectOptions& options);  // --model
 
 }  // namespace eplb::cli
 

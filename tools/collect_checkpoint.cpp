@@ -19,8 +19,10 @@
 #include "tools/collect_devices.h"
 #include "tools/collect_plan.h"
 #include "tools/collect_recording.h"
-#include "tools/statistics_options.h"
+#include "tools/paths.h"
+#include "tools/statistics_input.h"
 #include "tools/terminal.h"
+#include "tools/tool.h"
 
 namespace eplb::cli {
 namespace {
@@ -40,7 +42,7 @@ struct Job {
     CheckpointSize size;  // with the layers that --num_layers leaves out
 };
 
-Job resolve(const CLI::App& app, const CollectOptions& options) {
+Job resolve(const Output& out, const CollectOptions& options) {
     Job job;
     job.recording = resolve_recording(options);
     job.ep_size = options.ep_size > 0 ? options.ep_size : 1;
@@ -50,7 +52,7 @@ Job resolve(const CLI::App& app, const CollectOptions& options) {
     if (options.num_layers > moe.num_layers())
         throw UsageError("--num_layers " + std::to_string(options.num_layers) + ": the model has " +
                          std::to_string(moe.num_layers()) + " MoE layers");
-    job.balancing = read_balancing(app, options, moe, job.ep_size);  // of the whole model
+    job.balancing = read_balancing(out, options, moe, job.ep_size);  // of the whole model
     if (options.num_layers > 0)
         moe.layers.resize(options.num_layers);
     check_sizes(options, job.recording, job.ep_size, moe.router.top_k);
@@ -147,7 +149,7 @@ std::string gpu_work(Backend& backend, double flop, double seconds) {
 }
 
 // Rates, memory and near-ties of a run.
-void say_summary(const CLI::App& app,
+void say_summary(const Output& out,
                  const CheckpointRun& run,
                  const Device& device,
                  double flop,
@@ -156,19 +158,18 @@ void say_summary(const CLI::App& app,
     rusage usage = {};
     ::getrusage(RUSAGE_SELF, &usage);
     const auto* const cpu = dynamic_cast<const CpuBackend*>(&device.backend);
-    note(app, formatted("%.1f s", seconds) + ": " +
-                  formatted("%.2f GB of weights, ", read_bytes * 1e-9) +
-                  (cpu != nullptr ? threads_work(*cpu, device.threads.num_threads(), seconds)
-                                  : gpu_work(device.backend, flop, seconds)) +
-                  formatted("%.2f GB memory at most",
-                            static_cast<double>(usage.ru_maxrss) * 1024 * 1e-9));
+    out.note(
+        formatted("%.1f s", seconds) + ": " + formatted("%.2f GB of weights, ", read_bytes * 1e-9) +
+        (cpu != nullptr ? threads_work(*cpu, device.threads.num_threads(), seconds)
+                        : gpu_work(device.backend, flop, seconds)) +
+        formatted("%.2f GB memory at most", static_cast<double>(usage.ru_maxrss) * 1024 * 1e-9));
     const double routed = static_cast<double>(std::max<std::int64_t>(run.num_routed(), 1));
-    note(app, formatted("near-ties: %.4f %% of the routed tokens",
-                        100 * static_cast<double>(run.num_near_ties()) / routed) +
-                  ", whose choice hung on less than 1e-5; another implementation may route them "
-                  "otherwise");
+    out.note(formatted("near-ties: %.4f %% of the routed tokens",
+                       100 * static_cast<double>(run.num_near_ties()) / routed) +
+             ", whose choice hung on less than 1e-5; another implementation may route them "
+             "otherwise");
     if (run.num_moved_slots() > 0)
-        note(app, "online balancing moved " + std::to_string(run.num_moved_slots()) + " slots");
+        out.note("online balancing moved " + std::to_string(run.num_moved_slots()) + " slots");
 }
 
 // One line per layer on a terminal.
@@ -249,7 +250,7 @@ Plan make_plan(const CollectOptions& options,
 }
 
 // The state that the run is kept in, if any; with --resume the run goes on from it.
-std::optional<RunStateFile> use_state(const CLI::App& app,
+std::optional<RunStateFile> use_state(const Output& out,
                                       const CollectOptions& options,
                                       const Job& job,
                                       CheckpointRun& run) {
@@ -271,18 +272,18 @@ std::optional<RunStateFile> use_state(const CLI::App& app,
         throw Error(path + ": there is no state to resume; run without --resume");
     if (options.resume) {
         run.resume(file.load(run.fingerprint()));
-        note(app, "resumed at layer " + std::to_string(run.next_layer()) + " of " +
-                      std::to_string(job.config.num_layers) +
-                      "; what follows is the plan of the whole run");
+        out.note("resumed at layer " + std::to_string(run.next_layer()) + " of " +
+                 std::to_string(job.config.num_layers) +
+                 "; what follows is the plan of the whole run");
     } else if (file.exists()) {
-        note(app,
-             path + " of a run that was broken off will be replaced; --resume would go on from it");
+        out.note(path +
+                 " of a run that was broken off will be replaced; --resume would go on from it");
     }
     return file;
 }
 
 // Records what the run has come to; gives the exit code.
-int finish(const CLI::App& app,
+int finish(const Output& out,
            const CollectOptions& options,
            const Recording& recording,
            const IterationRange& range,
@@ -290,7 +291,7 @@ int finish(const CLI::App& app,
            CheckpointRun& run,
            std::optional<Recorder>& recorder) {
     if (recorder && run.num_recorded_iterations() == 0)
-        warn(app, "nothing was recorded: the run was interrupted in its first iteration");
+        out.warn("nothing was recorded: the run was interrupted in its first iteration");
     if (recorder && run.num_recorded_iterations() > 0) {
         ExpertStatistics statistics = run.take_statistics();
         const double imbalance = average_imbalance(statistics);
@@ -298,13 +299,13 @@ int finish(const CLI::App& app,
         if (options.raw)
             routed_ids = run.take_routed_ids();
         recorder->record(std::move(statistics), std::move(routed_ids));
-        finish_recording(app, *recorder, recording.path, range, imbalance,
+        finish_recording(out, *recorder, recording.path, range, imbalance,
                          is_complete ? "the dataset has no more tokens" : "it was interrupted");
     }
     return is_complete ? kDone : kInterrupted;
 }
 
-int run_checkpoint(const CLI::App& app,
+int run_checkpoint(const Output& out,
                    const CollectOptions& options,
                    const Job& job,
                    const Device& device) {
@@ -334,11 +335,11 @@ int run_checkpoint(const CLI::App& app,
                        .group = device.group},
                       device.backend);
     const std::optional<RunStateFile> state =
-        device.group == nullptr ? use_state(app, options, job, run) : std::nullopt;
+        device.group == nullptr ? use_state(out, options, job, run) : std::nullopt;
     if (state)
-        run.set_state_file(&*state, [&](const std::string& why) { warn(app, why); });
+        run.set_state_file(&*state, [&](const std::string& why) { out.warn(why); });
     else if (recording.path == "-" && !options.iteration_major)
-        note(app, "without a statistics folder nothing can be resumed; --state FILE keeps a state");
+        out.note("without a statistics folder nothing can be resumed; --state FILE keeps a state");
 
     // to the end of what was asked for, or of the data
     IterationRange range = {run.shape().iter_start,
@@ -350,17 +351,18 @@ int run_checkpoint(const CLI::App& app,
             recording.range ? std::min(range.stop, options.iterations) : options.iterations;
     std::optional<Recorder> recorder;
     if (!recording.path.empty())
-        open_recorder(app, options, run.shape(), range, recording.path, share, recorder);
+        open_recorder(out, options, run.shape(), range, recording.path, share, recorder);
     else
-        note(app,
-             "nothing is recorded: give --expert_statistic_path, or set "
-             "EXPERT_STATISTIC_ITER_RANGE");
-    note(app, plan_line(plan));
+        out.note(
+            "nothing is recorded: give --expert_statistic_path, or set "
+            "EXPERT_STATISTIC_ITER_RANGE");
+    out.note(plan_line(plan));
     if (options.ep_size == 0)
-        note(app, "counted for one rank; --ep_size N deals the requests out to N");
+        out.note("counted for one rank; --ep_size N deals the requests out to N");
 
-    LayerProgress progress(config.num_needed_layers(),
-                           !is_quiet() && (recording.path != "-" || ::isatty(STDOUT_FILENO) == 0));
+    LayerProgress progress(
+        config.num_needed_layers(),
+        !out.is_quiet() && (recording.path != "-" || ::isatty(STDOUT_FILENO) == 0));
     if (!options.iteration_major)
         run.set_progress([&](int layer) { progress.layer_done(layer); });
     run.set_stop(is_interrupted);
@@ -376,16 +378,15 @@ int run_checkpoint(const CLI::App& app,
     if (!is_complete && device.group != nullptr)
         throw Interrupted();
     if (!is_complete && !options.iteration_major) {
-        warn(app,
-             "interrupted in layer " + std::to_string(run.next_layer()) +
+        out.warn("interrupted in layer " + std::to_string(run.next_layer()) +
                  (state && run.saved_layer() > 0
                       ? "; run again with --resume to go on from layer " +
                             std::to_string(run.saved_layer()) + " (" + state->path().string() + ")"
                       : ": nothing was recorded"));
         return kInterrupted;
     }
-    say_summary(app, run, device, plan.cost.flop(), read_bytes, seconds_since(start));
-    const int code = finish(app, options, recording, range, is_complete, run, recorder);
+    say_summary(out, run, device, plan.cost.flop(), read_bytes, seconds_since(start));
+    const int code = finish(out, options, recording, range, is_complete, run, recorder);
     if (state)
         state->remove();
     return code;
@@ -393,12 +394,13 @@ int run_checkpoint(const CLI::App& app,
 
 }  // namespace
 
-int collect_checkpoint(const CLI::App& app, const CollectOptions& options) {
-    const Job job = resolve(app, options);
+int collect_checkpoint(const Output& out, const CollectOptions& options) {
+    const Job job = resolve(out, options);
     if (!options.plan)
-        return run_on_devices(app, options, job.recording, [&](const Device& device) {
-            return run_checkpoint(app, options, job, device);
-        });
+        return run_on_devices(out, options, job.recording,
+                              [&](const Output& device_out, const Device& device) {
+                                  return run_checkpoint(device_out, options, job, device);
+                              });
     ThreadPool threads(options.num_threads);
     CpuBackend backend(threads);
     const std::vector<std::int64_t> lengths = options.dataset.empty()

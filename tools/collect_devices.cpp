@@ -23,6 +23,7 @@
 #include "lib/cluster/tcp_group.h"
 #include "lib/cluster/thread_group.h"
 #include "tools/collect_recording.h"
+#include "tools/tool.h"
 #include "tools/version.h"
 
 namespace eplb::cli {
@@ -57,8 +58,7 @@ BackendKind find_backend(const CollectOptions& options) {
 
 // What all processes of a run must have in common: the options given, but for those in which they
 // differ by nature, and the inputs.
-std::string configuration_of(const CLI::App& app,
-                             const CollectOptions& options,
+std::string configuration_of(const CollectOptions& options,
                              const Recording& recording,
                              BackendKind kind) {
     std::string text = std::string(EPLB_VERSION) + ", " +
@@ -67,15 +67,14 @@ std::string configuration_of(const CLI::App& app,
     if (recording.range)
         text += " " + std::to_string(recording.range->start) + "-" +
                 std::to_string(recording.range->stop);
-    for (const CLI::Option* const option : app.get_options()) {
-        const std::string name = option->get_lnames().empty() ? "" : option->get_lnames().front();
+    for (const GivenOption& option : options.given) {
         constexpr std::string_view kNotCompared[] = {
             "rank", "local_rank", "threads", "master", "iter_range", "expert_statistic_path"};
-        if (option->count() == 0 || std::find(std::begin(kNotCompared), std::end(kNotCompared),
-                                              name) != std::end(kNotCompared))
+        if (std::find(std::begin(kNotCompared), std::end(kNotCompared), option.name) !=
+            std::end(kNotCompared))
             continue;
-        text += ", --" + name;
-        for (const std::string& value : option->results())
+        text += ", --" + option.name;
+        for (const std::string& value : option.values)
             text += " " + value;
     }
     std::vector<std::string> inputs = {options.dataset, options.load_balancer,
@@ -128,7 +127,7 @@ class Part {
 };
 
 // Runs `body` as a member of a group: the others are told where it fails.
-int run_member(const CLI::App& app,
+int run_member(const Output& out,
                ProcessGroup& group,
                const std::string& name,
                const std::function<int()>& body) {
@@ -146,14 +145,14 @@ int run_member(const CLI::App& app,
         return code;
     } catch (const Interrupted&) {
         group.fail(kItWasInterrupted);
-        warn(app, "interrupted: nothing was recorded");
+        out.warn("interrupted: nothing was recorded");
         return kInterrupted;
     } catch (const std::exception& error) {
         if (has_another_failed()) {
             const std::string_view text = error.what();
             if (!is_interrupted() && !text.ends_with(kItWasInterrupted))
                 throw;
-            warn(app, std::string("interrupted: nothing was recorded; ") + error.what());
+            out.warn(std::string("interrupted: nothing was recorded; ") + error.what());
             return kInterrupted;
         }
         group.fail(error.what());
@@ -166,17 +165,15 @@ int run_member(const CLI::App& app,
     }
 }
 
-int run_process(const CLI::App& app,
+int run_process(const Output& run_out,
                 const CollectOptions& options,
                 const Launch& launch,
                 BackendKind kind,
                 const std::string& configuration,
-                const std::function<int(const Device&)>& body) {
-    if (launch.rank != 0)
-        keep_quiet();
-    note(app, "rank " + std::to_string(launch.rank) + " of " + std::to_string(launch.world_size) +
-                  ", by " + launch.source +
-                  (kind == BackendKind::cuda ? ", on GPUs" : ", on CPUs"));
+                const std::function<int(const Output&, const Device&)>& body) {
+    const Output out = launch.rank == 0 ? run_out : run_out.quiet();
+    out.note("rank " + std::to_string(launch.rank) + " of " + std::to_string(launch.world_size) +
+             ", by " + launch.source + (kind == BackendKind::cuda ? ", on GPUs" : ", on CPUs"));
     stop_at_signals();
     std::unique_ptr<TcpProcessGroup> met;
     try {
@@ -188,12 +185,12 @@ int run_process(const CLI::App& app,
     } catch (const Error& error) {
         if (!std::string_view(error.what()).ends_with(kItWasInterrupted))
             throw;
-        warn(app, std::string("nothing was recorded: ") + error.what());
+        out.warn(std::string("nothing was recorded: ") + error.what());
         return kInterrupted;
     }
     TcpProcessGroup& group = *met;
     const std::string name = describe_rank(launch.rank, group.hosts()[launch.rank]);
-    return run_member(app, group, name, [&] {
+    return run_member(out, group, name, [&] {
         const int local_rank = launch.local_rank >= 0 ? launch.local_rank : group.local_rank();
         const auto num_here =
             std::count(group.hosts().begin(), group.hosts().end(), group.hosts()[launch.rank]);
@@ -204,14 +201,14 @@ int run_process(const CLI::App& app,
             communicator = make_gpu_communicator(part.backend(), group);
         else
             communicator = std::make_unique<SocketCommunicator>(group, group.local_address());
-        return body(part.in(group, std::move(communicator)));
+        return body(out, part.in(group, std::move(communicator)));
     });
 }
 
-int run_threads(const CLI::App& app,
+int run_threads(const Output& out,
                 const CollectOptions& options,
                 BackendKind kind,
-                const std::function<int(const Device&)>& body) {
+                const std::function<int(const Output&, const Device&)>& body) {
     const int num_devices = options.num_devices;
     if (kind == BackendKind::cuda && num_devices > num_cuda_devices())
         throw UsageError("--devices " + std::to_string(num_devices) + ": there are " +
@@ -222,10 +219,9 @@ int run_threads(const CLI::App& app,
     std::vector<int> codes(num_devices, kDone);
     const auto run = [&](int rank) {
         try {
-            if (rank != 0)
-                keep_quiet();
+            const Output member_out = rank == 0 ? out : out.quiet();
             const std::unique_ptr<ProcessGroup> group = threads.member(rank);
-            codes[rank] = run_member(app, *group, "device " + std::to_string(rank), [&] {
+            codes[rank] = run_member(member_out, *group, "device " + std::to_string(rank), [&] {
                 const int num_threads =
                     options.num_threads > 0 ? options.num_threads : ThreadPool().num_threads();
                 Part part(options, std::max(1, num_threads / num_devices), kind, rank);
@@ -234,7 +230,7 @@ int run_threads(const CLI::App& app,
                     communicator = make_gpu_communicator(part.backend(), *group);
                 else
                     communicator = std::make_unique<ThreadCommunicator>(*group);
-                return body(part.in(*group, std::move(communicator)));
+                return body(member_out, part.in(*group, std::move(communicator)));
             });
         } catch (...) {
             const std::lock_guard lock(mutex);
@@ -278,10 +274,10 @@ bool Device::any_interrupted() const {
     return any;
 }
 
-int run_on_devices(const CLI::App& app,
+int run_on_devices(const Output& out,
                    const CollectOptions& options,
                    const Recording& recording,
-                   const std::function<int(const Device&)>& body) {
+                   const std::function<int(const Output&, const Device&)>& body) {
     const Launch launch = find_launch(options);
     if (launch.world_size > 1 || options.num_devices > 1)
         // a kernel that is loaded at its first use may wait for one of NCCL's, which waits for
@@ -289,22 +285,22 @@ int run_on_devices(const CLI::App& app,
         ::setenv("CUDA_MODULE_LOADING", "EAGER", 0);
     const BackendKind kind = find_backend(options);
     if (kind == BackendKind::cpu && options.precision == ProductPrecision::bf16 && launch.rank == 0)
-        warn(app, "--precision bf16 is for GPUs: on a CPU all products are fp32");
+        out.warn("--precision bf16 is for GPUs: on a CPU all products are fp32");
     if (launch.world_size > 1 && (options.resume || !options.state.empty()))
         throw UsageError("--resume, --state: a run of several processes keeps no state to resume");
     if (launch.world_size > 1 && options.num_devices > 1)
         throw UsageError("--devices is for one process; here are " +
                          std::to_string(launch.world_size) + ", by " + launch.source);
     if (launch.world_size > 1)
-        return run_process(app, options, launch, kind,
-                           configuration_of(app, options, recording, kind), body);
+        return run_process(out, options, launch, kind, configuration_of(options, recording, kind),
+                           body);
     if (options.num_devices > 1)
-        return run_threads(app, options, kind, body);
+        return run_threads(out, options, kind, body);
     Part part(options, options.num_threads, kind,
               kind == BackendKind::cuda && launch.local_rank > 0
                   ? launch.local_rank % num_cuda_devices()
                   : 0);
-    return body(part.alone());
+    return body(out, part.alone());
 }
 
 }  // namespace eplb::cli

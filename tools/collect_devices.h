@@ -41,11 +41,11 @@ struct Device {
 // the same options and inputs.
 //
 // Where a device fails all do, within bounded time, and say which one it was. Only rank 0 has notes
-// and warnings.
-int run_on_devices(const CLI::App& app,
+// and warnings: the Output of the others is quiet.
+int run_on_devices(const Output& out,
                    const CollectOptions& options,
                    const Recording& recording,
-                   const std::function<int(const Device&)>& body);
+                   const std::function<int(const Output&, const Device&)>& body);
 
 }  // namespace eplb::cli
 

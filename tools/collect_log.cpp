@@ -20,13 +20,13 @@ std::size_t ImbalanceAverage::worst_layer() const {
     return static_cast<std::size_t>(std::max_element(sums_.begin(), sums_.end()) - sums_.begin());
 }
 
-CollectLog::CollectLog(const CLI::App& app,
+CollectLog::CollectLog(const Output& out,
                        const MoeModelConfig& model,
                        const Harness& harness,
                        Backend& backend,
                        std::int64_t num_iterations,
                        bool stdout_is_busy)
-    : app_(app),
+    : out_(out),
       model_(model),
       harness_(harness),
       backend_(backend),
@@ -34,12 +34,12 @@ CollectLog::CollectLog(const CLI::App& app,
       run_(model.layers.size()),
       cycle_(model.layers.size()),
       recorded_(model.layers.size()),
-      progress_(!stdout_is_busy && !is_quiet()) {
-    note(app_, model.name + " (synthetic, hidden size " + std::to_string(model.hidden_size) +
-                   "): " + std::to_string(model.num_layers()) + " MoE layers, " +
-                   std::to_string(model.router.num_experts) + " experts, top-" +
-                   std::to_string(model.router.top_k) + ", " + std::to_string(harness.num_slots()) +
-                   " slots on " + std::to_string(harness.ep_size()) + " ranks");
+      progress_(!stdout_is_busy && !out.is_quiet()) {
+    out_.note(model.name + " (synthetic, hidden size " + std::to_string(model.hidden_size) +
+              "): " + std::to_string(model.num_layers()) + " MoE layers, " +
+              std::to_string(model.router.num_experts) + " experts, top-" +
+              std::to_string(model.router.top_k) + ", " + std::to_string(harness.num_slots()) +
+              " slots on " + std::to_string(harness.ep_size()) + " ranks");
 }
 
 void CollectLog::iteration_done(std::int64_t iteration,
@@ -63,12 +63,11 @@ void CollectLog::cycle_done(std::int64_t cycle, std::int64_t iter_stop) {
     const double mib = static_cast<double>(num_moved_slots_) *
                        static_cast<double>(harness_.expert_bytes()) / (1 << 20);
     progress_.clear();
-    note(app_, "cycle " + std::to_string(cycle) + ", iterations " +
-                   std::to_string(cycle * harness_.balancer()->plan().cycle_length()) + "-" +
-                   std::to_string(iter_stop) + ": average imbalance ratio " +
-                   formatted("%.3f", cycle_.over_layers()) + ", " +
-                   std::to_string(num_moved_slots_) + " slots moved" +
-                   formatted(" (%.2f MiB)", mib));
+    out_.note("cycle " + std::to_string(cycle) + ", iterations " +
+              std::to_string(cycle * harness_.balancer()->plan().cycle_length()) + "-" +
+              std::to_string(iter_stop) + ": average imbalance ratio " +
+              formatted("%.3f", cycle_.over_layers()) + ", " + std::to_string(num_moved_slots_) +
+              " slots moved" + formatted(" (%.2f MiB)", mib));
     cycle_ = ImbalanceAverage(model_.layers.size());
     num_moved_slots_ = 0;
 }
@@ -79,14 +78,13 @@ void CollectLog::run_done(std::int64_t num_iterations) {
         return;
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start_;
     const std::size_t worst = run_.worst_layer();
-    note(app_,
-         std::to_string(num_iterations) + formatted(" iterations in %.1f s", time.count()) +
-             formatted("; over all of them average imbalance ratio %.3f", run_.over_layers()) +
-             ", worst layer " + std::to_string(model_.layers[worst]) +
-             formatted(": %.3f", run_.of_layer(worst)));
-    note(app_, stage_times());
-    note(app_, formatted("expert buffers took %.2f MiB at most",
-                         static_cast<double>(harness_.peak_expert_buffer_bytes()) / (1 << 20)));
+    out_.note(std::to_string(num_iterations) + formatted(" iterations in %.1f s", time.count()) +
+              formatted("; over all of them average imbalance ratio %.3f", run_.over_layers()) +
+              ", worst layer " + std::to_string(model_.layers[worst]) +
+              formatted(": %.3f", run_.of_layer(worst)));
+    out_.note(stage_times());
+    out_.note(formatted("expert buffers took %.2f MiB at most",
+                        static_cast<double>(harness_.peak_expert_buffer_bytes()) / (1 << 20)));
 }
 
 std::string CollectLog::stage_times() {

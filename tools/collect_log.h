@@ -8,7 +8,7 @@
 
 #include "lib/collect/harness.h"
 #include "lib/model/model_config.h"
-#include "tools/cli.h"
+#include "tools/output.h"
 #include "tools/terminal.h"
 
 namespace eplb::cli {
@@ -32,7 +32,7 @@ class ImbalanceAverage {
 // progress on a terminal, and a summary.
 class CollectLog {
   public:
-    CollectLog(const CLI::App& app,
+    CollectLog(const Output& out,
                const MoeModelConfig& model,
                const Harness& harness,
                Backend& backend,
@@ -51,7 +51,7 @@ class CollectLog {
     void cycle_done(std::int64_t cycle, std::int64_t iter_stop);
     std::string stage_times();
 
-    const CLI::App& app_;
+    const Output& out_;
     const MoeModelConfig& model_;
     const Harness& harness_;
     Backend& backend_;

@@ -5,6 +5,9 @@
 #include "lib/base/error.h"
 #include "lib/formats/configs/eplb_config.h"
 #include "lib/model/model_config.h"
+#include "tools/cli.h"
+#include "tools/statistics_input.h"
+#include "tools/typed_values.h"
 
 namespace eplb::cli {
 
@@ -201,6 +204,7 @@ void add_options(CLI::App& app, CollectOptions& options) {
         ->check(not_empty());
     app.add_flag("--raw", options.raw, "Record the routed ids too (folders only)");
     add_threads_option(app, options.num_threads);
+    keep_given_options(app, options.given);
     app.footer(
         "Under EPLB the statistics count slots, as the engine's do; without it slots are experts.\n"
         "Without a path or a range nothing is recorded; a range without a path goes to the folder\n"
@@ -226,11 +230,11 @@ void add_options(CLI::App& app, CollectOptions& options) {
         "  torchrun --no-python --nproc-per-node 8 eplb-collect --expert_statistic_path stats");
 }
 
-void check_kind(const CLI::App& app, const CollectOptions& options) {
+void check_kind(const CollectOptions& options) {
     const std::string foreign = options.model.empty() ? kCheckpointGroup : kSyntheticGroup;
-    for (const CLI::Option* const option : app.get_options())
-        if (option->get_group() == foreign && option->count() > 0)
-            throw UsageError("--" + option->get_lnames().front() +
+    for (const GivenOption& option : options.given)
+        if (option.group == foreign)
+            throw UsageError("--" + option.name +
                              (options.model.empty() ? " needs --model"
                                                     : " is for synthetic models, not for --model"));
     if ((options.resume || !options.state.empty()) && options.num_devices > 1)
@@ -258,7 +262,7 @@ Recording resolve_recording(const CollectOptions& options) {
     return recording;
 }
 
-Balancing read_balancing(const CLI::App& app,
+Balancing read_balancing(const Output& out,
                          const CollectOptions& options,
                          const MoeModelConfig& model,
                          int ep_size) {
@@ -271,7 +275,7 @@ Balancing read_balancing(const CLI::App& app,
         context.moe_layers = model.layers;
         context.model_key = options.configs.model_key;
         EngineConfig read =
-            read_engine_config(app, options.load_balancer, options.configs, context);
+            read_engine_config(out, options.load_balancer, options.configs, context);
         balancing.config = std::move(read.config);
     }
     if (!options.extra_llm_api_options.empty()) {
@@ -282,8 +286,8 @@ Balancing read_balancing(const CLI::App& app,
         if (moe.has_load_balancer)
             balancing.config = std::move(moe.load_balancer);
         else
-            note(app, options.extra_llm_api_options +
-                          " names no moe_config.load_balancer: this is a run without EPLB");
+            out.note(options.extra_llm_api_options +
+                     " names no moe_config.load_balancer: this is a run without EPLB");
     }
     if (options.max_num_tokens > 0)
         balancing.max_num_tokens = options.max_num_tokens;

@@ -4,12 +4,15 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "kernels/backends.h"
 #include "lib/collect/schedule.h"
 #include "lib/model/model_config.h"
 #include "lib/placement/placement.h"
 #include "lib/statistics/selection.h"
+#include "tools/given_options.h"
+#include "tools/output.h"
 #include "tools/statistics_options.h"
 
 namespace eplb::cli {
@@ -55,12 +58,13 @@ struct CollectOptions {
     std::string master;
     int meeting_limit = 300;  // s
     int silence_limit = 60;   // s
+    std::vector<GivenOption> given;
 };
 
 void add_options(CLI::App& app, CollectOptions& options);
 
 // Throws a UsageError where options of checkpoints and of synthetic models meet.
-void check_kind(const CLI::App& app, const CollectOptions& options);
+void check_kind(const CollectOptions& options);
 
 // What to record and where; no path: nothing.
 struct Recording {
@@ -77,7 +81,7 @@ struct Balancing {
     std::optional<EplbConfig> config;
     int max_num_tokens = 0;  // 0: none
 };
-Balancing read_balancing(const CLI::App& app,
+Balancing read_balancing(const Output& out,
                          const CollectOptions& options,
                          const MoeModelConfig& model,
                          int ep_size);

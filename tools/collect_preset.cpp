@@ -13,6 +13,7 @@
 #include "tools/collect_devices.h"
 #include "tools/collect_log.h"
 #include "tools/collect_recording.h"
+#include "tools/tool.h"
 
 namespace eplb::cli {
 namespace {
@@ -59,13 +60,13 @@ Preset resolve_preset(const CollectOptions& options) {
     return preset;
 }
 
-Harness::Options harness_options(const CLI::App& app,
+Harness::Options harness_options(const Output& out,
                                  const CollectOptions& options,
                                  const Preset& preset) {
     Harness::Options resolved;
     resolved.ep_size = options.ep_size > 0 ? options.ep_size : preset.default_ep_size;
     resolved.keep_ids = options.raw;
-    Balancing balancing = read_balancing(app, options, preset.model, resolved.ep_size);
+    Balancing balancing = read_balancing(out, options, preset.model, resolved.ep_size);
     resolved.config = std::move(balancing.config);
     resolved.max_num_tokens = balancing.max_num_tokens;
     return resolved;
@@ -106,7 +107,7 @@ struct Work {
     IterationRange range;
 };
 
-int run(const CLI::App& app, const Work& work, const Device& device) {
+int run(const Output& out, const Work& work, const Device& device) {
     const CollectOptions& options = work.options;
     const Recording& recording = work.recording;
     const MoeModelConfig& config = work.preset.model;
@@ -115,7 +116,7 @@ int run(const CLI::App& app, const Work& work, const Device& device) {
         make_token_source(options, ep_size, config.vocab_size);
     std::optional<Recorder> recorder;
     if (!recording.path.empty())
-        open_recorder(app, options, recording_shape(config, work.harness, work.range.start),
+        open_recorder(out, options, recording_shape(config, work.harness, work.range.start),
                       work.range, recording.path, device.share(ep_size), recorder);
     const SyntheticModel model(work.preset, options.seed, device.threads);
     Harness::Options harness_options = work.harness;
@@ -126,12 +127,12 @@ int run(const CLI::App& app, const Work& work, const Device& device) {
     if (options.check)
         observer = [&](const Harness::LayerTrace& trace) { direct_check.check(trace); };
 
-    CollectLog log(app, config, harness, device.backend, work.num_iterations,
+    CollectLog log(out, config, harness, device.backend, work.num_iterations,
                    recording.path == "-" && ::isatty(STDOUT_FILENO) != 0);
     if (!recorder)
-        note(app,
-             "nothing is recorded: give --expert_statistic_path, or set "
-             "EXPERT_STATISTIC_ITER_RANGE");
+        out.note(
+            "nothing is recorded: give --expert_statistic_path, or set "
+            "EXPERT_STATISTIC_ITER_RANGE");
     stop_at_signals();
     std::int64_t iteration = 0;
     bool interrupted = false;
@@ -164,31 +165,31 @@ int run(const CLI::App& app, const Work& work, const Device& device) {
         finish_one(iteration - 1, previous);
     log.run_done(iteration);
     if (options.check)
-        note(app, "checked " + std::to_string(direct_check.num_tokens()) + " tokens of layers" +
-                      (device.group == nullptr ? "" : " of this device") +
-                      ": largest difference from a direct evaluation " +
-                      formatted("%.1e", direct_check.largest_difference()) + ", " +
-                      std::to_string(direct_check.num_near_ties()) + " near-ties left out");
+        out.note("checked " + std::to_string(direct_check.num_tokens()) + " tokens of layers" +
+                 (device.group == nullptr ? "" : " of this device") +
+                 ": largest difference from a direct evaluation " +
+                 formatted("%.1e", direct_check.largest_difference()) + ", " +
+                 std::to_string(direct_check.num_near_ties()) + " near-ties left out");
     const std::string how_it_ended =
         "the run ended after " + std::to_string(iteration) + " iterations, since " + cause;
     if (recorder && (recorder->num_recorded() > 0 || !interrupted))
-        finish_recording(app, *recorder, recording.path, work.range, log.recorded_imbalance(),
+        finish_recording(out, *recorder, recording.path, work.range, log.recorded_imbalance(),
                          how_it_ended);
     else if (recorder)
-        warn(app, "nothing was recorded: " + how_it_ended);
+        out.warn("nothing was recorded: " + how_it_ended);
     return interrupted ? kInterrupted : kDone;
 }
 
 }  // namespace
 
-int collect_preset(const CLI::App& app, const CollectOptions& options) {
+int collect_preset(const Output& out, const CollectOptions& options) {
     Work work = {.options = options,
                  .recording = resolve_recording(options),
                  .preset = resolve_preset(options),
                  .harness = {},
                  .num_iterations = 0,
                  .range = {}};
-    work.harness = harness_options(app, options, work.preset);
+    work.harness = harness_options(out, options, work.preset);
     work.harness.count = !work.recording.path.empty();
     work.num_iterations = options.iterations > 0 ? options.iterations
                           : work.recording.range ? work.recording.range->stop
@@ -196,8 +197,10 @@ int collect_preset(const CLI::App& app, const CollectOptions& options) {
     work.range = work.recording.range.value_or(IterationRange{0, work.num_iterations});
     check_run(options, work.recording, work.harness, work.preset.model, work.range.start,
               work.num_iterations);
-    return run_on_devices(app, options, work.recording,
-                          [&](const Device& device) { return run(app, work, device); });
+    return run_on_devices(out, options, work.recording,
+                          [&](const Output& device_out, const Device& device) {
+                              return run(device_out, work, device);
+                          });
 }
 
 }  // namespace eplb::cli

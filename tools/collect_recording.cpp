@@ -36,7 +36,7 @@ void stop_at_signals() {
         ::sigaction(SIGHUP, &action, nullptr);
 }
 
-void open_recorder(const CLI::App& app,
+void open_recorder(const Output& out,
                    const CollectOptions& options,
                    const ExpertStatistics& shape,
                    const IterationRange& range,
@@ -44,12 +44,12 @@ void open_recorder(const CLI::App& app,
                    const RankShare& share,
                    std::optional<Recorder>& recorder) {
     if (path != "-" && std::filesystem::exists(std::filesystem::path(path) / "meta_info.json"))
-        note(app, "the statistics in " + path + " will be replaced");
+        out.note("the statistics in " + path + " will be replaced");
     recorder.emplace(shape, range.stop, path, options.raw, share);
 }
 
 // Writes the recording and says what it holds.
-void finish_recording(const CLI::App& app,
+void finish_recording(const Output& out,
                       Recorder& recorder,
                       const std::string& path,
                       const IterationRange& range,
@@ -62,12 +62,12 @@ void finish_recording(const CLI::App& app,
     ignore_signals();
     recorder.finish();
     if (recorded < range.stop - range.start)
-        warn(app, "recorded " + std::to_string(recorded) + " of " +
-                      std::to_string(range.stop - range.start) + " iterations: " + how_it_ended);
-    note(app, "iterations " + std::to_string(range.start) + "-" +
-                  std::to_string(range.start + recorded) + " recorded in " +
-                  (path == "-" ? "the stream" : path) + ", average imbalance ratio " +
-                  formatted("%.3f", imbalance_ratio));
+        out.warn("recorded " + std::to_string(recorded) + " of " +
+                 std::to_string(range.stop - range.start) + " iterations: " + how_it_ended);
+    out.note("iterations " + std::to_string(range.start) + "-" +
+             std::to_string(range.start + recorded) + " recorded in " +
+             (path == "-" ? "the stream" : path) + ", average imbalance ratio " +
+             formatted("%.3f", imbalance_ratio));
 }
 
 }  // namespace eplb::cli

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "lib/collect/recorder.h"
-#include "tools/cli.h"
 #include "tools/collect_options.h"
+#include "tools/output.h"
 
 namespace eplb::cli {
 
@@ -15,7 +15,7 @@ void stop_at_signals();
 bool is_interrupted();
 
 // Opens the destination; says so where it replaces statistics.
-void open_recorder(const CLI::App& app,
+void open_recorder(const Output& out,
                    const CollectOptions& options,
                    const ExpertStatistics& shape,
                    const IterationRange& range,
@@ -24,7 +24,7 @@ void open_recorder(const CLI::App& app,
                    std::optional<Recorder>& recorder);
 
 // Writes the recording and says what it holds.
-void finish_recording(const CLI::App& app,
+void finish_recording(const Output& out,
                       Recorder& recorder,
                       const std::string& path,
                       const IterationRange& range,

@@ -1,4 +1,5 @@
 #include "tools/collect.h"
+#include "tools/tool.h"
 
 int main(int argc, char** argv) {
     using namespace eplb::cli;
@@ -9,10 +10,10 @@ int main(int argc, char** argv) {
                         "experts their tokens are routed to.",
          .add_options = [&](CLI::App& app) { add_options(app, options); },
          .run =
-             [&](const CLI::App& app) {
-                 check_kind(app, options);
-                 return options.model.empty() ? collect_preset(app, options)
-                                              : collect_checkpoint(app, options);
+             [&](const Output& out) {
+                 check_kind(options);
+                 return options.model.empty() ? collect_preset(out, options)
+                                              : collect_checkpoint(out, options);
              }},
         argc, argv);
 }

@@ -17,8 +17,10 @@
 #include "tools/gen_options.h"
 #include "tools/gen_summary.h"
 #include "tools/gen_update.h"
-#include "tools/statistics_options.h"
+#include "tools/paths.h"
+#include "tools/statistics_input.h"
 #include "tools/terminal.h"
+#include "tools/tool.h"
 
 namespace {
 
@@ -85,7 +87,7 @@ ExpertCooccurrence read_cooccurrence(const std::string& path,
     return std::move(*cooccurrence);
 }
 
-Inputs read_inputs(const CLI::App& app, const GenOptions& options, ThreadPool& threads) {
+Inputs read_inputs(const cli::Output& out, const GenOptions& options, ThreadPool& threads) {
     Inputs inputs;
     // the upstream algorithms look at sums alone
     const cli::Sources sources =
@@ -94,7 +96,7 @@ Inputs read_inputs(const CLI::App& app, const GenOptions& options, ThreadPool& t
     reading.may_hold_experts = options.expert_statistic_paths.size() > 1;
     for (const std::string& path : options.expert_statistic_paths) {
         inputs.statistics.push_back(
-            cli::load_statistics(app, path, reading, sources, threads,
+            cli::load_statistics(out, path, reading, sources, threads,
                                  inputs.statistics.empty() ? &inputs.under : nullptr));
         check_ids(inputs.statistics.back(), path);
         check_alike(inputs.statistics.back(), path, inputs.statistics.front(),
@@ -181,7 +183,7 @@ TokenTraffic traffic_of(const GenOptions& options,
 }
 
 // What --co_occurrence changes, against the plan without it.
-void print_co_occurrence(const CLI::App& app,
+void print_co_occurrence(const cli::Output& out,
                          const GenOptions& options,
                          const Inputs& inputs,
                          const std::vector<Workload>& workloads,
@@ -190,9 +192,9 @@ void print_co_occurrence(const CLI::App& app,
                          ThreadPool& threads) {
     if (std::none_of(plan.layers.begin(), plan.layers.end(),
                      [](const auto& layer) { return layer.algorithm == Algorithm::risk; })) {
-        cli::warn(app,
-                  "--co_occurrence changed nothing: it goes with risk, which no layer was placed "
-                  "by");
+        out.warn(
+            "--co_occurrence changed nothing: it goes with risk, which no layer was placed "
+            "by");
         return;
     }
     PlanRequest plain = request;
@@ -211,11 +213,11 @@ void print_co_occurrence(const CLI::App& app,
             line += ", and to " + text(before.nodes_per_token()) + " nodes, not " +
                     text(traffic.nodes_per_token());
     }
-    cli::note(app, line);
+    out.note(line);
 }
 
 // The plan of the fewest slots whose imbalance is at most what was asked for; sets num_slots.
-Plan plan_fewest_slots(const CLI::App& app,
+Plan plan_fewest_slots(const cli::Output& out,
                        const GenOptions& options,
                        const std::vector<Workload>& workloads,
                        PlanRequest& request,
@@ -234,9 +236,9 @@ Plan plan_fewest_slots(const CLI::App& app,
         request.num_slots = num_slots;
         Plan plan = plan_with_progress(workloads, request, threads);
         const double imbalance = planned_imbalance(plan);
-        cli::note(app, std::to_string(num_slots) + " slots: " +
-                           (plan.basis == PredictionBasis::none ? "fitted " : "predicted ") +
-                           cli::formatted("%.3f", imbalance));
+        out.note(std::to_string(num_slots) +
+                 " slots: " + (plan.basis == PredictionBasis::none ? "fitted " : "predicted ") +
+                 cli::formatted("%.3f", imbalance));
         if (imbalance <= wanted)
             return plan;
         if (best_num_slots == 0 || imbalance < best) {
@@ -253,7 +255,7 @@ Plan plan_fewest_slots(const CLI::App& app,
                     cli::formatted("%.3f", best) + " with " + std::to_string(best_num_slots));
 }
 
-void fill_layers(const CLI::App& app,
+void fill_layers(const cli::Output& out,
                  const std::vector<int>& layers,
                  int num_experts,
                  int ep_size,
@@ -265,9 +267,9 @@ void fill_layers(const CLI::App& app,
                     layer,
                     default_placement(num_experts, ep_size, config.num_slots / ep_size).expert_ids)
                 .second;
-        cli::note(app, "layer " + std::to_string(layer) +
-                           (filled ? " gets the engine's default assignment"
-                                   : " is in the statistics; its placement comes from them"));
+        out.note("layer " + std::to_string(layer) +
+                 (filled ? " gets the engine's default assignment"
+                         : " is in the statistics; its placement comes from them"));
     }
 }
 
@@ -309,19 +311,19 @@ double bytes_per_expert_of(const GenOptions& options) {
 
 // The same, 0 with a warning where the model's config.json does not tell: it may be there for its
 // layers alone.
-double known_bytes_per_expert(const CLI::App& app, const GenOptions& options) {
+double known_bytes_per_expert(const cli::Output& out, const GenOptions& options) {
     try {
         return bytes_per_expert_of(options);
     } catch (const Error& error) {
-        cli::warn(app, std::string(error.what()) +
-                           "; moves are not given in bytes without --bytes_per_expert");
+        out.warn(std::string(error.what()) +
+                 "; moves are not given in bytes without --bytes_per_expert");
         return 0;
     }
 }
 
 // The config in force, if one is named. Sets what `context` lacks and the statistics, or the
 // config, tell.
-std::optional<EngineConfig> read_in_force(const CLI::App& app,
+std::optional<EngineConfig> read_in_force(const cli::Output& out,
                                           const GenOptions& options,
                                           const Inputs& inputs,
                                           ConfigContext& context) {
@@ -333,7 +335,7 @@ std::optional<EngineConfig> read_in_force(const CLI::App& app,
         context.moe_layers = first.layers;
     std::optional<EngineConfig> current;
     if (!options.current.empty())
-        current = read_current(app, options, context);
+        current = read_current(out, options, context);
     if (context.num_hidden_layers == 0 && current)
         context.num_hidden_layers = current->num_hidden_layers;
     if (context.model_key.empty() && current)
@@ -344,7 +346,7 @@ std::optional<EngineConfig> read_in_force(const CLI::App& app,
 
 // Layers that the config to be written has no place for: nothing is spent on them. They are the
 // last ones, so that positions of layers stay as they were.
-void leave_out_mtp_layers(const CLI::App& app,
+void leave_out_mtp_layers(const cli::Output& out,
                           const GenOptions& options,
                           const ConfigContext& context,
                           Inputs& inputs) {
@@ -358,7 +360,7 @@ void leave_out_mtp_layers(const CLI::App& app,
             continue;
         if (inputs.recorded.empty()) {
             inputs.recorded = inputs.statistics;
-            note_left_out(app, inputs.statistics[i].layers.back());
+            note_left_out(out, inputs.statistics[i].layers.back());
         }
         cli::keep_layers(inputs.statistics[i], kept, options.expert_statistic_paths[i]);
     }
@@ -370,20 +372,20 @@ struct Fitted {
 };
 
 // Sets num_slots of the request where it is to be found.
-Fitted fit(const CLI::App& app,
+Fitted fit(const cli::Output& out,
            const GenOptions& options,
            const std::vector<Workload>& workloads,
            const std::optional<EngineConfig>& current,
            PlanRequest& request,
            ThreadPool& threads) {
     if (!options.max_imbalance.empty())
-        return {plan_fewest_slots(app, options, workloads, request, threads), {}};
+        return {plan_fewest_slots(out, options, workloads, request, threads), {}};
     const ExpertStatistics& first = *workloads.front().statistics;
     check_request(request, first.num_experts);
     if (!current)
         return {plan_with_progress(workloads, request, threads), {}};
     const UpdateRequest update = {options.current,
-                                  current_placements(app, current->config, options.current,
+                                  current_placements(out, current->config, options.current,
                                                      first.layers, first.num_experts, request),
                                   options.max_moves};
     Fitted fitted = {plan_with_progress(workloads, request, threads), {}};
@@ -391,7 +393,7 @@ Fitted fit(const CLI::App& app,
     return fitted;
 }
 
-EplbConfig config_of(const CLI::App& app,
+EplbConfig config_of(const cli::Output& out,
                      const GenOptions& options,
                      const Plan& plan,
                      const ExpertStatistics& statistics,
@@ -405,39 +407,39 @@ EplbConfig config_of(const CLI::App& app,
             plan.layers[i].placement.expert_ids;
     std::vector<int> layers_to_fill = options.layers_to_fill;
     if (current)
-        keep_other_layers(app, current->config, config, layers_to_fill);
-    fill_layers(app, layers_to_fill, statistics.num_experts, request.ep_size, config);
+        keep_other_layers(out, current->config, config, layers_to_fill);
+    fill_layers(out, layers_to_fill, statistics.num_experts, request.ep_size, config);
     return config;
 }
 
 // Sets what `context` lacks and the statistics tell.
-EngineConfig fitted_config(const CLI::App& app,
+EngineConfig fitted_config(const cli::Output& out,
                            const GenOptions& options,
                            std::optional<OutputFile>& report,
                            ConfigContext& context) {
     ThreadPool threads(options.statistics.num_threads);
-    Inputs inputs = read_inputs(app, options, threads);
-    const std::optional<EngineConfig> current = read_in_force(app, options, inputs, context);
+    Inputs inputs = read_inputs(out, options, threads);
+    const std::optional<EngineConfig> current = read_in_force(out, options, inputs, context);
     require_model_layers(options, context);
-    leave_out_mtp_layers(app, options, context, inputs);
+    leave_out_mtp_layers(out, options, context, inputs);
     const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
     const ExpertStatistics& first = inputs.statistics.front();
-    const double bytes_per_expert = current ? known_bytes_per_expert(app, options) : 0;
+    const double bytes_per_expert = current ? known_bytes_per_expert(out, options) : 0;
     PlanRequest request = complete_request(options, inputs, current);
     if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes != 0)
-        cli::note(app, "num_groups " + std::to_string(request.num_groups) +
-                           " is no multiple of num_nodes " + std::to_string(request.num_nodes) +
-                           ": groups and nodes are left out of account");
+        out.note("num_groups " + std::to_string(request.num_groups) +
+                 " is no multiple of num_nodes " + std::to_string(request.num_nodes) +
+                 ": groups and nodes are left out of account");
 
-    const auto [plan, updates] = fit(app, options, workloads, current, request, threads);
-    EplbConfig config = config_of(app, options, plan, first, current, request);
-    print_summary({app, inputs.statistics, options.expert_statistic_paths, request, plan,
+    const auto [plan, updates] = fit(out, options, workloads, current, request, threads);
+    EplbConfig config = config_of(out, options, plan, first, current, request);
+    print_summary({out, inputs.statistics, options.expert_statistic_paths, request, plan,
                    inputs.under, options.max_moves.has_value()});
     if (request.co_occurrence > 0)
-        print_co_occurrence(app, options, inputs, workloads, request, plan, threads);
+        print_co_occurrence(out, options, inputs, workloads, request, plan, threads);
     Table table = plan_table(plan, first.layers);
     if (current) {
-        print_update(app, updates, plan, first.layers, bytes_per_expert);
+        print_update(out, updates, plan, first.layers, bytes_per_expert);
         add_update_columns(updates, bytes_per_expert, table);
     }
     if (report)
@@ -445,12 +447,12 @@ EngineConfig fitted_config(const CLI::App& app,
     return described_config(options, request, plan, first, std::move(config));
 }
 
-int print_sweep(const CLI::App& app, const GenOptions& options) {
+int print_sweep(const cli::Output& out, const GenOptions& options) {
     if (options.expert_statistic_paths.empty())
         throw UsageError("--expert_statistic_path is required: a folder, a file, or -");
     ThreadPool threads(options.statistics.num_threads);
     const double bytes_per_expert = bytes_per_expert_of(options);
-    const Inputs inputs = read_inputs(app, options, threads);
+    const Inputs inputs = read_inputs(out, options, threads);
     std::vector<SweepRow> rows;
     {
         cli::ProgressLine line;
@@ -465,24 +467,24 @@ int print_sweep(const CLI::App& app, const GenOptions& options) {
     OutputFile output("-");
     output.write(write_table(sweep_table(rows, bytes_per_expert > 0), options.format));
     output.commit();
-    cli::note(app, std::string("the imbalance is ") +
-                       (rows.front().is_prediction
-                            ? "predicted on what was not fitted to"
-                            : "that of the counts fitted to, no prediction: record iterations"));
-    cli::note(app,
-              "speedup is that of the experts' computation against the engine's default assignment "
-              "with the fewest slots; * saves at least 1 % of its time for the slots it takes");
+    out.note(std::string("the imbalance is ") +
+             (rows.front().is_prediction
+                  ? "predicted on what was not fitted to"
+                  : "that of the counts fitted to, no prediction: record iterations"));
+    out.note(
+        "speedup is that of the experts' computation against the engine's default assignment "
+        "with the fewest slots; * saves at least 1 % of its time for the slots it takes");
     return cli::kDone;
 }
 
-int generate(const CLI::App& app, GenOptions& options) {
-    resolve(app, options);
+int generate(const cli::Output& out, GenOptions& options) {
+    resolve(options);
     if (!options.configs.validate_path.empty())
         return validate_config(options);
     if (!options.configs.convert_path.empty())
-        return convert_config(app, options);
+        return convert_config(out, options);
     if (options.sweep)
-        return print_sweep(app, options);
+        return print_sweep(out, options);
     std::vector<std::string> files = options.expert_statistic_paths;
     for (const std::string& file : cli::files_of(options.statistics))
         files.push_back(file);
@@ -501,8 +503,8 @@ int generate(const CLI::App& app, GenOptions& options) {
     ConfigContext context = config_context(options);
     const EngineConfig config = options.expert_statistic_paths.empty()
                                     ? online_config(options)
-                                    : fitted_config(app, options, report, context);
-    output.write(engine_text(app, options, config, context));
+                                    : fitted_config(out, options, report, context);
+    output.write(engine_text(out, options, config, context));
     output.sync();
     if (report)
         report->commit();
@@ -521,6 +523,6 @@ int main(int argc, char** argv) {
                         "as the config that TensorRT-LLM, SGLang, vllm-ascend or HYGON's vLLM "
                         "loads.",
          .add_options = [&](CLI::App& app) { add_gen_options(app, options); },
-         .run = [&](const CLI::App& app) { return generate(app, options); }},
+         .run = [&](const cli::Output& out) { return generate(out, options); }},
         argc, argv);
 }

@@ -8,26 +8,27 @@
 #include "lib/report/text/table_edit.h"
 #include "lib/report/text/table_writers.h"
 #include "lib/report/views/views.h"
-#include "tools/cli.h"
+#include "tools/paths.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
 #include "tools/report_page.h"
 #include "tools/report_pictures.h"
 #include "tools/report_views.h"
 #include "tools/terminal.h"
+#include "tools/tool.h"
 
 namespace {
 
 using namespace eplb;
 
-void warn_of_empty_iterations(const CLI::App& app, const std::vector<ReportInput>& inputs) {
+void warn_of_empty_iterations(const cli::Output& out, const std::vector<ReportInput>& inputs) {
     std::int64_t num_empty = 0;
     for (const ReportInput& input : inputs)
         num_empty += num_empty_iterations(input.recorded);
     if (num_empty > 0)
-        cli::warn(app, std::to_string(num_empty) +
-                           " pairs of iteration and layer have no tokens; they are left out of the "
-                           "averages");
+        out.warn(std::to_string(num_empty) +
+                 " pairs of iteration and layer have no tokens; they are left out of the "
+                 "averages");
 }
 
 void check_max_imbalance(double imbalance, double limit) {
@@ -52,10 +53,10 @@ Table make_table(const ReportOptions& options,
     return table;
 }
 
-int report(const CLI::App& app, const ReportOptions& options) {
+int report(const cli::Output& out, const ReportOptions& options) {
     if (options.per_expert && options.ep_size > 0)
         throw UsageError("--ep_size says nothing about --per_expert, which looks at no ranks");
-    check_view_options(app, options);
+    check_view_options(options);
     std::vector<std::string> input_paths = options.expert_statistic_paths;
     input_paths.insert(input_paths.end(), options.config_paths.begin(), options.config_paths.end());
     for (const std::string& file : cli::files_of(options.statistics))
@@ -69,8 +70,8 @@ int report(const CLI::App& app, const ReportOptions& options) {
         page.emplace(options.html_path);
     }
     ThreadPool threads(options.statistics.num_threads);
-    const std::vector<ReportInput> inputs = load_report_inputs(app, options, threads);
-    warn_of_empty_iterations(app, inputs);
+    const std::vector<ReportInput> inputs = load_report_inputs(out, options, threads);
+    warn_of_empty_iterations(out, inputs);
     const bool is_picture_alone = options.heatmap && !page;
     const Table table = is_picture_alone ? Table() : make_table(options, inputs, threads);
     output.write(options.heatmap ? heatmap_text(options, inputs, threads)
@@ -96,6 +97,6 @@ int main(int argc, char** argv) {
          .description =
              "Report how evenly a Mixture-of-Experts model loads its expert-parallel ranks.",
          .add_options = [&](CLI::App& app) { add_report_options(app, options); },
-         .run = [&](const CLI::App& app) { return report(app, options); }},
+         .run = [&](const cli::Output& out) { return report(out, options); }},
         argc, argv);
 }

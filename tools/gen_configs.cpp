@@ -9,6 +9,9 @@
 #include "lib/base/file.h"
 #include "lib/report/views/plan_table.h"
 #include "tools/gen_options.h"
+#include "tools/paths.h"
+#include "tools/statistics_input.h"
+#include "tools/tool.h"
 #include "tools/version.h"
 
 namespace eplb {
@@ -31,9 +34,9 @@ ModelShape shape_of(const EngineConfig& config, const ConfigContext& context) {
     return model;
 }
 
-void warn_of_all(const CLI::App& app, const std::vector<std::string>& warnings) {
+void warn_of_all(const cli::Output& out, const std::vector<std::string>& warnings) {
     for (const std::string& warning : warnings)
-        cli::warn(app, warning);
+        out.warn(warning);
 }
 
 ConfigMetrics metrics_of(const LayerPlan& layer) {
@@ -52,15 +55,12 @@ bool is_by_position(ConfigFormat format) {
 }
 
 // The options that were given, but for some.
-std::vector<std::string> given_options(const CLI::App& app,
+std::vector<std::string> given_options(const GenOptions& options,
                                        const std::vector<std::string>& allowed) {
     std::vector<std::string> given;
-    for (const CLI::Option* const option : app.get_options()) {
-        const std::string name =
-            option->get_lnames().empty() ? option->get_name() : option->get_lnames().front();
-        if (option->count() > 0 && std::find(allowed.begin(), allowed.end(), name) == allowed.end())
-            given.push_back(option->get_lnames().empty() ? name : "--" + name);
-    }
+    for (const cli::GivenOption& option : options.given)
+        if (std::find(allowed.begin(), allowed.end(), option.name) == allowed.end())
+            given.push_back("--" + option.name);
     return given;
 }
 
@@ -114,33 +114,6 @@ void refuse_what_does_not_load(const std::string& engine, const ConfigVerdict& v
 
 }  // namespace
 
-void add_config_output_options(CLI::App& app, GenConfigOptions& options) {
-    cli::add_choice(app, cli::flag("output_format"), options.output_format,
-                    cli::config_format_choices(),
-                    "Whose config is written; plain is JSON with all that is known");
-    app.add_option(cli::flag("num_hidden_layers"), options.num_hidden_layers,
-                   "Decoder layers of the model, those without experts too: SGLang's maps have a "
-                   "row for each")
-        ->type_name("N")
-        ->default_str("those of --model_config or the statistics")
-        ->check(cli::positive());
-}
-
-void add_config_input_options(CLI::App& app, GenConfigOptions& options) {
-    app.add_option("--convert", options.convert_path,
-                   "Write this config in --output_format, whichever engine it was for")
-        ->type_name("FILE")
-        ->check(cli::not_empty());
-    app.add_option("--validate", options.validate_path,
-                   "Say whether the engine named by --for would load this config, and why not; "
-                   "exit code 3 if not")
-        ->type_name("FILE")
-        ->check(cli::not_empty());
-    auto engines = cli::config_format_choices();
-    engines.pop_back();  // plain, which no engine loads
-    cli::add_choice(app, "--for", options.engine, engines, "The engine of --validate");
-}
-
 ConfigContext config_context(const GenOptions& options) {
     ConfigContext context = cli::config_context(options.statistics);
     if (!options.ep_sizes.empty())
@@ -167,10 +140,10 @@ std::vector<int> mtp_layers(const GenOptions& options, const ConfigContext& cont
     return layers;
 }
 
-void note_left_out(const CLI::App& app, int layer) {
-    cli::note(app, "layer " + std::to_string(layer) +
-                       " is left out: it is one of multi-token prediction, and the config is the "
-                       "main model's");
+void note_left_out(const cli::Output& out, int layer) {
+    out.note("layer " + std::to_string(layer) +
+             " is left out: it is one of multi-token prediction, and the config is the "
+             "main model's");
 }
 
 void require_model_layers(const GenOptions& options, const ConfigContext& context) {
@@ -219,7 +192,7 @@ EngineConfig described_config(const GenOptions& options,
     return described;
 }
 
-std::string engine_text(const CLI::App& app,
+std::string engine_text(const cli::Output& out,
                         const GenOptions& options,
                         EngineConfig config,
                         ConfigContext context) {
@@ -228,7 +201,7 @@ std::string engine_text(const CLI::App& app,
         require_model_layers(options, context);
         for (const int layer : mtp_layers(options, context)) {
             if (config.config.initial_global_assignments.erase(layer) > 0)
-                note_left_out(app, layer);
+                note_left_out(out, layer);
             std::erase(context.moe_layers, layer);
         }
     }
@@ -252,11 +225,11 @@ std::string engine_text(const CLI::App& app,
     if (format == ConfigFormat::sglang && options.output_path != "-" &&
         !options.output_path.ends_with(".json"))
         verdict.warnings.push_back(name + ": " + kJsonNameRule);
-    warn_of_all(app, verdict.warnings);
+    warn_of_all(out, verdict.warnings);
     return text;
 }
 
-void check_config_options(const CLI::App& app, const GenOptions& options) {
+void check_config_options(const GenOptions& options) {
     const GenConfigOptions& configs = options.configs;
     const bool converts = !configs.convert_path.empty();
     const bool validates = !configs.validate_path.empty();
@@ -273,12 +246,12 @@ void check_config_options(const CLI::App& app, const GenOptions& options) {
         return;
     const std::string action = converts ? "convert" : "validate";
     const std::vector<std::string> others =
-        converts
-            ? given_options(app, {"convert", "output_path", "output_format", "config_format",
+        converts ? given_options(options,
+                                 {"convert", "output_path", "output_format", "config_format",
                                   "model_config", "first_moe_layer", "moe_layers", "num_experts",
                                   "num_hidden_layers", "model_key", "ep_size", "threads"})
-            : given_options(app, {"validate", "for", "model_config", "model_key", "ep_size",
-                                  "num_slots", "threads"});
+                 : given_options(options, {"validate", "for", "model_config", "model_key",
+                                           "ep_size", "num_slots", "threads"});
     if (!others.empty())
         throw UsageError("--" + action + " looks at a config alone; leave out " + others.front());
     if (converts)
@@ -291,19 +264,19 @@ void check_config_options(const CLI::App& app, const GenOptions& options) {
         throw UsageError("--validate writes nothing but its verdict; leave --output_path out");
 }
 
-int convert_config(const CLI::App& app, const GenOptions& options) {
+int convert_config(const cli::Output& out, const GenOptions& options) {
     cli::check_output(options.output_path,
                       {options.configs.convert_path, options.statistics.model_config});
     OutputFile output(options.output_path);
     ConfigContext context = config_context(options);
     const EngineConfig config =
-        cli::read_engine_config(app, options.configs.convert_path, options.statistics, context);
+        cli::read_engine_config(out, options.configs.convert_path, options.statistics, context);
     if (context.moe_layers.empty() && config.has_all_moe_layers)
         for (const auto& [layer, assignment] : config.config.initial_global_assignments)
             context.moe_layers.push_back(layer);
     if (context.num_hidden_layers == 0)
         context.num_hidden_layers = config.num_hidden_layers;
-    output.write(engine_text(app, options, config, context));
+    output.write(engine_text(out, options, config, context));
     output.commit();
     return cli::kDone;
 }

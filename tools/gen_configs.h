@@ -7,7 +7,7 @@
 
 #include "lib/formats/configs/config_file.h"
 #include "lib/placement/plan/planner.h"
-#include "tools/cli.h"
+#include "tools/output.h"
 
 // Configs of all engines, as eplb-gen writes, converts and validates them.
 namespace eplb {
@@ -23,9 +23,6 @@ struct GenConfigOptions {
     int num_hidden_layers = 0;           // 0: not given
 };
 
-void add_config_output_options(CLI::App& app, GenConfigOptions& options);
-void add_config_input_options(CLI::App& app, GenConfigOptions& options);
-
 // What the options say of the model and the deployment.
 ConfigContext config_context(const GenOptions& options);
 
@@ -33,7 +30,7 @@ ConfigContext config_context(const GenOptions& options);
 // layers by position leave out: those of --model_config, else one. None where --output_format has
 // layer ids or nothing says where they begin.
 std::vector<int> mtp_layers(const GenOptions& options, const ConfigContext& context);
-void note_left_out(const CLI::App& app, int layer);
+void note_left_out(const cli::Output& out, int layer);
 
 // Error where --output_format numbers layers by position and nothing says which layers the model
 // has: one that is missing would shift all that follow it.
@@ -50,16 +47,16 @@ EngineConfig described_config(const GenOptions& options,
 
 // The config in --output_format, as the engine will read it: Error where by its own rules it would
 // not load it, a warning for what it would load and work worse with.
-std::string engine_text(const CLI::App& app,
+std::string engine_text(const cli::Output& out,
                         const GenOptions& options,
                         EngineConfig config,
                         ConfigContext context);
 
 // UsageError for options of configs that do not go together, or with others.
-void check_config_options(const CLI::App& app, const GenOptions& options);
+void check_config_options(const GenOptions& options);
 
 // --convert and --validate; give the exit code.
-int convert_config(const CLI::App& app, const GenOptions& options);
+int convert_config(const cli::Output& out, const GenOptions& options);
 int validate_config(const GenOptions& options);
 
 }  // namespace eplb

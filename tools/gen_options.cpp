@@ -4,6 +4,8 @@
 #include <sstream>
 
 #include "lib/base/error.h"
+#include "tools/cli.h"
+#include "tools/typed_values.h"
 
 namespace eplb {
 namespace {
@@ -116,6 +118,18 @@ void add_update_options(CLI::App& app, GenOptions& options) {
         ->check(cli::non_negative());
 }
 
+void add_config_output_options(CLI::App& app, GenConfigOptions& options) {
+    cli::add_choice(app, cli::flag("output_format"), options.output_format,
+                    cli::config_format_choices(),
+                    "Whose config is written; plain is JSON with all that is known");
+    app.add_option(cli::flag("num_hidden_layers"), options.num_hidden_layers,
+                   "Decoder layers of the model, those without experts too: SGLang's maps have a "
+                   "row for each")
+        ->type_name("N")
+        ->default_str("those of --model_config or the statistics")
+        ->check(cli::positive());
+}
+
 void add_output_options(CLI::App& app, GenOptions& options) {
     app.add_option("-o," + cli::flag("output_path"), options.output_path,
                    "The config to write; - is standard output")
@@ -137,6 +151,21 @@ void add_output_options(CLI::App& app, GenOptions& options) {
         ->type_name("FILE")
         ->check(cli::not_empty());
     cli::add_format_option(app, options.format, "Format of the report and of the sweep");
+}
+
+void add_config_input_options(CLI::App& app, GenConfigOptions& options) {
+    app.add_option("--convert", options.convert_path,
+                   "Write this config in --output_format, whichever engine it was for")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+    app.add_option("--validate", options.validate_path,
+                   "Say whether the engine named by --for would load this config, and why not; "
+                   "exit code 3 if not")
+        ->type_name("FILE")
+        ->check(cli::not_empty());
+    auto engines = cli::config_format_choices();
+    engines.pop_back();  // plain, which no engine loads
+    cli::add_choice(app, "--for", options.engine, engines, "The engine of --validate");
 }
 
 constexpr const char* kFooter =
@@ -164,7 +193,7 @@ constexpr const char* kFooter =
 std::vector<double> parse_speeds(const std::string& text) {
     constexpr int kMaxRanks = 1 << 16;
     std::vector<double> speeds;
-    for (const std::string& part : CLI::detail::split(text, ',')) {
+    for (const std::string& part : cli::split(text)) {
         const std::size_t times = part.find('x');
         const double speed =
             cli::parse_positive_reals(part.substr(0, times), "--gpu_speeds").front();
@@ -283,15 +312,16 @@ void add_gen_options(CLI::App& app, GenOptions& options) {
     app.option_defaults()->group("Configs that are there");
     add_config_input_options(app, options.configs);
     app.footer(kFooter);
+    cli::keep_given_options(app, options.given);
 }
 
-void resolve(const CLI::App& app, GenOptions& options) {
+void resolve(GenOptions& options) {
     parse_lists(options);
     check_lists(options);
     check_search(options);
     check_update(options);
     check_sweep(options);
-    check_config_options(app, options);
+    check_config_options(options);
     if (std::count(options.expert_statistic_paths.begin(), options.expert_statistic_paths.end(),
                    "-") > 1)
         throw UsageError("standard input holds one workload; name - once");

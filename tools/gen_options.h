@@ -8,6 +8,7 @@
 #include "lib/placement/plan/planner.h"
 #include "lib/report/text/table_writers.h"
 #include "tools/gen_configs.h"
+#include "tools/given_options.h"
 #include "tools/statistics_options.h"
 
 namespace eplb {
@@ -32,6 +33,7 @@ struct GenOptions {
     std::string report_path;
     TableFormat format = TableFormat::text;
     GenConfigOptions configs;
+    std::vector<cli::GivenOption> given;
     std::vector<std::string> command_line;  // without the program's name
 
     PlanRequest request;  // the rest of it
@@ -50,7 +52,7 @@ struct GenOptions {
 void add_gen_options(CLI::App& app, GenOptions& options);
 
 // Parses the lists and refuses what cannot go together, with a UsageError.
-void resolve(const CLI::App& app, GenOptions& options);
+void resolve(GenOptions& options);
 
 }  // namespace eplb
 

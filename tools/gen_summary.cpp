@@ -50,7 +50,7 @@ void print_heading(const GenSummary& summary) {
     else
         line += "iterations " + std::to_string(first.iter_start) + "-" +
                 std::to_string(first.iter_stop());
-    cli::note(summary.app, line);
+    summary.out.note(line);
 }
 
 // What was there before: the recording itself where it was made under a config, else the experts in
@@ -105,28 +105,27 @@ void print_prediction(const GenSummary& summary) {
     const std::string fitted = rounded(mean_over_layers(plan, &LayerPlan::fitted));
     switch (plan.basis) {
         case PredictionBasis::none:
-            cli::note(summary.app,
-                      before + fitted +
-                          " on the counts it was fitted to, which is no prediction: too few "
-                          "iterations to hold some back; record 4 or more, or give several "
-                          "workloads");
+            summary.out.note(before + fitted +
+                             " on the counts it was fitted to, which is no prediction: too few "
+                             "iterations to hold some back; record 4 or more, or give several "
+                             "workloads");
             return;
         case PredictionBasis::iterations:
-            cli::note(summary.app, before + "predicted on unseen iterations " +
-                                       rounded(plan.prediction.imbalance) +
-                                       against_greedy(summary, plan.prediction));
+            summary.out.note(before + "predicted on unseen iterations " +
+                             rounded(plan.prediction.imbalance) +
+                             against_greedy(summary, plan.prediction));
             break;
         case PredictionBasis::workloads:
-            cli::note(summary.app, before + "predicted on a workload not fitted to " +
-                                       rounded(plan.prediction.imbalance) +
-                                       against_greedy(summary, plan.prediction));
+            summary.out.note(before + "predicted on a workload not fitted to " +
+                             rounded(plan.prediction.imbalance) +
+                             against_greedy(summary, plan.prediction));
             break;
     }
     const double floor = mean_over_layers(plan, &LayerPlan::noise_floor);
     std::string line = "on the counts it was fitted to " + fitted + ", which is no prediction";
     if (!std::isnan(floor))
         line += "; if tokens chose independently, about " + rounded(floor) + " would be left";
-    cli::note(summary.app, line);
+    summary.out.note(line);
 }
 
 void print_choice(const GenSummary& summary) {
@@ -140,8 +139,8 @@ void print_choice(const GenSummary& summary) {
     else if (plan.num_risk_layers > 0)
         line = "risk-aware in " + std::to_string(plan.num_risk_layers) + " of " +
                std::to_string(num_layers) + " layers, by the summed load in the others";
-    cli::note(summary.app, line + ": held out, risk had " + formatted("%.2f", plan.choice_ratio) +
-                               " times the imbalance");
+    summary.out.note(line + ": held out, risk had " + formatted("%.2f", plan.choice_ratio) +
+                     " times the imbalance");
 }
 
 void print_bound(const GenSummary& summary) {
@@ -150,55 +149,55 @@ void print_bound(const GenSummary& summary) {
     const std::size_t worst = worst_layer(plan, gap);
     const double aggregated = mean_over_layers(plan, &LayerPlan::aggregated);
     const double bound = mean_over_layers(plan, &LayerPlan::bound);
-    cli::note(summary.app, "summed load: " + formatted("%.5f", aggregated) +
-                               ", no placement is below " + formatted("%.5f", bound) +
-                               "; farthest from its bound: " + layer_name(summary, worst) +
-                               ", by " + formatted("%.5f", gap(plan.layers[worst])));
+    summary.out.note("summed load: " + formatted("%.5f", aggregated) + ", no placement is below " +
+                     formatted("%.5f", bound) +
+                     "; farthest from its bound: " + layer_name(summary, worst) + ", by " +
+                     formatted("%.5f", gap(plan.layers[worst])));
     const auto forced = [](const LayerPlan& layer) { return layer.bound; };
     const std::size_t most = worst_layer(plan, forced);
     if (plan.layers[most].bound <= kForcedImbalance)
         return;
     const int enough = plan.layers[most].slots_to_lift;
-    cli::warn(summary.app,
-              std::to_string(summary.request.num_slots) + " slots force an imbalance: in " +
-                  layer_name(summary, most) + " no placement is below " +
-                  rounded(plan.layers[most].bound) + "; " +
-                  (enough > 0 ? std::to_string(enough) + " slots would lift it"
-                              : "no number of slots lifts it while experts keep to their nodes"));
+    summary.out.warn(std::to_string(summary.request.num_slots) + " slots force an imbalance: in " +
+                     layer_name(summary, most) + " no placement is below " +
+                     rounded(plan.layers[most].bound) + "; " +
+                     (enough > 0
+                          ? std::to_string(enough) + " slots would lift it"
+                          : "no number of slots lifts it while experts keep to their nodes"));
 }
 
 void print_duplicates(const GenSummary& summary) {
     int num_duplicates = 0;
     for (const LayerPlan& layer : summary.plan.layers)
         num_duplicates += num_duplicate_slots(layer.placement);
-    cli::note(summary.app,
-              num_duplicates == 0
-                  ? "no rank holds an expert twice"
-                  : std::to_string(num_duplicates) + " of " +
-                        std::to_string(summary.plan.layers.size() *
-                                       static_cast<std::size_t>(summary.request.num_slots)) +
-                        " slots are of little use: their rank holds the same expert in another "
-                        "slot");
+    summary.out.note(
+        num_duplicates == 0
+            ? "no rank holds an expert twice"
+            : std::to_string(num_duplicates) + " of " +
+                  std::to_string(summary.plan.layers.size() *
+                                 static_cast<std::size_t>(summary.request.num_slots)) +
+                  " slots are of little use: their rank holds the same expert in another "
+                  "slot");
 }
 
 void print_workloads(const GenSummary& summary) {
     if (!summary.plan.has_unseen_workload)
         return;
     if (summary.plan.basis == PredictionBasis::iterations)
-        cli::note(summary.app, "on a workload that nobody recorded, each left out once: " +
-                                   rounded(summary.plan.unseen_workload.imbalance) +
-                                   against_greedy(summary, summary.plan.unseen_workload));
+        summary.out.note("on a workload that nobody recorded, each left out once: " +
+                         rounded(summary.plan.unseen_workload.imbalance) +
+                         against_greedy(summary, summary.plan.unseen_workload));
     std::cerr << write_table(workload_table(summary.plan, summary.paths), TableFormat::text);
 }
 
 void warn_of_layers(const GenSummary& summary) {
     for (std::size_t i = 0; i < summary.plan.layers.size(); ++i)
         if (!summary.plan.layers[i].has_tokens)
-            cli::warn(summary.app,
-                      layer_name(summary, i) + (summary.has_bounded_moves
-                                                    ? " has no tokens; it keeps its placement"
-                                                    : " has no tokens; its replicas are dealt out "
-                                                      "evenly"));
+            summary.out.warn(layer_name(summary, i) +
+                             (summary.has_bounded_moves
+                                  ? " has no tokens; it keeps its placement"
+                                  : " has no tokens; its replicas are dealt out "
+                                    "evenly"));
 }
 
 }  // namespace

@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "lib/placement/plan/planner.h"
-#include "tools/statistics_options.h"
+#include "tools/statistics_input.h"
 
 namespace eplb {
 
 // What eplb-gen says on stderr of the plan that it made.
 struct GenSummary {
-    const CLI::App& app;
+    const cli::Output& out;
     std::span<const ExpertStatistics> statistics;  // [workloads]
     std::span<const std::string> paths;            // [workloads]
     const PlanRequest& request;

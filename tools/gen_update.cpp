@@ -10,6 +10,7 @@
 #include "lib/formats/configs/config_file.h"
 #include "lib/formats/configs/config_rules.h"
 #include "lib/placement/plan/evaluation.h"
+#include "tools/statistics_input.h"
 #include "tools/terminal.h"
 
 namespace eplb {
@@ -32,7 +33,7 @@ double mean_current_imbalance(const std::vector<LayerUpdate>& updates) {
 }
 
 // Gives how many slots move.
-int print_moves(const CLI::App& app,
+int print_moves(const cli::Output& out,
                 const std::vector<LayerUpdate>& updates,
                 std::span<const int> layers,
                 int num_slots,
@@ -46,7 +47,7 @@ int print_moves(const CLI::App& app,
     }
     const int num_moves = std::accumulate(layer_moves.begin(), layer_moves.end(), 0);
     if (num_moves == 0) {
-        cli::note(app, "no slot moves");
+        out.note("no slot moves");
         return 0;
     }
     const auto most_of_layer = std::max_element(layer_moves.begin(), layer_moves.end());
@@ -62,21 +63,21 @@ int print_moves(const CLI::App& app,
     if (bytes_per_expert > 0)
         line += "; " + size_text(num_moves * bytes_per_expert) + " of weights, " +
                 size_text(*most_of_rank * bytes_per_expert) + " at most onto one rank";
-    cli::note(app, line);
+    out.note(line);
     line = "moves per rank:";
     for (const int moves : rank_moves)
         line += " " + std::to_string(moves);
-    cli::note(app, line);
+    out.note(line);
     return num_moves;
 }
 
 }  // namespace
 
-EngineConfig read_current(const CLI::App& app,
+EngineConfig read_current(const cli::Output& out,
                           const GenOptions& options,
                           const ConfigContext& context) {
     const std::string& path = options.current;
-    EngineConfig config = cli::read_engine_config(app, path, options.statistics, context);
+    EngineConfig config = cli::read_engine_config(out, path, options.statistics, context);
     if (config.config.layer_updates_per_iter > 0)
         throw Error(path + ": is a config of online balancing (layer_updates_per_iter " +
                     std::to_string(config.config.layer_updates_per_iter) +
@@ -85,7 +86,7 @@ EngineConfig read_current(const CLI::App& app,
     return config;
 }
 
-std::vector<Placement> current_placements(const CLI::App& app,
+std::vector<Placement> current_placements(const cli::Output& out,
                                           const EplbConfig& current,
                                           const std::string& path,
                                           std::span<const int> layers,
@@ -109,12 +110,12 @@ std::vector<Placement> current_placements(const CLI::App& app,
         }
     }
     if (!missing.empty())
-        cli::note(app, layers_text(missing) + (missing.size() == 1 ? " is" : " are") + " not in " +
-                           path + ": taken to have the engine's default assignment");
+        out.note(layers_text(missing) + (missing.size() == 1 ? " is" : " are") + " not in " + path +
+                 ": taken to have the engine's default assignment");
     return placements;
 }
 
-void keep_other_layers(const CLI::App& app,
+void keep_other_layers(const cli::Output& out,
                        const EplbConfig& current,
                        EplbConfig& config,
                        std::vector<int>& layers_to_fill) {
@@ -124,20 +125,19 @@ void keep_other_layers(const CLI::App& app,
             kept.push_back(layer);
     if (kept.empty())
         return;
-    cli::note(app, layers_text(kept) + (kept.size() == 1 ? " keeps its" : " keep their") +
-                       " placement: the statistics say nothing of " +
-                       (kept.size() == 1 ? "it" : "them"));
+    out.note(layers_text(kept) + (kept.size() == 1 ? " keeps its" : " keep their") +
+             " placement: the statistics say nothing of " + (kept.size() == 1 ? "it" : "them"));
     std::erase_if(layers_to_fill, [&](int layer) {
         return std::find(kept.begin(), kept.end(), layer) != kept.end();
     });
 }
 
-void print_update(const CLI::App& app,
+void print_update(const cli::Output& out,
                   const std::vector<LayerUpdate>& updates,
                   const Plan& plan,
                   std::span<const int> layers,
                   double bytes_per_expert) {
-    const int num_moves = print_moves(app, updates, layers,
+    const int num_moves = print_moves(out, updates, layers,
                                       plan.layers.front().placement.num_slots(), bytes_per_expert);
     std::string line = "with the placement in force, imbalance ratio " +
                        formatted("%.3f", mean_current_imbalance(updates)) +
@@ -151,7 +151,7 @@ void print_update(const CLI::App& app,
                 (percent >= 1 ? formatted(": %.0f %% lower than in force", percent)
                               : ": no better than what is in force, not worth the moves");
     }
-    cli::note(app, line);
+    out.note(line);
 }
 
 void add_update_columns(const std::vector<LayerUpdate>& updates,

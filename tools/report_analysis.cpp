@@ -8,6 +8,8 @@
 #include "lib/report/views/drift.h"
 #include "lib/report/views/held_out.h"
 #include "lib/report/views/speedup.h"
+#include "tools/paths.h"
+#include "tools/typed_values.h"
 
 namespace eplb {
 namespace {

@@ -10,6 +10,9 @@
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/placement/route/replica_replay.h"
 #include "lib/statistics/row_sink.h"
+#include "tools/paths.h"
+#include "tools/statistics_input.h"
+#include "tools/typed_values.h"
 
 namespace eplb {
 namespace {
@@ -86,8 +89,8 @@ std::vector<Placement> placements_of(const EplbConfig& config,
 // What the configs make of a recording, row by row while it is read.
 class Projection : public RowSink {
   public:
-    Projection(const CLI::App& app, const ReportOptions& options, std::string path)
-        : app_(app), options_(options), path_(std::move(path)) {}
+    Projection(const cli::Output& out, const ReportOptions& options, std::string path)
+        : out_(out), options_(options), path_(std::move(path)) {}
 
     void begin(const ExpertStatistics& recording) override {
         if (recording.ids == IdKind::slot)
@@ -102,7 +105,7 @@ class Projection : public RowSink {
             positions_.push_back(shape.find_layer(layer_id));
         for (const std::string& config_path : options_.config_paths) {
             const EngineConfig read = cli::read_engine_config(
-                app_, config_path, options_.statistics, context_of_recording(recording));
+                out_, config_path, options_.statistics, context_of_recording(recording));
             const EplbConfig& config = read.config;
             int ep_size = options_.ep_size == 0 ? read.ep_size : 0;
             if (ep_size == 0)
@@ -180,7 +183,7 @@ class Projection : public RowSink {
         return context;
     }
 
-    const CLI::App& app_;
+    const cli::Output& out_;
     const ReportOptions& options_;
     std::string path_;
     std::vector<std::optional<int>> positions_;  // [layers of the recording], among those wanted
@@ -213,7 +216,7 @@ bool looks_at_ranks(const ReportOptions& options) {
            options.view != View::held_out;
 }
 
-ReportInput load_input(const CLI::App& app,
+ReportInput load_input(const cli::Output& out,
                        const ReportOptions& options,
                        const std::string& path,
                        ThreadPool& threads) {
@@ -222,16 +225,16 @@ ReportInput load_input(const CLI::App& app,
     const bool is_projected = !options.config_paths.empty();
     // a placement that is fitted here is eplb-gen's, which looks at the source ranks too
     const bool is_fitted = options.view == View::held_out && !is_projected;
-    Projection projection(app, options, path);
+    Projection projection(out, options, path);
     std::optional<cli::RecordedUnder> under;
     cli::StatisticsOptions reading = options.statistics;
     reading.may_hold_experts = options.expert_statistic_paths.size() > 1;
-    input.statistics = cli::load_statistics(app, path, reading,
+    input.statistics = cli::load_statistics(out, path, reading,
                                             is_fitted ? cli::Sources::kept : cli::Sources::summed,
                                             threads, &under, is_projected ? &projection : nullptr);
     ExpertStatistics& statistics = input.statistics;
     if (const auto incomplete = projection.replay_routed_ids(statistics, threads))
-        cli::warn(app, *incomplete + "; the counts are used alone");
+        out.warn(*incomplete + "; the counts are used alone");
     const std::vector<int> all_layers = statistics.layers;
     if (!options.layers.empty())
         cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"), path);
@@ -269,14 +272,14 @@ ReportInput load_input(const CLI::App& app,
     return input;
 }
 
-void say_onto_which_ranks(const CLI::App& app,
+void say_onto_which_ranks(const cli::Output& out,
                           const ReportOptions& options,
                           const std::vector<ReportInput>& inputs) {
     if (options.ep_size > 0 || options.per_expert || inputs.front().projected.empty())
         return;
-    cli::note(app, "the projection is onto the recording's " +
-                       std::to_string(inputs.front().projected.front().ep_size) +
-                       " ranks; give --ep_size if the config is for another number");
+    out.note("the projection is onto the recording's " +
+             std::to_string(inputs.front().projected.front().ep_size) +
+             " ranks; give --ep_size if the config is for another number");
 }
 
 }  // namespace
@@ -302,18 +305,18 @@ std::vector<const Subject*> compared_subjects(const std::vector<ReportInput>& in
     return subjects;
 }
 
-std::vector<ReportInput> load_report_inputs(const CLI::App& app,
+std::vector<ReportInput> load_report_inputs(const cli::Output& out,
                                             const ReportOptions& options,
                                             ThreadPool& threads) {
     std::vector<ReportInput> inputs;
     for (const std::string& path : options.expert_statistic_paths)
-        inputs.push_back(load_input(app, options, path, threads));
+        inputs.push_back(load_input(out, options, path, threads));
     const bool any_is_folded = std::any_of(inputs.begin(), inputs.end(),
                                            [](const ReportInput& one) { return one.is_folded; });
     if (!options.statistics.load_balancer.empty() && !any_is_folded)
         throw Error(options.statistics.load_balancer +
                     ": none of the recordings holds slot ids of it; leave --load_balancer out");
-    say_onto_which_ranks(app, options, inputs);
+    say_onto_which_ranks(out, options, inputs);
     return inputs;
 }
 

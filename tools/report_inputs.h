@@ -6,6 +6,7 @@
 
 #include "lib/base/parallel.h"
 #include "lib/report/subject.h"
+#include "tools/output.h"
 #include "tools/report_options.h"
 
 namespace eplb {
@@ -30,7 +31,7 @@ Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name,
 std::vector<const Subject*> compared_subjects(const std::vector<ReportInput>& inputs);
 
 // In the order of the command line. Says on stderr what a reader of the report should know.
-std::vector<ReportInput> load_report_inputs(const CLI::App& app,
+std::vector<ReportInput> load_report_inputs(const cli::Output& out,
                                             const ReportOptions& options,
                                             ThreadPool& threads);
 

@@ -1,5 +1,7 @@
 #include "tools/report_options.h"
 
+#include "tools/cli.h"
+
 namespace eplb {
 namespace {
 
@@ -127,6 +129,7 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
                    "under the last config; of held_out on the test")
         ->type_name("R")
         ->check(cli::non_negative_real());
+    cli::keep_given_options(app, options.given);
     app.footer(
         "For each layer, over the ranks of an iteration and then averaged over iterations: mean\n"
         "tokens, standard deviation (n - 1), imbalance ratio (max - mean) / mean. Best 0.\n"

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "lib/report/text/table_writers.h"
 #include "lib/statistics/selection.h"
+#include "tools/given_options.h"
 #include "tools/statistics_options.h"
 
 namespace eplb {
@@ -60,6 +62,8 @@ struct ReportOptions {
     double min_speedup = 1.02;
 
     std::optional<double> max_imbalance;  // the gate
+
+    std::vector<cli::GivenOption> given;
 };
 
 void add_report_options(CLI::App& app, ReportOptions& options);

@@ -2,6 +2,7 @@
 
 #include "lib/base/error.h"
 #include "lib/report/views/heatmap.h"
+#include "tools/paths.h"
 #include "tools/report_views.h"
 #include "tools/terminal.h"
 

@@ -11,6 +11,8 @@
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/report/views/fault_table.h"
 #include "lib/report/views/traffic_table.h"
+#include "tools/paths.h"
+#include "tools/statistics_input.h"
 
 namespace eplb {
 namespace {

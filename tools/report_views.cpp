@@ -14,7 +14,7 @@ namespace eplb {
 namespace {
 
 // An option that only other views heed would be lost without a word.
-void check_options_of_view(const CLI::App& app, const ReportOptions& options) {
+void check_options_of_view(const ReportOptions& options) {
     struct OnlyFor {
         const char* option;
         std::vector<View> views;
@@ -33,7 +33,9 @@ void check_options_of_view(const CLI::App& app, const ReportOptions& options) {
     };
     const View view = view_of(options);
     for (const auto& [option, views] : all) {
-        const bool is_given = app.get_option("--" + std::string(option))->count() > 0;
+        const bool is_given =
+            std::any_of(options.given.begin(), options.given.end(),
+                        [&](const cli::GivenOption& one) { return one.name == option; });
         if (!is_given || std::find(views.begin(), views.end(), view) != views.end())
             continue;
         std::string names;
@@ -106,8 +108,8 @@ Bins bins_of(const ReportOptions& options) {
     return options.per_expert ? Bins::slots : Bins::ranks;
 }
 
-void check_view_options(const CLI::App& app, const ReportOptions& options) {
-    check_options_of_view(app, options);
+void check_view_options(const ReportOptions& options) {
+    check_options_of_view(options);
     check_number_of_inputs(options);
     if (!(options.moe_share > 0 && options.moe_share <= 1))
         throw UsageError("--moe_share is a share of the time: above 0 and up to 1");

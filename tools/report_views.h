@@ -18,7 +18,7 @@ View view_of(const ReportOptions& options);
 Bins bins_of(const ReportOptions& options);
 
 // UsageError where an option was given that says nothing to the view.
-void check_view_options(const CLI::App& app, const ReportOptions& options);
+void check_view_options(const ReportOptions& options);
 
 // The subject of a view of a single one. UsageError where there are several.
 const Subject& only_subject(const std::vector<ReportInput>& inputs);

@@ -1,13 +1,6 @@
 #include "tools/statistics_options.h"
 
-#include <algorithm>
-#include <span>
-
-#include "lib/base/error.h"
-#include "lib/formats/model_shape.h"
-#include "lib/placement/route/rank_load.h"
-#include "lib/placement/route/slot_fold.h"
-#include "lib/statistics/recording_checks.h"
+#include "tools/cli.h"
 
 namespace eplb::cli {
 namespace {
@@ -15,95 +8,6 @@ namespace {
 constexpr const char* kPathDescription =
     "Statistics: TensorRT-LLM's folder, a stream of eplb-collect, or what another engine dumps "
     "(--input_format lists them); - is standard input";
-
-// path: of the config, for messages
-SlotFold fold_in_force(const ExpertStatistics& statistics,
-                       const EplbConfig& config,
-                       const std::string& path) {
-    if (statistics.num_experts != config.num_slots)
-        throw Error(path + ": has num_slots " + std::to_string(config.num_slots) +
-                    ", but the statistics hold " + std::to_string(statistics.num_experts) +
-                    " ids; give the yaml that was in force during the recording");
-    try {
-        return SlotFold(statistics, config);
-    } catch (const Error& error) {
-        throw Error(path + ": " + error.what());
-    }
-}
-
-// What a config's content says of its format; nothing where it does not tell.
-std::optional<ConfigFormat> told_format(const std::string& text,
-                                        const std::string& name,
-                                        const ConfigContext& context) {
-    try {
-        return recognize_config(text, name, context);
-    } catch (const Error&) {
-        return std::nullopt;
-    }
-}
-
-// Whether the ids are slots of the config in force, and not experts.
-bool is_recorded_under(const ExpertStatistics& statistics,
-                       const EplbConfig& config,
-                       const StatisticsOptions& options) {
-    const bool holds_experts =
-        statistics.ids == IdKind::expert ||
-        (statistics.ids == IdKind::unstated && statistics.num_experts != config.num_slots);
-    return !options.may_hold_experts || !holds_experts;
-}
-
-// Hands on rows of slots as rows of experts.
-class FoldedRows : public RowSink {
-  public:
-    FoldedRows(const EplbConfig& config, const StatisticsOptions& options, RowSink& target)
-        : config_(config), options_(options), target_(target) {}
-
-    void begin(const ExpertStatistics& shape) override {
-        if (is_recorded_under(shape, config_, options_))
-            fold_.emplace(fold_in_force(shape, config_, options_.load_balancer));
-        target_.begin(fold_ ? fold_->folded_shape(shape) : shape);
-    }
-
-    void add(std::int64_t iteration,
-             int layer,
-             int source,
-             std::span<const std::int64_t> counts) override {
-        if (!fold_) {
-            target_.add(iteration, layer, source, counts);
-            return;
-        }
-        std::vector<std::int64_t> experts(fold_->num_experts());
-        fold_->add(layer, counts, experts);
-        target_.add(iteration, layer, source, experts);
-    }
-
-  private:
-    const EplbConfig& config_;
-    const StatisticsOptions& options_;
-    RowSink& target_;
-    std::optional<SlotFold> fold_;  // none where the rows are of experts already
-};
-
-// are_slots: of a config in force, which the number of ids is then of.
-void check_model(const ExpertStatistics& statistics,
-                 const ModelShape& model,
-                 bool are_slots,
-                 const std::string& where,
-                 const std::string& model_config) {
-    const std::string another = "; give the config.json of the model that was recorded";
-    if (!are_slots && statistics.ids != IdKind::slot && statistics.num_experts != model.num_experts)
-        throw Error(
-            where + "has " + std::to_string(statistics.num_experts) + " experts, " + model_config +
-            " " + std::to_string(model.num_experts) + another +
-            (statistics.ids == IdKind::unstated && statistics.num_experts > model.num_experts
-                 ? ", or --load_balancer where these are slots of a run with EPLB"
-                 : ""));
-    for (const int layer : statistics.layers)
-        if (layer < model.num_hidden_layers &&
-            !std::binary_search(model.moe_layers.begin(), model.moe_layers.end(), layer))
-            throw Error(where + "has layer " + std::to_string(layer) +
-                        ", which has no experts in " + model_config + another);
-}
 
 }  // namespace
 
@@ -169,148 +73,11 @@ std::vector<std::string> files_of(const StatisticsOptions& options) {
     return {options.load_balancer, options.model_config};
 }
 
-LayerOptions layer_options(const StatisticsOptions& options) {
-    if (options.first_moe_layer && !options.moe_layers.empty())
-        throw UsageError("give --first_moe_layer or --moe_layers, not both");
-    LayerOptions layers;
-    layers.first_moe_layer = options.first_moe_layer;
-    if (!options.moe_layers.empty())
-        layers.moe_layers = parse_layer_list(options.moe_layers, "--moe_layers");
-    return layers;
-}
-
-ConfigContext config_context(const StatisticsOptions& options) {
-    ConfigContext context;
-    if (!options.model_config.empty())
-        context = context_of(read_model_shape(options.model_config), 0);
-    if (options.num_experts > 0)
-        context.num_experts = options.num_experts;
-    const LayerOptions layers = layer_options(options);
-    if (!layers.moe_layers.empty())
-        context.moe_layers = layers.moe_layers;
-    context.first_moe_layer = options.first_moe_layer;
-    context.model_key = options.model_key;
-    return context;
-}
-
-EngineConfig read_engine_config(const CLI::App& app,
-                                const std::string& path,
-                                const StatisticsOptions& options,
-                                const ConfigContext& context) {
-    EngineConfig config = read_engine_config(path, options, context);
-    for (const std::string& warning : config.warnings)
-        warn(app, warning);
-    return config;
-}
-
-EngineConfig read_engine_config(const std::string& path,
-                                const StatisticsOptions& options,
-                                const ConfigContext& context) {
-    const std::string text = read_input(path);
-    const std::string name = name_of_input(path);
-    std::optional<ConfigFormat> format = options.config_format;
-    if (format) {
-        const std::optional<ConfigFormat> told = told_format(text, name, context);
-        if (told && *told != ConfigFormat::sglang && *told != ConfigFormat::hygon)
-            format = told;
-    }
-    return parse_config(text, name, context, format);
-}
-
 std::vector<std::pair<std::string, ConfigFormat>> config_format_choices() {
     std::vector<std::pair<std::string, ConfigFormat>> choices;
     for (const std::string& name : config_format_names())
         choices.emplace_back(name, config_format_of(name));
     return choices;
-}
-
-ExpertStatistics load_statistics(const CLI::App& app,
-                                 const std::string& path,
-                                 const StatisticsOptions& options,
-                                 Sources sources,
-                                 ThreadPool& threads,
-                                 std::optional<RecordedUnder>* under,
-                                 RowSink* rows) {
-    if (path.empty())
-        throw UsageError("--expert_statistic_path is required: a folder, a file, or -");
-    if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
-        throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
-                         " must be below --iter_stop " + std::to_string(*options.iter_stop));
-    std::optional<EplbConfig> in_force;
-    std::optional<FoldedRows> folded_rows;
-    if (!options.load_balancer.empty())
-        in_force =
-            read_engine_config(app, options.load_balancer, options, config_context(options)).config;
-    if (in_force && rows != nullptr)
-        rows = &folded_rows.emplace(*in_force, options, *rows);
-    SourceOptions source;
-    source.format = options.input_format;
-    source.layers = layer_options(options);
-    source.num_experts = options.num_experts;
-    std::optional<ModelShape> model;
-    if (!options.model_config.empty()) {
-        model = read_model_shape(options.model_config);
-        source.model_moe_layers = model->moe_layers;
-        source.model_num_experts = model->num_experts;
-    }
-    SourceReading reading = read_source(path, source,
-                                        {.iter_start = options.iter_start,
-                                         .iter_stop = options.iter_stop,
-                                         .sum_sources = sources == Sources::summed},
-                                        threads, rows);
-    ExpertStatistics& statistics = reading.statistics;
-    if (std::all_of(statistics.counts.begin(), statistics.counts.end(),
-                    [](std::int64_t count) { return count == 0; }))
-        throw Error(path + ": holds no tokens");
-    if (in_force && statistics.ids == IdKind::expert && !options.may_hold_experts)
-        throw Error(path + ": holds counts of experts already; leave --load_balancer out");
-    if (model)
-        check_model(statistics, *model, in_force.has_value(), path + ": ", options.model_config);
-    for (const std::string& warning : reading.warnings)
-        warn(app, path + ": " + warning);
-    for (const std::string& warning : recording_warnings(statistics))
-        warn(app, path + ": " + warning);
-    if (!in_force || !is_recorded_under(statistics, *in_force, options))
-        return std::move(statistics);
-
-    const SlotFold fold = fold_in_force(statistics, *in_force, options.load_balancer);
-    if (under != nullptr) {
-        RecordedUnder& recorded = under->emplace();
-        recorded.config = *in_force;
-        for (int layer = 0; layer < statistics.num_layers(); ++layer)
-            recorded.slot_load.push_back(recorded_load(statistics, layer));
-    }
-    return fold.fold(statistics);
-}
-
-std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size) {
-    std::vector<LoadSummary> layers;
-    layers.reserve(statistics.layers.size());
-    for (int layer = 0; layer < statistics.num_layers(); ++layer)
-        layers.push_back(summarize(rank_load(recorded_load(statistics, layer), ep_size)));
-    return layers;
-}
-
-void keep_layers(ExpertStatistics& statistics,
-                 const std::vector<int>& layers,
-                 const std::string& name) {
-    ExpertStatistics kept = statistics;
-    kept.layers = layers;
-    kept.allocate();
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-        const std::optional<int> found = statistics.find_layer(layers[i]);
-        if (!found)
-            throw Error(name + ": does not hold layer " + std::to_string(layers[i]) +
-                        ", but layers " + std::to_string(statistics.layers.front()) + " to " +
-                        std::to_string(statistics.layers.back()));
-        for (int iteration = 0; iteration < kept.num_iterations; ++iteration)
-            for (int source = 0; source < kept.num_sources; ++source) {
-                const auto row = statistics.row(iteration, *found, source);
-                std::copy(row.begin(), row.end(),
-                          kept.row(iteration, static_cast<int>(i), source).begin());
-            }
-    }
-    statistics = std::move(kept);
 }
 
 }  // namespace eplb::cli

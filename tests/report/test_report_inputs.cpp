@@ -8,8 +8,10 @@
 #include "lib/formats/statistics/statistics_stream.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/placement/plan/planner.h"
+#include "lib/placement/route/load_summary.h"
 #include "lib/report/views/views.h"
 #include "tests/test_support.h"
+#include "tools/output.h"
 #include "tools/report_inputs.h"
 
 using namespace eplb;
@@ -103,9 +105,9 @@ struct Scene {
     }
 
     ReportInput load(int num_threads = 1) const {
-        CLI::App app;
+        const cli::Output out("eplb-report");
         ThreadPool threads(num_threads);
-        return load_report_inputs(app, options, threads).front();
+        return load_report_inputs(out, options, threads).front();
     }
 };
 
