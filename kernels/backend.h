@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -42,11 +41,12 @@ class Backend {
     // Where the host can read what memory holds, without a copy; null where it cannot.
     virtual const void* host_address(const void* /*memory*/) const { return nullptr; }
 
-    // A download that does not wait: starts one of what memory holds once the calls before this are
-    // done; finish_download(ticket) waits for that one and gives its bytes, valid until the next
-    // start_download(). At most two are under way.
-    virtual int start_download(const void* memory, std::size_t num_bytes) = 0;
-    virtual std::span<const std::byte> finish_download(int ticket) = 0;
+    // A download that does not wait: the bytes are there once a later download() or synchronize()
+    // has returned. host is from allocate_host() and stays until then.
+    virtual void start_download(const void* memory, std::size_t num_bytes, void* host) = 0;
+    // Host memory that a device writes to by itself.
+    virtual void* allocate_host(std::size_t num_bytes) = 0;
+    virtual void release_host(void* memory) noexcept = 0;
 
     // Makes weights in host memory ready, in the background; they must stay as they are until they
     // are dropped. A call that uses them waits for them. Parts of the same address are one.
@@ -54,17 +54,9 @@ class Backend {
     virtual void hold_weights(WeightParts parts) = 0;
     virtual void drop_weights(WeightParts parts) = 0;
 
-    // Runs work, which calls this backend without upload, download or allocation. A device may
-    // record it at the first call of a key and replay it at the next ones, until forget_replays():
-    // to be called when sizes or addresses change.
-    virtual void replay(int key, const std::function<void()>& work) = 0;
-    virtual void forget_replays() = 0;
-
     // The device's time, by stages: what follows counts as this stage's, in [0, 16).
     virtual void begin_stage(int stage) = 0;
     virtual std::vector<double> stage_seconds() = 0;  // waits; of all stages up to the highest
-    // Of that, what counting took where it can be told apart: a GPU counts as it routes.
-    virtual double counting_seconds() const = 0;
 
     // Row r of `to` is row r of `from`: `size` values each, from_stride and to_stride values from
     // one row to the next. num_copies times, the copies copy_stride values apart in `to`.
@@ -172,21 +164,12 @@ class Backend {
         const float* bias;        // [num_experts], of the selection; null without has_bias
     };
 
-    // The source ranks of tokens: those of rank r are [rank_begin[r], rank_begin[r + 1]).
-    struct RankArguments {
-        int num_ranks;
-        const std::int32_t* rank_begin;  // [num_ranks + 1], device memory
-    };
-
     // What route() writes, of each token; device memory.
     struct RoutedTokens {
         float* normalized;         // [num_tokens][hidden_size]
         std::int32_t* expert_ids;  // [num_tokens][top_k], best expert first
         float* weights;            // [num_tokens][top_k]
         float* margins = nullptr;  // [num_tokens], selection_margin(); or null
-        // How often each expert was chosen, added to: [ranks.num_ranks][num_experts]; or null.
-        std::int32_t* counts = nullptr;
-        RankArguments ranks = {};  // of counts
     };
 
     // normalized = RMSNorm(hidden) * norm; logits = normalized * weight^T + logit_bias; then
@@ -196,58 +179,38 @@ class Backend {
                        const float* hidden,
                        const RoutedTokens& routed) = 0;
 
-    // Which slots hold an expert, as SlotRouter has them; device memory.
-    struct SlotTables {
-        int num_experts;
-        int num_slots;
-        const std::int32_t* start;     // [num_experts + 1], into slot_ids
-        const std::int32_t* slot_ids;  // [num_slots], by expert, ascending
-    };
-    // Experts to slots, as SlotRouter::route() for each of the ranks first_rank + r; both
-    // [num_tokens][top_k], may be the same memory. counts [num_ranks][num_slots], unless null: how
-    // often each slot was taken, added to.
-    virtual void assign_slots(const SlotTables& tables,
-                              const RankArguments& ranks,
-                              int first_rank,
-                              int num_tokens,
-                              int top_k,
-                              const std::int32_t* expert_ids,
-                              std::int32_t* slot_ids,
-                              std::int32_t* counts) = 0;
-
-    // Which row of the expert buffers every (token, k) pair takes: rows are ordered by slot, then
-    // in the order of the pairs. All in device memory.
+    // Which row of the expert buffers every (token, k) pair takes: rows are ordered by place, then
+    // in the order of the pairs. A place is an expert's copy on a device: its id where there is one
+    // device. All in device memory.
     struct DispatchArguments {
         int top_k;
-        int num_slots;
-        int first_slot;  // slot ids are in [first_slot, first_slot + num_slots)
+        int num_places;
+        int first_place;  // place ids are in [first_place, first_place + num_places)
         int num_tokens;
-        const std::int32_t* tokens;  // [num_tokens], rows of slot_ids; null: 0, 1, …
-        const std::int32_t* slot_ids;
+        const std::int32_t* place_ids;  // [num_tokens][top_k]
     };
     struct DispatchRows {
-        std::int32_t* slot_begin;   // [num_slots + 1], rows of each slot
+        std::int32_t* place_begin;  // [num_places + 1], rows of each place
         std::int32_t* rows;         // [num_tokens][top_k] -> row
-        std::int32_t* source_rows;  // [row] -> token, as in `tokens`
-        std::int32_t* row_slots;    // [row] -> slot id; or null
+        std::int32_t* source_rows;  // [row] -> token
+        std::int32_t* row_places;   // [row] -> place id; or null
     };
     virtual void plan_dispatch(const DispatchArguments& dispatch, const DispatchRows& rows) = 0;
 
-    // Experts' MLPs over rows grouped by slot: rows [slot_begin[s], slot_begin[s + 1]) go through
-    // slot_weights[s]; all have the same sizes. Row r reads input row source_rows[r], or row r
-    // where source_rows is null, and writes output row r; both have hidden_size columns. slot_begin
-    // is host memory: the sizes of the products.
-    virtual void grouped_mlp(std::span<const MlpWeights> slot_weights,
-                             std::span<const std::int32_t> slot_begin,
+    // Experts' MLPs over rows grouped by expert: rows [row_begin[e], row_begin[e + 1]) go through
+    // experts[e]; all have the same sizes. Row r reads input row source_rows[r], or row r where
+    // source_rows is null, and writes output row r; both have hidden_size columns. row_begin is
+    // host memory: the sizes of the products.
+    virtual void grouped_mlp(std::span<const MlpWeights> experts,
+                             std::span<const std::int32_t> row_begin,
                              const std::int32_t* source_rows,
                              const float* input,
                              float* output) = 0;
 
-    // For i in [0, num_tokens), with t = tokens[i], or i where tokens is null: hidden[t] += sum
-    // over j of weights[t][j] * expert_output[rows[i][j]], in the order of j, then +
-    // shared_output[i], times sigmoid(shared_gate[i]) unless that is null, unless shared_output is
-    // null. rows [num_tokens][top_k], weights [..][top_k], shared_gate [num_tokens], the others
-    // [..][hidden_size].
+    // For each token t: hidden[t] += sum over j of weights[t][j] * expert_output[rows[t][j]], in
+    // the order of j, then + shared_output[t], times sigmoid(shared_gate[t]) unless that is null,
+    // unless shared_output is null. rows and weights [num_tokens][top_k], shared_gate
+    // [num_tokens], the others [..][hidden_size].
     struct CombineArguments {
         int top_k;
         int hidden_size;
@@ -257,10 +220,7 @@ class Backend {
         const float* shared_output;
         const float* shared_gate;
     };
-    virtual void combine(int num_tokens,
-                         const std::int32_t* tokens,
-                         const CombineArguments& arguments,
-                         float* hidden) = 0;
+    virtual void combine(int num_tokens, const CombineArguments& arguments, float* hidden) = 0;
 };
 
 }  // namespace eplb

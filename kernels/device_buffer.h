@@ -32,14 +32,13 @@ class DeviceBuffer {
     std::size_t capacity() const { return capacity_; }
     Backend& backend() const { return *backend_; }
 
-    // Room for `size` values. What it held is lost where it has to move; says whether it did.
-    bool grow(std::size_t size) {
+    // Room for `size` values. What it held is lost where it has to move.
+    void grow(std::size_t size) {
         if (size <= capacity_)
-            return false;
+            return;
         clear();
         data_ = static_cast<T*>(backend_->allocate(size * sizeof(T)));
         capacity_ = size;
-        return true;
     }
 
     // Room for `size` values, the first num_kept of which stay.
@@ -84,6 +83,44 @@ class DeviceBuffer {
 
   private:
     Backend* backend_;
+    T* data_ = nullptr;
+    std::size_t capacity_ = 0;
+};
+
+// Values in host memory that a device writes to by itself. It only grows, and loses what it held.
+template <typename T>
+class HostBuffer {
+  public:
+    explicit HostBuffer(Backend& backend) : backend_(backend) {}
+    ~HostBuffer() { clear(); }
+    HostBuffer(const HostBuffer&) = delete;
+    HostBuffer& operator=(const HostBuffer&) = delete;
+
+    void grow(std::size_t size) {
+        if (size <= capacity_)
+            return;
+        clear();
+        data_ = static_cast<T*>(backend_.allocate_host(size * sizeof(T)));
+        capacity_ = size;
+    }
+
+    std::span<T> first(std::size_t size) const { return {data_, size}; }
+
+    // What device memory holds, as Backend::start_download().
+    void start_download(const DeviceBuffer<T>& from, std::size_t size) {
+        grow(size);
+        backend_.start_download(from.data(), size * sizeof(T), data_);
+    }
+
+  private:
+    void clear() {
+        if (data_ != nullptr)
+            backend_.release_host(data_);
+        data_ = nullptr;
+        capacity_ = 0;
+    }
+
+    Backend& backend_;
     T* data_ = nullptr;
     std::size_t capacity_ = 0;
 };

@@ -12,7 +12,6 @@
 
 #include "lib/base/error.h"
 #include "lib/model/select_experts.h"
-#include "lib/placement/route/slot_router.h"
 
 namespace eplb {
 namespace {
@@ -116,19 +115,6 @@ void CpuBackend::download(const void* memory, std::size_t num_bytes, void* host)
 void CpuBackend::fill_zero(void* memory, std::size_t num_bytes) {
     if (num_bytes > 0)
         std::memset(memory, 0, num_bytes);
-}
-
-int CpuBackend::start_download(const void* memory, std::size_t num_bytes) {
-    const int ticket = next_download_;
-    next_download_ = 1 - next_download_;
-    std::vector<std::byte>& to = downloads_[ticket];
-    to.resize(num_bytes);
-    copy_bytes(memory, num_bytes, to.data());
-    return ticket;
-}
-
-std::span<const std::byte> CpuBackend::finish_download(int ticket) {
-    return downloads_[ticket];
 }
 
 void CpuBackend::begin_stage(int stage) {
@@ -280,99 +266,49 @@ void CpuBackend::route(const RouterArguments& router,
                            routed.margins == nullptr ? nullptr : routed.margins + first + r);
         }
     });
-    if (routed.counts != nullptr)
-        count_ids(routed.ranks, spec.top_k, spec.num_experts, routed.expert_ids, routed.counts);
-}
-
-// ids [tokens][top_k] into counts [ranks][num_counters]
-void CpuBackend::count_ids(const RankArguments& ranks,
-                           int top_k,
-                           int num_counters,
-                           const std::int32_t* ids,
-                           std::int32_t* counts) {
-    const auto start = std::chrono::steady_clock::now();
-    threads_.for_each(ranks.num_ranks, [&](std::int64_t rank) {
-        std::int32_t* const row = counts + rank * num_counters;
-        const std::int64_t end = std::int64_t{ranks.rank_begin[rank + 1]} * top_k;
-        for (std::int64_t i = std::int64_t{ranks.rank_begin[rank]} * top_k; i < end; ++i)
-            ++row[ids[i]];
-    });
-    counting_seconds_ += seconds_since(start);
-}
-
-void CpuBackend::assign_slots(const SlotTables& tables,
-                              const RankArguments& ranks,
-                              int first_rank,
-                              int num_tokens,
-                              int top_k,
-                              const std::int32_t* expert_ids,
-                              std::int32_t* slot_ids,
-                              std::int32_t* counts) {
-    assert(ranks.rank_begin[ranks.num_ranks] == num_tokens);
-    static_cast<void>(num_tokens);
-    const SlotReplicas replicas = {{tables.start, static_cast<std::size_t>(tables.num_experts) + 1},
-                                   {tables.slot_ids, static_cast<std::size_t>(tables.num_slots)}};
-    threads_.for_each(ranks.num_ranks, [&](std::int64_t rank) {
-        const std::int64_t begin = std::int64_t{ranks.rank_begin[rank]} * top_k;
-        const auto size =
-            static_cast<std::size_t>(std::int64_t{ranks.rank_begin[rank + 1]} * top_k - begin);
-        route_to_slots(replicas, {expert_ids + begin, size}, first_rank + static_cast<int>(rank),
-                       {slot_ids + begin, size});
-    });
-    if (counts != nullptr)
-        count_ids(ranks, top_k, tables.num_slots, slot_ids, counts);
 }
 
 void CpuBackend::plan_dispatch(const DispatchArguments& dispatch, const DispatchRows& plan) {
-    // a stable counting sort by slot
-    const std::int64_t top_k = dispatch.top_k;
-    const auto token_at = [&](std::int64_t i) {
-        return dispatch.tokens == nullptr ? static_cast<std::int32_t>(i) : dispatch.tokens[i];
-    };
-    std::fill_n(plan.slot_begin, dispatch.num_slots + 1, 0);
-    for (std::int64_t i = 0; i < dispatch.num_tokens; ++i)
-        for (std::int64_t j = 0; j < top_k; ++j) {
-            const std::int32_t slot =
-                dispatch.slot_ids[token_at(i) * top_k + j] - dispatch.first_slot;
-            assert(slot >= 0 && slot < dispatch.num_slots);
-            ++plan.slot_begin[slot + 1];
-        }
-    std::partial_sum(plan.slot_begin, plan.slot_begin + dispatch.num_slots + 1, plan.slot_begin);
-    std::vector<std::int32_t> next(plan.slot_begin, plan.slot_begin + dispatch.num_slots);
-    for (std::int64_t i = 0; i < dispatch.num_tokens; ++i)
-        for (std::int64_t j = 0; j < top_k; ++j) {
-            const std::int32_t id = dispatch.slot_ids[token_at(i) * top_k + j];
-            const std::int32_t row = next[id - dispatch.first_slot]++;
-            plan.rows[i * top_k + j] = row;
-            plan.source_rows[row] = token_at(i);
-            if (plan.row_slots != nullptr)
-                plan.row_slots[row] = id;
-        }
+    // a stable counting sort by place
+    const std::int64_t num_pairs = std::int64_t{dispatch.num_tokens} * dispatch.top_k;
+    std::fill_n(plan.place_begin, dispatch.num_places + 1, 0);
+    for (std::int64_t pair = 0; pair < num_pairs; ++pair) {
+        const std::int32_t place = dispatch.place_ids[pair] - dispatch.first_place;
+        assert(place >= 0 && place < dispatch.num_places);
+        ++plan.place_begin[place + 1];
+    }
+    std::partial_sum(plan.place_begin, plan.place_begin + dispatch.num_places + 1,
+                     plan.place_begin);
+    std::vector<std::int32_t> next(plan.place_begin, plan.place_begin + dispatch.num_places);
+    for (std::int64_t pair = 0; pair < num_pairs; ++pair) {
+        const std::int32_t id = dispatch.place_ids[pair];
+        const std::int32_t row = next[id - dispatch.first_place]++;
+        plan.rows[pair] = row;
+        plan.source_rows[row] = static_cast<std::int32_t>(pair / dispatch.top_k);
+        if (plan.row_places != nullptr)
+            plan.row_places[row] = id;
+    }
 }
 
-void CpuBackend::combine(int num_tokens,
-                         const std::int32_t* tokens,
-                         const CombineArguments& arguments,
-                         float* hidden) {
+void CpuBackend::combine(int num_tokens, const CombineArguments& arguments, float* hidden) {
     const std::ptrdiff_t size = arguments.hidden_size;
     const std::ptrdiff_t top_k = arguments.top_k;
     for_row_tiles(threads_, num_tokens, [&](std::int64_t first, std::int64_t count) {
-        for (std::int64_t i = first; i < first + count; ++i) {
-            const std::int64_t token = tokens == nullptr ? i : tokens[i];
+        for (std::int64_t token = first; token < first + count; ++token) {
             float* const state = hidden + token * size;
             for (std::ptrdiff_t j = 0; j < top_k; ++j) {
                 const float weight = arguments.weights[token * top_k + j];
                 const float* const y =
-                    arguments.expert_output + arguments.rows[i * top_k + j] * size;
+                    arguments.expert_output + arguments.rows[token * top_k + j] * size;
                 for (std::ptrdiff_t d = 0; d < size; ++d)
                     state[d] += weight * y[d];
             }
             if (arguments.shared_output == nullptr)
                 continue;
             const float gate =
-                arguments.shared_gate == nullptr ? 1.0F : sigmoid_f32(arguments.shared_gate[i]);
+                arguments.shared_gate == nullptr ? 1.0F : sigmoid_f32(arguments.shared_gate[token]);
             for (std::ptrdiff_t d = 0; d < size; ++d)
-                state[d] += gate * arguments.shared_output[i * size + d];
+                state[d] += gate * arguments.shared_output[token * size + d];
         }
     });
 }

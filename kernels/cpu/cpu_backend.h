@@ -1,7 +1,6 @@
 #ifndef EPLB_KERNELS_CPU_CPU_BACKEND_H
 #define EPLB_KERNELS_CPU_CPU_BACKEND_H
 
-#include <array>
 #include <chrono>
 #include <vector>
 
@@ -23,15 +22,15 @@ class CpuBackend final : public Backend {
     void fill_zero(void* memory, std::size_t num_bytes) override;
     void synchronize() override {}
     const void* host_address(const void* memory) const override { return memory; }
-    int start_download(const void* memory, std::size_t num_bytes) override;
-    std::span<const std::byte> finish_download(int ticket) override;
+    void start_download(const void* memory, std::size_t num_bytes, void* host) override {
+        download(memory, num_bytes, host);
+    }
+    void* allocate_host(std::size_t num_bytes) override { return allocate(num_bytes); }
+    void release_host(void* memory) noexcept override { release(memory); }
     void hold_weights(WeightParts) override {}
     void drop_weights(WeightParts) override {}
-    void replay(int, const std::function<void()>& work) override { work(); }
-    void forget_replays() override {}
     void begin_stage(int stage) override;
     std::vector<double> stage_seconds() override;
-    double counting_seconds() const override { return counting_seconds_; }
     void copy_rows(const CopyArguments& copy, const float* from, float* to) override;
     void gather_rows(const std::int32_t* source_rows,
                      std::int64_t num_rows,
@@ -63,24 +62,13 @@ class CpuBackend final : public Backend {
                int num_tokens,
                const float* hidden,
                const RoutedTokens& routed) override;
-    void assign_slots(const SlotTables& tables,
-                      const RankArguments& ranks,
-                      int first_rank,
-                      int num_tokens,
-                      int top_k,
-                      const std::int32_t* expert_ids,
-                      std::int32_t* slot_ids,
-                      std::int32_t* counts) override;
     void plan_dispatch(const DispatchArguments& dispatch, const DispatchRows& rows) override;
-    void grouped_mlp(std::span<const MlpWeights> slot_weights,
-                     std::span<const std::int32_t> slot_begin,
+    void grouped_mlp(std::span<const MlpWeights> experts,
+                     std::span<const std::int32_t> row_begin,
                      const std::int32_t* source_rows,
                      const float* input,
                      float* output) override;
-    void combine(int num_tokens,
-                 const std::int32_t* tokens,
-                 const CombineArguments& arguments,
-                 float* hidden) override;
+    void combine(int num_tokens, const CombineArguments& arguments, float* hidden) override;
 
     // Matrix products so far, of all threads: those of grouped_mlp() and the others.
     MatrixWork expert_work() const;
@@ -88,7 +76,7 @@ class CpuBackend final : public Backend {
 
   private:
     struct Tile {
-        int slot;
+        int expert;
         std::int32_t begin;
         int num_rows;
     };
@@ -107,21 +95,12 @@ class CpuBackend final : public Backend {
                  float* output,
                  int thread);
 
-    void count_ids(const RankArguments& ranks,
-                   int top_k,
-                   int num_counters,
-                   const std::int32_t* ids,
-                   std::int32_t* counts);
-
     ThreadPool& threads_;
     std::vector<Thread> of_thread_;
     std::vector<Tile> tiles_;
-    std::array<std::vector<std::byte>, 2> downloads_;
-    int next_download_ = 0;
     std::vector<double> stage_seconds_;
     int stage_ = -1;
     std::chrono::steady_clock::time_point stage_start_;
-    double counting_seconds_ = 0;
 };
 
 }  // namespace eplb

@@ -37,8 +37,8 @@ void activate(const MlpWeights& mlp, int first, int size, float* gate, float* up
 
 }  // namespace
 
-void CpuBackend::grouped_mlp(std::span<const MlpWeights> slot_weights,
-                             std::span<const std::int32_t> slot_begin,
+void CpuBackend::grouped_mlp(std::span<const MlpWeights> experts,
+                             std::span<const std::int32_t> row_begin,
                              const std::int32_t* source_rows,
                              const float* input,
                              float* output) {
@@ -46,22 +46,22 @@ void CpuBackend::grouped_mlp(std::span<const MlpWeights> slot_weights,
     constexpr int kMostRows = 512;
     constexpr int kFewestRows = 64;
     const int usual_rows =
-        std::clamp(slot_begin.back() / (4 * threads_.num_threads()), kFewestRows, kMostRows);
+        std::clamp(row_begin.back() / (4 * threads_.num_threads()), kFewestRows, kMostRows);
     tiles_.clear();
-    for (std::size_t slot = 0; slot < slot_weights.size(); ++slot) {
+    for (std::size_t e = 0; e < experts.size(); ++e) {
         // equal tiles: what a small rest would need decoded is as much as for a large one
-        const int num_rows = slot_begin[slot + 1] - slot_begin[slot];
+        const int num_rows = row_begin[e + 1] - row_begin[e];
         const int num_tiles = std::max(1, (num_rows + usual_rows / 2) / usual_rows);
         const int tile_rows = whole_groups((num_rows + num_tiles - 1) / num_tiles);
-        for (std::int32_t row = slot_begin[slot]; row < slot_begin[slot + 1]; row += tile_rows)
-            tiles_.push_back({static_cast<int>(slot), row,
-                              std::min<int>(tile_rows, slot_begin[slot + 1] - row)});
+        for (std::int32_t row = row_begin[e]; row < row_begin[e + 1]; row += tile_rows)
+            tiles_.push_back(
+                {static_cast<int>(e), row, std::min<int>(tile_rows, row_begin[e + 1] - row)});
     }
-    threads_.for_each(
-        static_cast<std::int64_t>(tiles_.size()), [&](std::int64_t index, int thread) {
-            const Tile& tile = tiles_[index];
-            run_mlp(slot_weights[tile.slot], tile, source_rows, input, output, thread);
-        });
+    threads_.for_each(static_cast<std::int64_t>(tiles_.size()),
+                      [&](std::int64_t index, int thread) {
+                          const Tile& tile = tiles_[index];
+                          run_mlp(experts[tile.expert], tile, source_rows, input, output, thread);
+                      });
 }
 
 void CpuBackend::run_mlp(const MlpWeights& mlp,
