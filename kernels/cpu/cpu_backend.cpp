@@ -62,10 +62,6 @@ void copy_bytes(const void* from, std::size_t num_bytes, void* to) {
         std::memcpy(to, from, num_bytes);
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 CpuBackend::CpuBackend(ThreadPool& threads)

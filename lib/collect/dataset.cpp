@@ -60,24 +60,6 @@ Request parse_request(std::string_view line, const std::string& where, int vocab
 
 }  // namespace
 
-SyntheticTokens::SyntheticTokens(const SyntheticTraffic& traffic, int ep_size, int tokens_per_rank)
-    : traffic_(traffic), ep_size_(ep_size), tokens_per_rank_(tokens_per_rank) {}
-
-IterationTokens SyntheticTokens::next() {
-    IterationTokens tokens;
-    const auto per_rank = static_cast<std::size_t>(tokens_per_rank_);
-    tokens.token_ids.resize(static_cast<std::size_t>(ep_size_) * per_rank);
-    for (int rank = 0; rank < ep_size_; ++rank) {
-        tokens.rank_begin.push_back(rank * tokens_per_rank_);
-        traffic_.make_tokens(iteration_, rank,
-                             std::span(tokens.token_ids)
-                                 .subspan(static_cast<std::size_t>(rank) * per_rank, per_rank));
-    }
-    tokens.rank_begin.push_back(tokens.num_tokens());
-    ++iteration_;
-    return tokens;
-}
-
 std::vector<Request> read_dataset(const std::string& path, int vocab_size) {
     LineReader reader(path);
     std::vector<Request> requests;
@@ -91,29 +73,6 @@ std::vector<Request> read_dataset(const std::string& path, int vocab_size) {
     if (requests.empty())
         throw Error(reader.name() + ": holds no request");
     return requests;
-}
-
-DatasetTokens::DatasetTokens(const std::vector<Request>& requests, int ep_size, int tokens_per_rank)
-    : rank_tokens_(static_cast<std::size_t>(ep_size)),
-      tokens_per_rank_(static_cast<std::size_t>(tokens_per_rank)) {
-    for (std::size_t i = 0; i < requests.size(); ++i) {
-        std::vector<std::int32_t>& tokens = rank_tokens_[i % rank_tokens_.size()];
-        tokens.insert(tokens.end(), requests[i].input_ids.begin(), requests[i].input_ids.end());
-    }
-}
-
-IterationTokens DatasetTokens::next() {
-    IterationTokens tokens;
-    for (const std::vector<std::int32_t>& rank_tokens : rank_tokens_) {
-        tokens.rank_begin.push_back(tokens.num_tokens());
-        const std::size_t begin = std::min(position_, rank_tokens.size());
-        const std::size_t end = std::min(position_ + tokens_per_rank_, rank_tokens.size());
-        tokens.token_ids.insert(tokens.token_ids.end(), rank_tokens.begin() + begin,
-                                rank_tokens.begin() + end);
-    }
-    tokens.rank_begin.push_back(tokens.num_tokens());
-    position_ += tokens_per_rank_;
-    return tokens;
 }
 
 }  // namespace eplb

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "lib/collect/expert_parallel.h"
 #include "lib/collect/stages.h"
 
 namespace eplb {
@@ -19,16 +18,11 @@ std::size_t product(std::int64_t a, std::int64_t b) {
     return static_cast<std::size_t>(a * b);
 }
 
-// [num_devices + 1], the experts of each device
-std::vector<int> experts_of_devices(int num_experts, int num_devices) {
-    std::vector<int> begin;
-    for (std::int64_t device = 0; device <= num_devices; ++device)
-        begin.push_back(static_cast<int>(num_experts * device / num_devices));
-    return begin;
-}
-
-int num_devices(const Communicator* communicator) {
-    return communicator == nullptr ? 1 : communicator->size();
+// How many chunks of about `limit` tokens; 1 where limit is 0 (no bound).
+int num_chunks(std::int64_t num_tokens, int limit) {
+    if (limit == 0 || num_tokens <= limit)
+        return 1;
+    return static_cast<int>((num_tokens + limit - 1) / limit);
 }
 
 }  // namespace
@@ -41,11 +35,7 @@ Decoder::Decoder(const DecoderConfig& config,
       limits_(limits),
       backend_(backend),
       frequencies_(backend, {std::as_bytes(std::span(config.attention.rotary.frequencies))}),
-      exchange_(experts_of_devices(config.moe.router.num_experts, num_devices(communicator)),
-                config.moe.hidden_size,
-                config.moe.router.top_k,
-                backend,
-                communicator),
+      exchange_(config.moe.hidden_size, config.moe.router.top_k, backend, communicator),
       normalized_(backend),
       queries_(backend),
       keys_(backend),
@@ -58,23 +48,9 @@ Decoder::Decoder(const DecoderConfig& config,
       dense_output_(backend),
       shared_gate_(backend) {}
 
-ExpertRange Decoder::experts_here(const DecoderConfig& config, const Communicator* communicator) {
-    const std::vector<int> begin =
-        experts_of_devices(config.moe.router.num_experts, num_devices(communicator));
-    const auto here = static_cast<std::size_t>(communicator == nullptr ? 0 : communicator->rank());
-    return {begin[here], begin[here + 1]};
-}
-
 void Decoder::check_stop() const {
     if (stop_ && stop_())
         throw Interrupted();
-}
-
-void Decoder::embed(const WeightMatrix& table,
-                    std::span<const std::int32_t> token_ids,
-                    float* hidden) {
-    backend_.begin_stage(Stage::embed);
-    backend_.embed(table, token_ids, hidden);
 }
 
 void Decoder::normalize(const std::vector<float>& weight,
@@ -332,8 +308,10 @@ void Decoder::for_chunks(int num_rows, int most_rows, const Body& body) {
     const int chunks = num_chunks(most_rows, limits_.expert_tokens);
     for (int chunk = 0; chunk < chunks; ++chunk) {
         check_stop();
-        const TokenRange range = chunk_of(num_rows, chunks, chunk);
-        body(range.begin, range.end - range.begin);
+        // the first num_rows % chunks have one row more
+        const int size = num_rows / chunks;
+        const int num_larger = num_rows % chunks;
+        body(chunk * size + std::min(chunk, num_larger), size + (chunk < num_larger ? 1 : 0));
     }
 }
 
@@ -352,7 +330,7 @@ void Decoder::dense(const LayerWeights& weights, int num_rows, float* hidden) {
         normalized_.grow(product(count, hidden_size));
         normalize(weights.router.norm, count, rows, normalized_.data());
         run_dense(weights.dense, count);
-        backend_.combine(count, nullptr,
+        backend_.combine(count,
                          {.top_k = 0,
                           .hidden_size = hidden_size,
                           .rows = nullptr,
@@ -364,11 +342,7 @@ void Decoder::dense(const LayerWeights& weights, int num_rows, float* hidden) {
     });
 }
 
-std::int64_t Decoder::experts(const LayerWeights& weights,
-                              int num_rows,
-                              int most_rows,
-                              float* hidden,
-                              std::int32_t* expert_ids) {
+void Decoder::route(const LayerWeights& weights, int num_rows, const float* hidden) {
     const RouterSpec& spec = config_.moe.router;
     const int hidden_size = config_.moe.hidden_size;
     const Backend::RouterArguments router = {.spec = &spec,
@@ -378,51 +352,61 @@ std::int64_t Decoder::experts(const LayerWeights& weights,
                                              .weight = weights.router.weight.data(),
                                              .logit_bias = data_or_null(weights.logit_bias),
                                              .bias = data_or_null(weights.router.bias)};
-    std::int64_t num_near_ties = 0;
-    for_chunks(num_rows, most_rows, [&](int first, int count) {
-        backend_.begin_stage(Stage::route);
-        float* const rows = hidden + product(first, hidden_size);
-        const std::size_t num_ids = product(count, spec.top_k);
+    expert_ids_.grow(product(num_rows, spec.top_k));
+    expert_weights_.grow(product(num_rows, spec.top_k));
+    margins_.grow(product(num_rows, 1));
+    backend_.begin_stage(Stage::route);
+    for_chunks(num_rows, num_rows, [&](int first, int count) {
         normalized_.grow(product(count, hidden_size));
-        expert_ids_.grow(num_ids);
-        expert_weights_.grow(num_ids);
-        margins_.grow(static_cast<std::size_t>(count));
-        backend_.route(router, count, rows,
+        const std::size_t first_id = product(first, spec.top_k);
+        backend_.route(router, count, hidden + product(first, hidden_size),
                        {.normalized = normalized_.data(),
-                        .expert_ids = expert_ids_.data(),
-                        .weights = expert_weights_.data(),
-                        .margins = margins_.data()});
-        if (!weights.routes_only) {
-            const ExpertExchange::Outputs outputs = exchange_.run(
-                count, nullptr, expert_ids_.data(), normalized_.data(), weights.experts);
-            backend_.begin_stage(Stage::experts);
-            const bool has_gate = weights.shared_gate.data != nullptr;
-            if (weights.has_dense)
-                run_dense(weights.dense, count);
-            if (has_gate) {
-                shared_gate_.grow(static_cast<std::size_t>(count));
-                backend_.linear(weights.shared_gate, nullptr, count, normalized_.data(),
-                                shared_gate_.data(), false);
-            }
-            backend_.begin_stage(Stage::combine);
-            backend_.combine(count, nullptr,
-                             {.top_k = spec.top_k,
-                              .hidden_size = hidden_size,
-                              .rows = outputs.rows,
-                              .weights = expert_weights_.data(),
-                              .expert_output = outputs.values,
-                              .shared_output = weights.has_dense ? dense_output_.data() : nullptr,
-                              .shared_gate = has_gate ? shared_gate_.data() : nullptr},
-                             rows);
-        }
-        // what the host needs, once the device has its work
-        backend_.download(expert_ids_.data(), num_ids * sizeof(std::int32_t),
-                          expert_ids + product(first, spec.top_k));
-        const HostView<float> margins(backend_, margins_.data(), static_cast<std::size_t>(count));
-        num_near_ties += std::count_if(margins.values().begin(), margins.values().end(),
-                                       [](float margin) { return margin <= kNearTie; });
+                        .expert_ids = expert_ids_.data() + first_id,
+                        .weights = expert_weights_.data() + first_id,
+                        .margins = margins_.data() + first});
     });
-    return num_near_ties;
+}
+
+void Decoder::experts(const LayerWeights& weights,
+                      const ExpertPlaces& places,
+                      const std::int32_t* place_ids,
+                      int num_rows,
+                      int most_rows,
+                      float* hidden) {
+    const int top_k = config_.moe.router.top_k;
+    const int hidden_size = config_.moe.hidden_size;
+    for_chunks(num_rows, most_rows, [&](int first, int count) {
+        float* const rows = hidden + product(first, hidden_size);
+        if (count < num_rows) {  // else route() has left it there
+            backend_.begin_stage(Stage::route);
+            normalize(weights.router.norm, count, rows, normalized_.data());
+        }
+        const ExpertExchange::Outputs outputs = exchange_.run(
+            count, places, place_ids + product(first, top_k), normalized_.data(), weights.experts);
+        backend_.begin_stage(Stage::experts);
+        const bool has_gate = weights.shared_gate.data != nullptr;
+        if (weights.has_dense)
+            run_dense(weights.dense, count);
+        if (has_gate) {
+            shared_gate_.grow(product(count, 1));
+            backend_.linear(weights.shared_gate, nullptr, count, normalized_.data(),
+                            shared_gate_.data(), false);
+        }
+        backend_.begin_stage(Stage::combine);
+        backend_.combine(count,
+                         {.top_k = top_k,
+                          .hidden_size = hidden_size,
+                          .rows = outputs.rows,
+                          .weights = expert_weights_.data() + product(first, top_k),
+                          .expert_output = outputs.values,
+                          .shared_output = weights.has_dense ? dense_output_.data() : nullptr,
+                          .shared_gate = has_gate ? shared_gate_.data() : nullptr},
+                         rows);
+    });
+}
+
+std::size_t Decoder::expert_buffer_bytes() const {
+    return exchange_.buffer_bytes() + dense_output_.capacity() * sizeof(float);
 }
 
 }  // namespace eplb

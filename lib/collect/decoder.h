@@ -10,18 +10,11 @@
 #include "kernels/communicator.h"
 #include "kernels/device_buffer.h"
 #include "kernels/held_weights.h"
+#include "lib/collect/batch.h"
 #include "lib/collect/expert_exchange.h"
 #include "lib/model/layer_weights.h"
 
 namespace eplb {
-
-// Consecutive tokens of one sequence, as rows of the hidden states.
-struct SequencePiece {
-    std::int32_t sequence = 0;
-    std::int32_t first_position = 0;
-    std::int32_t num_tokens = 0;
-    std::int32_t first_row = 0;
-};
 
 // Keys and values of one layer, from the start of each sequence that is under way; device memory.
 struct KeyValueCache {
@@ -43,8 +36,7 @@ struct KeyValueCache {
 // [rows][hidden_size], in device memory, and are changed in place. Weights in host memory must be
 // held by the backend.
 //
-// With a communicator each device has tokens of its own, and a part of every layer's experts:
-// device d of D those in [num_experts * d / D, num_experts * (d + 1) / D).
+// With a communicator each device has tokens of its own, and some of a layer's experts.
 class Decoder {
   public:
     struct Limits {
@@ -56,11 +48,6 @@ class Decoder {
             const Limits& limits,
             Backend& backend,
             Communicator* communicator = nullptr);
-
-    // The experts that this device computes.
-    static ExpertRange experts_here(const DecoderConfig& config, const Communicator* communicator);
-
-    void embed(const WeightMatrix& table, std::span<const std::int32_t> token_ids, float* hidden);
 
     // hidden += attention(norm(hidden)). Pieces of a sequence come in order. Where the cache is
     // not kept, a sequence's part of it is let go of after its last piece here.
@@ -74,14 +61,26 @@ class Decoder {
     // hidden += MLP(norm(hidden)), for a layer without experts.
     void dense(const LayerWeights& weights, int num_rows, float* hidden);
 
-    // hidden += experts(norm(hidden)), unless the weights are only for routing. All devices call
-    // this at once; most_rows: the largest num_rows among them. expert_ids [num_rows][top_k], host
-    // memory; returns how many rows are near-ties.
-    std::int64_t experts(const LayerWeights& weights,
-                         int num_rows,
-                         int most_rows,
-                         float* hidden,
-                         std::int32_t* expert_ids);
+    // Chooses the experts of every row, which routed() then has; hidden stays as it is.
+    void route(const LayerWeights& weights, int num_rows, const float* hidden);
+    struct Routed {
+        const DeviceBuffer<std::int32_t>& expert_ids;  // [num_rows][top_k]
+        const DeviceBuffer<float>& margins;            // [num_rows], see selection_margin()
+    };
+    Routed routed() const { return {expert_ids_, margins_}; }
+
+    // hidden += experts(norm(hidden)) of the rows routed last. place_ids: where the experts' rows
+    // go, [num_rows][top_k], device memory. All devices call this at once; most_rows: the largest
+    // num_rows among them. Waits for the device.
+    void experts(const LayerWeights& weights,
+                 const ExpertPlaces& places,
+                 const std::int32_t* place_ids,
+                 int num_rows,
+                 int most_rows,
+                 float* hidden);
+
+    // What dispatch, experts and shared experts take, in bytes.
+    std::size_t expert_buffer_bytes() const;
 
     // A token whose choice of experts hangs on a smaller difference of scores may be routed either
     // way by another implementation.

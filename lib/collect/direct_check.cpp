@@ -130,20 +130,23 @@ void add_mlp(std::span<const float> weights,
 
 }  // namespace
 
-void DirectCheck::check(const Harness::LayerTrace& trace) {
+void DirectCheck::check(const Collector::LayerTrace& trace) {
     const MoeModelConfig& config = model_.config();
     const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
     const auto top_k = static_cast<std::size_t>(config.router.top_k);
-    const RouterWeights& router = model_.router(trace.layer);
+    const auto layer =
+        static_cast<int>(std::lower_bound(config.layers.begin(), config.layers.end(), trace.layer) -
+                         config.layers.begin());
+    const RouterWeights& router = model_.router(layer);
 
     std::vector<std::vector<float>> experts(config.router.num_experts);
     threads_.for_each(config.router.num_experts, [&](std::int64_t e) {
         std::vector<float>& weights = experts[e];
         weights.resize(model_.expert_shape().num_weights());
-        model_.make_expert(trace.layer, static_cast<int>(e), weights);
+        model_.make_expert(layer, static_cast<int>(e), weights);
     });
     std::vector<float> shared(model_.shared_shape().num_weights());
-    model_.make_shared_expert(trace.layer, shared);
+    model_.make_shared_expert(layer, shared);
 
     const std::size_t num_tokens = trace.input.size() / hidden_size;
     Vector differences(num_tokens);
@@ -157,8 +160,8 @@ void DirectCheck::check(const Harness::LayerTrace& trace) {
             trace.expert_ids.begin() + static_cast<std::ptrdiff_t>(t * top_k),
             trace.expert_ids.begin() + static_cast<std::ptrdiff_t>((t + 1) * top_k));
         std::sort(routed.begin(), routed.end());
-        const std::string where = "layer " + std::to_string(config.layers[trace.layer]) +
-                                  ", token " + std::to_string(t) + ": ";
+        const std::string where =
+            "layer " + std::to_string(trace.layer) + ", token " + std::to_string(t) + ": ";
         if (choice.margin < kNearTie) {
             differences[t] = -1;
             return;

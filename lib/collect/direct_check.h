@@ -5,13 +5,13 @@
 #include <string>
 
 #include "lib/base/parallel.h"
-#include "lib/collect/harness.h"
+#include "lib/collect/collector.h"
 #include "lib/model/synthetic.h"
 
 namespace eplb {
 
 // Evaluates layers token by token, in double precision, from the model's own weights: without
-// slots, dispatch, chunks or tiles, and shares no code with them. What the harness computed must
+// slots, dispatch, chunks or tiles, and shares no code with them. What the collector computed must
 // agree.
 class DirectCheck {
   public:
@@ -25,8 +25,8 @@ class DirectCheck {
     DirectCheck(const SyntheticModel& model, ThreadPool& threads)
         : model_(model), threads_(threads) {}
 
-    // Throws a GateError that names layer and token where harness and direct evaluation differ.
-    void check(const Harness::LayerTrace& trace);
+    // Throws a GateError that names layer and token where collector and direct evaluation differ.
+    void check(const Collector::LayerTrace& trace);
 
     std::int64_t num_tokens() const { return num_tokens_; }  // checked, over all layers
     std::int64_t num_near_ties() const { return num_near_ties_; }

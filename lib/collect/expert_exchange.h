@@ -8,24 +8,20 @@
 #include "kernels/backend.h"
 #include "kernels/communicator.h"
 #include "kernels/device_buffer.h"
+#include "lib/collect/expert_layout.h"
 
 namespace eplb {
 
-// Dispatch, experts and the way back: the rows of tokens go to the devices that hold their slots,
-// through the experts there, and the outputs return. Where one device holds all slots nothing
-// travels.
+// Dispatch, experts and the way back: the rows of tokens go to the places of their experts, on
+// whichever device these are, through the experts there, and the outputs return. Where one device
+// holds all experts nothing travels.
 //
-// A token's output does not depend on how many devices there are: rows come to a slot in the order
-// of source ranks and tokens, and an expert treats each row by itself.
+// A token's output does not depend on how many devices there are: an expert treats each row by
+// itself.
 class ExpertExchange {
   public:
-    // Device d holds slots [slot_begin[d], slot_begin[d + 1]). Without a communicator there is one
-    // device.
-    ExpertExchange(std::vector<int> slot_begin,
-                   int hidden_size,
-                   int top_k,
-                   Backend& backend,
-                   Communicator* communicator);
+    // Without a communicator there is one device.
+    ExpertExchange(int hidden_size, int top_k, Backend& backend, Communicator* communicator);
 
     // What Backend::combine() takes: rows [num_tokens][top_k] into outputs. Valid until run().
     struct Outputs {
@@ -33,58 +29,52 @@ class ExpertExchange {
         const float* values;
     };
 
-    // Every device calls this as often. tokens and slot_ids as in Backend::DispatchArguments,
-    // normalized [..][hidden_size] by token; slot_weights: of this device's slots.
+    // Every device calls this as often. place_ids [num_tokens][top_k], normalized
+    // [num_tokens][hidden_size]; experts: those of this device, in the order of its places. Waits
+    // for the device once, for the sizes of the experts' products.
     Outputs run(int num_tokens,
-                const std::int32_t* tokens,
-                const std::int32_t* slot_ids,
+                const ExpertPlaces& places,
+                const std::int32_t* place_ids,
                 const float* normalized,
-                std::span<const MlpWeights> slot_weights);
-
-    // Of the last run: rows that all devices together sent to each slot, [num_slots].
-    std::span<const std::int32_t> slot_counts() const { return slot_counts_; }
+                std::span<const MlpWeights> experts);
 
     std::size_t buffer_bytes() const;
 
   private:
-    struct Plan {
-        explicit Plan(Backend& backend)
-            : slot_begin(backend), rows(backend), source_rows(backend), row_slots(backend) {}
-        void grow(int num_slots, std::size_t num_rows, bool with_row_slots);
+    struct DispatchPlan {
+        explicit DispatchPlan(Backend& backend)
+            : place_begin(backend), rows(backend), source_rows(backend), row_places(backend) {}
+        void grow(int num_places, std::size_t num_rows, bool with_row_places);
         Backend::DispatchRows arrays() const;
         std::size_t num_bytes() const;
 
-        DeviceBuffer<std::int32_t> slot_begin;
+        DeviceBuffer<std::int32_t> place_begin;
         DeviceBuffer<std::int32_t> rows;
         DeviceBuffer<std::int32_t> source_rows;
-        DeviceBuffer<std::int32_t> row_slots;
+        DeviceBuffer<std::int32_t> row_places;
     };
 
-    int num_devices() const { return static_cast<int>(slot_begin_.size()) - 1; }
-    int num_slots() const { return slot_begin_.back(); }
-    void read_slot_counts();
-    void run_here(const float* normalized, std::span<const MlpWeights> slot_weights);
+    void read_begins(int num_places);
     void run_everywhere(std::size_t num_rows,
+                        const ExpertPlaces& places,
                         const float* normalized,
-                        std::span<const MlpWeights> slot_weights);
+                        std::span<const MlpWeights> experts);
 
-    std::vector<int> slot_begin_;
     int hidden_size_;
     int top_k_;
     Backend& backend_;
     Communicator* communicator_;
 
-    Plan plan_;                          // of this device's tokens, over all slots
-    DeviceBuffer<std::int32_t> begins_;  // [num_devices][num_slots + 1], of all devices' plans
+    DispatchPlan plan_;                  // of this device's tokens, over all places
+    DeviceBuffer<std::int32_t> begins_;  // [num_devices][num_places + 1], of all devices' plans
     std::vector<std::int32_t> host_begins_;
-    std::vector<std::int32_t> slot_counts_;
     DeviceBuffer<float> outputs_;
 
     // what other devices sent here
-    Plan received_plan_;
+    DispatchPlan received_plan_;
     DeviceBuffer<float> sent_;
     DeviceBuffer<float> received_;
-    DeviceBuffer<std::int32_t> received_slots_;
+    DeviceBuffer<std::int32_t> received_places_;
     DeviceBuffer<float> received_outputs_;
 };
 

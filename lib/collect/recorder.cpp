@@ -4,92 +4,97 @@
 #include <cstring>
 
 namespace eplb {
-namespace {
-
-// of all source ranks, those of the share
-ExpertStatistics cut(const ExpertStatistics& all, const RankShare& share) {
-    ExpertStatistics own = all;
-    own.num_sources = share.num_ranks;
-    own.counts.clear();
-    for (int iteration = 0; iteration < all.num_iterations; ++iteration)
-        for (int layer = 0; layer < all.num_layers(); ++layer)
-            for (int rank = 0; rank < share.num_ranks; ++rank) {
-                const auto row = all.row(iteration, layer, share.first_rank + rank);
-                own.counts.insert(own.counts.end(), row.begin(), row.end());
-            }
-    return own;
-}
-
-RoutedIds cut(const RoutedIds& all, const RankShare& share) {
-    RoutedIds own = all;
-    own.ep_size = share.num_ranks;
-    own.ids.clear();
-    for (int iteration = 0; iteration < all.num_iterations; ++iteration)
-        for (int layer = 0; layer < static_cast<int>(all.layers.size()); ++layer)
-            for (int rank = 0; rank < share.num_ranks; ++rank)
-                own.ids.push_back(all.cell(iteration, layer, share.first_rank + rank));
-    return own;
-}
-
-}  // namespace
 
 Recorder::Recorder(const ExpertStatistics& shape,
-                   std::int64_t iter_stop,
+                   const IterationRange& range,
                    const std::string& path,
                    bool keep_ids,
-                   const RankShare& share)
-    : share_(share),
+                   int first_rank,
+                   ProcessGroup* group)
+    : first_rank_(first_rank),
+      group_(group),
       is_stream_(path == "-"),
       statistics_(shape),
-      range_{shape.iter_start, iter_stop} {
-    statistics_.num_sources = is_stream_ ? shape.ep_size : share.num_ranks;
+      range_(range) {
+    statistics_.iter_start = range.start;
     statistics_.num_iterations = 0;
     statistics_.counts.clear();
     if (keep_ids) {
         routed_ids_.emplace();
         routed_ids_->top_k = shape.top_k;
-        routed_ids_->ep_size = share.num_ranks;
+        routed_ids_->ep_size = shape.num_sources;
         routed_ids_->layers = shape.layers;
-        routed_ids_->iter_start = shape.iter_start;
+        routed_ids_->iter_start = range.start;
     }
     if (!is_stream_) {
-        folder_.emplace(path, share.group);
-    } else if (share.group == nullptr || share.group->rank() == 0) {
+        folder_.emplace(path, group);
+        return;
+    }
+    statistics_.num_sources = shape.ep_size;
+    if (group == nullptr || group->rank() == 0) {
         output_.emplace(path);
         stream_.emplace(statistics_, *output_);
     }
 }
 
-void Recorder::record(const IterationCounts& counts, const IterationTokens& tokens) {
+void Recorder::record(BatchCounts& batch) {
+    ExpertStatistics& counted = batch.statistics;
+    const auto first = static_cast<int>(
+        std::clamp<std::int64_t>(range_.start - counted.iter_start, 0, counted.num_iterations));
+    const auto last = static_cast<int>(
+        std::clamp<std::int64_t>(range_.stop - counted.iter_start, first, counted.num_iterations));
     if (is_stream_) {
-        stream(counts);
-    } else {
-        if (num_recorded_ == 0) {
+        for (int iteration = first; iteration < last; ++iteration)
+            stream(counted, iteration);
+        return;
+    }
+    num_recorded_ += last - first;
+    statistics_.num_iterations += last - first;
+    const std::size_t size =
+        counted.counts.size() / static_cast<std::size_t>(counted.num_iterations);
+    if (statistics_.counts.empty() && counted.num_iterations > 1) {
+        // all at once, which may be large
+        statistics_.counts = std::move(counted.counts);
+        statistics_.counts.resize(static_cast<std::size_t>(last) * size);
+        statistics_.counts.erase(
+            statistics_.counts.begin(),
+            statistics_.counts.begin() +
+                static_cast<std::ptrdiff_t>(static_cast<std::size_t>(first) * size));
+    } else if (last > first) {
+        if (statistics_.counts.empty()) {
             // growing step by step would touch the memory twice over
             constexpr std::size_t kMaxReserved = std::size_t{1} << 26;  // counts: half a gigabyte
             const auto wanted = static_cast<std::size_t>(range_.stop - range_.start);
-            statistics_.counts.reserve(std::min(wanted, kMaxReserved / counts.counts.size() + 1) *
-                                       counts.counts.size());
+            statistics_.counts.reserve(std::min(wanted, kMaxReserved / size + 1) * size);
         }
-        statistics_.counts.insert(statistics_.counts.end(), counts.counts.begin(),
-                                  counts.counts.end());
-        ++statistics_.num_iterations;
-        if (routed_ids_)
-            keep_ids(counts, tokens);
+        const auto begin = counted.counts.begin();
+        statistics_.counts.insert(
+            statistics_.counts.end(),
+            begin + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(first) * size),
+            begin + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(last) * size));
     }
-    ++num_recorded_;
+    if (routed_ids_) {
+        const auto cells = static_cast<std::ptrdiff_t>(counted.layers.size()) * counted.num_sources;
+        routed_ids_->num_iterations += last - first;
+        const auto begin = std::make_move_iterator(batch.routed->ids.begin());
+        routed_ids_->ids.insert(routed_ids_->ids.end(), begin + first * cells,
+                                begin + last * cells);
+    }
 }
 
 // One iteration goes out, rank 0 putting the members' ranks together.
-void Recorder::stream(const IterationCounts& counts) {
+void Recorder::stream(const ExpertStatistics& batch, int iteration) {
+    const std::size_t size = batch.counts.size() / static_cast<std::size_t>(batch.num_iterations);
+    const auto counts =
+        std::span(batch.counts).subspan(static_cast<std::size_t>(iteration) * size, size);
     statistics_.num_iterations = 1;
-    statistics_.iter_start = range_.start + num_recorded_;
-    if (share_.group == nullptr) {
-        statistics_.counts = counts.counts;
+    statistics_.iter_start = batch.iter_start + iteration;
+    ++num_recorded_;
+    if (group_ == nullptr) {
+        statistics_.counts.assign(counts.begin(), counts.end());
     } else {
         const std::vector<std::string> parts =
-            share_.group->gather({reinterpret_cast<const char*>(counts.counts.data()),
-                                  counts.counts.size() * sizeof(std::int64_t)});
+            group_->gather({reinterpret_cast<const char*>(counts.data()), counts.size_bytes()});
         if (!stream_)
             return;
         // [layers][ranks of a member][slots] each, into [layers][ep_size][slots]
@@ -105,43 +110,12 @@ void Recorder::stream(const IterationCounts& counts) {
     stream_->write_iteration(statistics_, 0);
 }
 
-void Recorder::record(ExpertStatistics statistics, std::optional<RoutedIds> routed_ids) {
-    num_recorded_ = statistics.num_iterations;
-    if (stream_) {
-        for (int iteration = 0; iteration < statistics.num_iterations; ++iteration)
-            stream_->write_iteration(statistics, iteration);
-    } else if (!is_stream_ && share_.group != nullptr) {
-        statistics_ = cut(statistics, share_);
-        if (routed_ids)
-            routed_ids_ = cut(*routed_ids, share_);
-    } else if (!is_stream_) {
-        statistics_ = std::move(statistics);
-        routed_ids_ = std::move(routed_ids);
-    }
-}
-
-void Recorder::keep_ids(const IterationCounts& counts, const IterationTokens& tokens) {
-    const auto top_k = static_cast<std::ptrdiff_t>(routed_ids_->top_k);
-    const auto begin = tokens.rank_begin.begin() + share_.first_rank;
-    const std::ptrdiff_t num_tokens = begin[share_.num_ranks] - begin[0];
-    for (std::size_t layer = 0; layer < routed_ids_->layers.size(); ++layer)
-        for (int rank = 0; rank < share_.num_ranks; ++rank) {
-            const auto at = [&](int r) {
-                const std::ptrdiff_t token = begin[r] - begin[0];
-                return counts.slot_ids.begin() +
-                       (static_cast<std::ptrdiff_t>(layer) * num_tokens + token) * top_k;
-            };
-            routed_ids_->ids.emplace_back(at(rank), at(rank + 1));
-        }
-    ++routed_ids_->num_iterations;
-}
-
 void Recorder::finish() {
     if (stream_) {
         stream_->write_end(num_recorded_);
         output_->commit();
     } else if (folder_ && num_recorded_ > 0) {
-        folder_->write(statistics_, routed_ids_ ? &*routed_ids_ : nullptr, share_.first_rank);
+        folder_->write(statistics_, routed_ids_ ? &*routed_ids_ : nullptr, first_rank_);
     }
 }
 

@@ -7,19 +7,13 @@
 
 #include "lib/base/file.h"
 #include "lib/cluster/process_group.h"
-#include "lib/collect/harness.h"
+#include "lib/collect/collector.h"
 #include "lib/formats/statistics/statistics_stream.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/statistics/expert_statistics.h"
+#include "lib/statistics/selection.h"
 
 namespace eplb {
-
-// The source ranks that a process records: all of them, or its own where it is one of a group.
-struct RankShare {
-    ProcessGroup* group = nullptr;
-    int first_rank = 0;
-    int num_ranks = 0;
-};
 
 // Keeps the counts of the iterations in [iter_start, iter_stop) and writes them: to a folder in
 // TensorRT-LLM's format when all is done, to "-" (standard output, as a stream) as it goes. The
@@ -27,24 +21,23 @@ struct RankShare {
 // 0.
 class Recorder {
   public:
-    // What is recorded: num_experts (slots under EPLB), top_k, ep_size, layers, ids, iter_start.
-    // The destination is opened at once, so that a bad path fails before the work.
+    // What is recorded: num_experts (slots under EPLB), top_k, ep_size, layers, ids; num_sources
+    // ranks from first_rank on are this process' own. The destination is opened at once, so that a
+    // bad path fails before the work.
     Recorder(const ExpertStatistics& shape,
-             std::int64_t iter_stop,
+             const IterationRange& range,
              const std::string& path,
              bool keep_ids,
-             const RankShare& share);
+             int first_rank,
+             ProcessGroup* group);
 
     bool wants(std::int64_t iteration) const {
         return iteration >= range_.start && iteration < range_.stop;
     }
 
-    // To be called with every iteration of the range, in order; counts of the share's ranks. tokens
-    // gives the ranks' parts of counts.slot_ids.
-    void record(const IterationCounts& counts, const IterationTokens& tokens);
-
-    // All iterations at once, instead, and all ranks, which every member of a group has.
-    void record(ExpertStatistics statistics, std::optional<RoutedIds> routed_ids);
+    // To be called with every batch, in order, of iterations that follow one another; takes the
+    // counts of those in the range.
+    void record(BatchCounts& batch);
 
     // Writes what has been recorded, if anything has been.
     void finish();
@@ -52,10 +45,10 @@ class Recorder {
     int num_recorded() const { return num_recorded_; }
 
   private:
-    void keep_ids(const IterationCounts& counts, const IterationTokens& tokens);
-    void stream(const IterationCounts& counts);
+    void stream(const ExpertStatistics& batch, int iteration);
 
-    RankShare share_;
+    int first_rank_;
+    ProcessGroup* group_;
     bool is_stream_;
     ExpertStatistics statistics_;  // for a stream: of the current iteration alone
     IterationRange range_;

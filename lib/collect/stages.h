@@ -4,10 +4,10 @@
 namespace eplb {
 
 // What the device's time goes to; Backend::begin_stage() takes these.
-enum Stage { embed, attention, route, dispatch, experts, combine, move_weights, num_stages };
+enum Stage { count, embed, attention, route, dispatch, experts, combine, move_weights, num_stages };
 
-constexpr const char* kStageNames[num_stages] = {"embed",   "attention", "route",       "dispatch",
-                                                 "experts", "combine",   "move_weights"};
+constexpr const char* kStageNames[num_stages] = {
+    "count", "embed", "attention", "route", "dispatch", "experts", "combine", "move_weights"};
 
 }  // namespace eplb
 

@@ -36,7 +36,7 @@ double causal_pairs(double length, double window) {
 }  // namespace
 
 CheckpointSize checkpoint_size(const DecoderConfig& config) {
-    const ExpertRange all = {0, config.moe.router.num_experts};
+    const ExpertIds all = all_experts(config.moe.router.num_experts);
     PlannedTensors tensors(config);
     load_embedding(config, tensors);
     for (int layer = 0; layer < config.num_layers; ++layer)
@@ -62,7 +62,7 @@ Cost plan_cost(const DecoderConfig& config, std::span<const std::int64_t> sequen
         const bool with_experts = layer != moe.layers.back();
         PlannedTensors tensors(config);
         if (with_experts)
-            load_layer(config, layer, ExpertRange{0, moe.router.num_experts}, tensors);
+            load_layer(config, layer, all_experts(moe.router.num_experts), tensors);
         else
             load_layer(config, layer, std::nullopt, tensors);
         cost.read_bytes += tensors.num_bytes();

@@ -9,19 +9,34 @@ LayerReader::LayerReader(const DecoderConfig& config,
                          const Checkpoint& checkpoint,
                          int num_layers,
                          bool last_routes_only,
-                         const ExpertRange& experts)
+                         const std::vector<ExpertIds>& experts)
     : config_(config), checkpoint_(checkpoint) {
+    std::size_t num_moe_layers = 0;
     for (int layer = 0; layer < num_layers; ++layer) {
-        CheckpointTensors tensors(checkpoint);
-        tensors.set_reads_values(false);
         const bool routes_only = last_routes_only && layer == num_layers - 1;
-        experts_.push_back(routes_only ? std::nullopt : std::optional(experts));
-        load_layer(config, layer, experts_.back(), tensors);
-        parts_.push_back(tensors.parts());
+        if (routes_only)
+            experts_.emplace_back(std::nullopt);
+        else
+            experts_.emplace_back(config.is_moe_layer(layer) ? experts[num_moe_layers++]
+                                                             : ExpertIds());
+        parts_.emplace_back();
+        check(layer);
     }
     CheckpointTensors tensors(checkpoint);
     embedding_ = load_embedding(config, tensors);
     embedding_parts_ = tensors.parts();
+}
+
+void LayerReader::check(int layer) {
+    CheckpointTensors tensors(checkpoint_);
+    tensors.set_reads_values(false);
+    load_layer(config_, layer, experts_[layer], tensors);
+    parts_[layer] = tensors.parts();
+}
+
+void LayerReader::set_experts(int layer, const ExpertIds& experts) {
+    experts_[layer] = experts;
+    check(layer);
 }
 
 LayerReader::~LayerReader() {

@@ -18,13 +18,13 @@ namespace eplb {
 class LayerReader {
   public:
     // Checks that layers [0, num_layers) are complete and of the right shapes; the last one only
-    // routes where last_routes_only, the others have the experts of the range. Errors name file and
-    // tensor.
+    // routes where last_routes_only, the others have some experts, experts[i] of the i-th layer
+    // that has any. Errors name file and tensor.
     LayerReader(const DecoderConfig& config,
                 const Checkpoint& checkpoint,
                 int num_layers,
                 bool last_routes_only,
-                const ExpertRange& experts);
+                const std::vector<ExpertIds>& experts);
     ~LayerReader();
     LayerReader(const LayerReader&) = delete;
     LayerReader& operator=(const LayerReader&) = delete;
@@ -44,6 +44,9 @@ class LayerReader {
     void drop(int layer);
     void drop_embedding();
 
+    // Other experts from the next load() on.
+    void set_experts(int layer, const ExpertIds& experts);
+
     double layer_bytes(int layer) const;
 
     // What the matrices of a layer, and the embedding, point into.
@@ -52,12 +55,13 @@ class LayerReader {
     const Parts& embedding_parts() const { return embedding_parts_; }
 
   private:
+    void check(int layer);
     void finish_reading();
 
     const DecoderConfig& config_;
     const Checkpoint& checkpoint_;
-    std::vector<std::optional<ExpertRange>> experts_;  // [num_layers]
-    std::vector<Parts> parts_;                         // [num_layers]
+    std::vector<std::optional<ExpertIds>> experts_;  // [num_layers]
+    std::vector<Parts> parts_;                       // [num_layers]
     WeightMatrix embedding_;
     Parts embedding_parts_;
     std::thread thread_;

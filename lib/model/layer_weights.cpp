@@ -1,6 +1,7 @@
 #include "lib/model/layer_weights.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace eplb {
 namespace {
@@ -94,7 +95,7 @@ MlpWeights load_mlp(const ModelFamily& family,
 // gpt-oss: rows of gate and up in turn, biases [num_experts][…]
 void load_fused_experts(const DecoderConfig& config,
                         const std::string& block,
-                        const ExpertRange& experts,
+                        const ExpertIds& experts,
                         const LayerTensors& tensors,
                         LayerWeights& weights) {
     const MoeModelConfig& moe = config.moe;
@@ -112,7 +113,7 @@ void load_fused_experts(const DecoderConfig& config,
     const std::vector<float> down_bias =
         source.values(down_name + "_bias", {num_experts, moe.hidden_size});
     for (std::size_t i = 0; i < gate_up.size(); ++i) {
-        const std::size_t e = static_cast<std::size_t>(experts.first) + i;
+        const auto e = static_cast<std::size_t>(experts[i]);
         MlpWeights mlp;
         mlp.activation = config.family->activation;
         mlp.limit = config.swiglu_limit;
@@ -140,7 +141,7 @@ void load_fused_experts(const DecoderConfig& config,
 }
 
 void load_experts(const DecoderConfig& config,
-                  const ExpertRange& experts,
+                  const ExpertIds& experts,
                   const LayerTensors& tensors,
                   LayerWeights& weights) {
     const ModelFamily& family = *config.family;
@@ -149,7 +150,7 @@ void load_experts(const DecoderConfig& config,
     if (family.storage == ExpertStorage::fused_mxfp4) {
         load_fused_experts(config, block, experts, tensors, weights);
     } else {
-        for (int e = experts.first; e < experts.last; ++e)
+        for (const int e : experts)
             weights.experts.push_back(load_mlp(family, block + ".experts." + std::to_string(e),
                                                moe.hidden_size, moe.intermediate_size, tensors));
     }
@@ -165,9 +166,15 @@ void load_experts(const DecoderConfig& config,
 
 }  // namespace
 
+ExpertIds all_experts(int num_experts) {
+    ExpertIds experts(num_experts);
+    std::iota(experts.begin(), experts.end(), 0);
+    return experts;
+}
+
 LayerWeights load_layer(const DecoderConfig& config,
                         int layer,
-                        const std::optional<ExpertRange>& experts,
+                        const std::optional<ExpertIds>& experts,
                         TensorSource& source) {
     const ModelFamily& family = *config.family;
     const AttentionConfig& attention = config.attention;

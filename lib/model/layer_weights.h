@@ -43,24 +43,21 @@ struct AttentionWeights {
 };
 
 struct LayerWeights {
-    AttentionWeights attention;
+    AttentionWeights attention;       // without a norm: the layer has none
     RouterWeights router;             // of a layer without experts only the norm
     std::vector<float> logit_bias;    // [num_experts]
     bool routes_only = false;         // neither experts nor shared ones were asked for
-    std::vector<MlpWeights> experts;  // of the range that was asked for
+    std::vector<MlpWeights> experts;  // those that were asked for
     bool has_dense = false;           // an MLP for every token: a dense layer's, or shared experts
     MlpWeights dense;
     WeightMatrix shared_gate;                       // [1][hidden_size]; data null without
     std::vector<std::vector<float>> expert_biases;  // what the experts' bias pointers point into
 };
 
-// Experts [first, last).
-struct ExpertRange {
-    int first = 0;
-    int last = 0;
+// Some of a layer's routed experts, ascending.
+using ExpertIds = std::vector<int>;
 
-    int size() const { return last - first; }
-};
+ExpertIds all_experts(int num_experts);
 
 // Where the tensors of a layer come from. Names are whole: "model.layers.3.mlp.gate.weight".
 class TensorSource {
@@ -73,7 +70,7 @@ class TensorSource {
     // of experts, slices of NAME_blocks and NAME_scales; one matrix each
     virtual std::vector<WeightMatrix> mxfp4_experts(const std::string& name,
                                                     int num_experts,
-                                                    const ExpertRange& experts,
+                                                    const ExpertIds& experts,
                                                     int num_rows,
                                                     int num_columns) = 0;
     // the table of token embeddings
@@ -85,7 +82,7 @@ class TensorSource {
 // either.
 LayerWeights load_layer(const DecoderConfig& config,
                         int layer,
-                        const std::optional<ExpertRange>& experts,
+                        const std::optional<ExpertIds>& experts,
                         TensorSource& source);
 
 // The memory that a layer's decoded vectors are in: what its matrices do not point into.

@@ -97,7 +97,7 @@ WeightMatrix CheckpointTensors::linear(const std::string& name, int num_rows, in
 
 std::vector<WeightMatrix> CheckpointTensors::mxfp4_experts(const std::string& name,
                                                            int num_experts,
-                                                           const ExpertRange& experts,
+                                                           const ExpertIds& experts,
                                                            int num_rows,
                                                            int num_columns) {
     const Checkpoint::TensorView blocks =
@@ -108,14 +108,21 @@ std::vector<WeightMatrix> CheckpointTensors::mxfp4_experts(const std::string& na
     require_dtype(scales, "U8");
     const std::size_t size =
         static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(num_columns);
-    const auto slice = [&](const Checkpoint::TensorView& view, std::size_t expert_size) {
-        return view.bytes.subspan(static_cast<std::size_t>(experts.first) * expert_size,
-                                  static_cast<std::size_t>(experts.size()) * expert_size);
+    // experts that lie side by side are one part
+    const auto add_parts = [&](const Checkpoint::TensorView& view, std::size_t expert_size) {
+        for (std::size_t i = 0; i < experts.size(); ++i) {
+            const auto bytes =
+                view.bytes.subspan(static_cast<std::size_t>(experts[i]) * expert_size, expert_size);
+            if (i > 0 && experts[i] == experts[i - 1] + 1)
+                parts_.back() = {parts_.back().data(), parts_.back().size() + expert_size};
+            else
+                parts_.push_back(bytes);
+        }
     };
-    parts_.push_back(slice(blocks, size / 2));
-    parts_.push_back(slice(scales, size / kMxBlock));
+    add_parts(blocks, size / 2);
+    add_parts(scales, size / kMxBlock);
     std::vector<WeightMatrix> matrices;
-    for (int expert = experts.first; expert < experts.last; ++expert) {
+    for (const int expert : experts) {
         const auto e = static_cast<std::size_t>(expert);
         matrices.push_back({.type = WeightType::mxfp4,
                             .num_rows = num_rows,
@@ -158,7 +165,7 @@ WeightMatrix PlannedTensors::linear(const std::string&, int num_rows, int num_co
 }
 
 std::vector<WeightMatrix> PlannedTensors::mxfp4_experts(
-    const std::string&, int, const ExpertRange& experts, int num_rows, int num_columns) {
+    const std::string&, int, const ExpertIds& experts, int num_rows, int num_columns) {
     add(static_cast<double>(experts.size()) * num_rows * num_columns, WeightType::mxfp4);
     return {};
 }

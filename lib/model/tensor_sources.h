@@ -21,7 +21,7 @@ class CheckpointTensors : public TensorSource {
     WeightMatrix linear(const std::string& name, int num_rows, int num_columns) override;
     std::vector<WeightMatrix> mxfp4_experts(const std::string& name,
                                             int num_experts,
-                                            const ExpertRange& experts,
+                                            const ExpertIds& experts,
                                             int num_rows,
                                             int num_columns) override;
     WeightMatrix embedding(const std::string& name, int num_rows, int num_columns) override;
@@ -52,7 +52,7 @@ class PlannedTensors : public TensorSource {
     WeightMatrix linear(const std::string& name, int num_rows, int num_columns) override;
     std::vector<WeightMatrix> mxfp4_experts(const std::string& name,
                                             int num_experts,
-                                            const ExpertRange& experts,
+                                            const ExpertIds& experts,
                                             int num_rows,
                                             int num_columns) override;
     WeightMatrix embedding(const std::string& name, int num_rows, int num_columns) override;

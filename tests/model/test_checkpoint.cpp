@@ -122,7 +122,7 @@ TEST_CASE("what a plan counts by the config is what the checkpoint holds") {
         INFO(name);
         const DecoderConfig config = read_decoder_config(test::model_folder(name));
         const Checkpoint checkpoint(test::model_folder(name));
-        const ExpertRange all = {0, config.moe.router.num_experts};
+        const ExpertIds all = all_experts(config.moe.router.num_experts);
         for (int layer = 0; layer < config.num_layers; ++layer) {
             PlannedTensors planned(config);
             load_layer(config, layer, all, planned);
