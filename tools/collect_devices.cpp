@@ -255,25 +255,6 @@ int run_threads(const Output& out,
 
 }  // namespace
 
-RankShare Device::share(int ep_size) const {
-    if (group == nullptr)
-        return {.group = nullptr, .first_rank = 0, .num_ranks = ep_size};
-    if (ep_size % group->size() != 0)
-        throw Error("--ep_size " + std::to_string(ep_size) + " cannot be dealt out to " +
-                    std::to_string(group->size()) + " devices; start as many as divide it");
-    const int num_ranks = ep_size / group->size();
-    return {.group = group, .first_rank = group->rank() * num_ranks, .num_ranks = num_ranks};
-}
-
-bool Device::any_interrupted() const {
-    if (group == nullptr)
-        return is_interrupted();
-    bool any = false;
-    for (const std::string& answer : group->all_gather(is_interrupted() ? "1" : "0"))
-        any = any || answer == "1";
-    return any;
-}
-
 int run_on_devices(const Output& out,
                    const CollectOptions& options,
                    const Recording& recording,

@@ -8,7 +8,6 @@
 #include "kernels/communicator.h"
 #include "lib/base/parallel.h"
 #include "lib/cluster/process_group.h"
-#include "lib/collect/recorder.h"
 #include "tools/collect_options.h"
 
 namespace eplb::cli {
@@ -27,13 +26,6 @@ struct Device {
     Communicator* communicator = nullptr;
 
     int num_devices() const { return group == nullptr ? 1 : group->size(); }
-
-    // The source ranks of this device, of ep_size in all.
-    RankShare share(int ep_size) const;
-
-    // Whether a signal came, here or at any other device: the same answer everywhere. All devices
-    // ask at once.
-    bool any_interrupted() const;
 };
 
 // Finds out who this process is among those of the run, meets the others, and calls `body` for each

@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "lib/collect/harness.h"
-#include "lib/model/model_config.h"
+#include "lib/collect/collector.h"
+#include "tools/collect_devices.h"
+#include "tools/collect_job.h"
 #include "tools/output.h"
 #include "tools/terminal.h"
 
@@ -33,35 +34,46 @@ class ImbalanceAverage {
 class CollectLog {
   public:
     CollectLog(const Output& out,
-               const MoeModelConfig& model,
-               const Harness& harness,
-               Backend& backend,
-               std::int64_t num_iterations,
+               const Job& job,
+               const Inputs& inputs,
+               const Collector& collector,
+               const Device& device,
                bool stdout_is_busy);  // the terminal shows something else: no progress line
     CollectLog(const CollectLog&) = delete;
     CollectLog& operator=(const CollectLog&) = delete;
 
-    void iteration_done(std::int64_t iteration, const IterationCounts& counts, bool is_recorded);
-    void add_counting(std::chrono::duration<double> time) { counting_seconds_ += time.count(); }
+    void begin(int first_layer, bool is_recorded);
+    void layer_done(int layer);
+    void batch_done(const BatchCounts& batch, const IterationRange& recorded);
+    void add_recording(std::chrono::duration<double> time) { recording_seconds_ += time.count(); }
+    void clear_progress() { progress_.clear(); }
+    std::int64_t num_iterations() const { return num_done_; }
     double recorded_imbalance() const { return recorded_.over_layers(); }
-    void run_done(std::int64_t num_iterations);
+    void run_done();
 
   private:
-    void show_progress(std::int64_t num_done);
-    void cycle_done(std::int64_t cycle, std::int64_t iter_stop);
-    std::string stage_times();
+    double seconds() const;
+    void show_iteration();
+    void show_layer(int num_done);
+    void cycle_done(std::int64_t iteration);
+    std::string stage_times() const;
+    std::string checkpoint_work() const;
 
     const Output& out_;
-    const MoeModelConfig& model_;
-    const Harness& harness_;
-    Backend& backend_;
-    std::int64_t num_iterations_;
+    const Job& job_;
+    const Inputs& inputs_;
+    const Collector& collector_;
+    const Device& device_;
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+    int first_layer_ = 0;
+    std::int64_t num_done_ = 0;  // iterations
     ImbalanceAverage run_;
     ImbalanceAverage cycle_;
     ImbalanceAverage recorded_;
-    std::int64_t num_moved_slots_ = 0;  // in the cycle
-    double counting_seconds_ = 0;       // beside the backend's own
+    std::int64_t num_moved_slots_ = 0;  // in the cycle, or the run where cycles are not told
+    std::int64_t num_routed_ = 0;
+    std::int64_t num_near_ties_ = 0;
+    double recording_seconds_ = 0;
     ProgressLine progress_;
 };
 

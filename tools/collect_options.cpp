@@ -61,23 +61,6 @@ void add_checkpoint_options(CLI::App& app, CollectOptions& options) {
                  "Print what would be read and computed, and the memory and time it takes; "
                  "config.json is enough")
         ->group(kCheckpointGroup);
-    app.add_option(flag("read_rate"), options.read_rate, "GB/s of reading that the plan assumes")
-        ->type_name("X")
-        ->check(positive_real())
-        ->capture_default_str()
-        ->group(kCheckpointGroup);
-    app.add_option(flag("gpu_rate"), options.gpu_rate,
-                   "TFLOP/s of matrix products that the plan assumes of a GPU")
-        ->type_name("X")
-        ->check(positive_real())
-        ->capture_default_str()
-        ->group(kCheckpointGroup);
-    app.add_option(flag("copy_rate"), options.copy_rate,
-                   "GB/s of copying weights to a GPU that the plan assumes")
-        ->type_name("X")
-        ->check(positive_real())
-        ->capture_default_str()
-        ->group(kCheckpointGroup);
     app.add_flag("--resume", options.resume,
                  "Go on from the last layer of a run that was broken off")
         ->group(kCheckpointGroup);
@@ -86,10 +69,6 @@ void add_checkpoint_options(CLI::App& app, CollectOptions& options) {
                    "statistics folder, as PATH.state")
         ->type_name("FILE")
         ->check(not_empty())
-        ->group(kCheckpointGroup);
-    app.add_flag(flag("iteration_major"), options.iteration_major,
-                 "Keep all layers in memory and run iteration after iteration; the statistics are "
-                 "the same")
         ->group(kCheckpointGroup);
 }
 
@@ -239,8 +218,6 @@ void check_kind(const CollectOptions& options) {
                                                     : " is for synthetic models, not for --model"));
     if ((options.resume || !options.state.empty()) && options.num_devices > 1)
         throw UsageError("--devices: a run on several devices keeps no state to resume");
-    if ((options.resume || !options.state.empty()) && options.iteration_major)
-        throw UsageError("--iteration_major has no state to resume: a state is a layer's end");
 }
 
 Recording resolve_recording(const CollectOptions& options) {

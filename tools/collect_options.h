@@ -41,10 +41,6 @@ struct CollectOptions {
     bool raw = false;
     bool check = false;
     bool plan = false;
-    double read_rate = 2;   // GB/s
-    double gpu_rate = 40;   // TFLOP/s
-    double copy_rate = 20;  // GB/s
-    bool iteration_major = false;
     bool resume = false;
     std::string state;
     int num_threads = 0;

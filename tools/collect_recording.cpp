@@ -41,11 +41,12 @@ void open_recorder(const Output& out,
                    const ExpertStatistics& shape,
                    const IterationRange& range,
                    const std::string& path,
-                   const RankShare& share,
+                   int first_rank,
+                   ProcessGroup* group,
                    std::optional<Recorder>& recorder) {
     if (path != "-" && std::filesystem::exists(std::filesystem::path(path) / "meta_info.json"))
         out.note("the statistics in " + path + " will be replaced");
-    recorder.emplace(shape, range.stop, path, options.raw, share);
+    recorder.emplace(shape, range, path, options.raw, first_rank, group);
 }
 
 // Writes the recording and says what it holds.

@@ -20,7 +20,8 @@ void open_recorder(const Output& out,
                    const ExpertStatistics& shape,
                    const IterationRange& range,
                    const std::string& path,
-                   const RankShare& share,
+                   int first_rank,
+                   ProcessGroup* group,
                    std::optional<Recorder>& recorder);
 
 // Writes the recording and says what it holds.

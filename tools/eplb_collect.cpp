@@ -1,4 +1,4 @@
-#include "tools/collect.h"
+#include "tools/collect_run.h"
 #include "tools/tool.h"
 
 int main(int argc, char** argv) {
@@ -12,8 +12,7 @@ int main(int argc, char** argv) {
          .run =
              [&](const Output& out) {
                  check_kind(options);
-                 return options.model.empty() ? collect_preset(out, options)
-                                              : collect_checkpoint(out, options);
+                 return collect(out, options);
              }},
         argc, argv);
 }

@@ -34,10 +34,9 @@ class CheckpointLayers final : public LayerSource {
     void embed(const Batch& batch, float* hidden) override;
     const LayerWeights& load(int layer) override;
     void release(int layer) override;
+    double layer_bytes(int layer) const override { return reader_.layer_bytes(layer); }
     // Nothing travels: what a device lacks it maps from the checkpoint.
     void move_experts(int layer, const ExpertPlaces& from, const ExpertPlaces& to) override;
-
-    double layer_bytes(int layer) const { return reader_.layer_bytes(layer); }
 
   private:
     struct Loaded {

@@ -32,6 +32,8 @@ class LayerSource {
     virtual const LayerWeights& load(int layer) = 0;
     virtual void release(int layer) = 0;
 
+    virtual double layer_bytes(int layer) const = 0;  // that are read; 0 where none are
+
     // What devices hold of a layer changes; all devices call this alike, between release() and
     // load().
     virtual void move_experts(int layer, const ExpertPlaces& from, const ExpertPlaces& to) = 0;

@@ -31,6 +31,7 @@ class SyntheticLayers final : public LayerSource {
     void embed(const Batch& batch, float* hidden) override;
     const LayerWeights& load(int layer) override { return layers_[position(layer)].weights; }
     void release(int) override {}
+    double layer_bytes(int) const override { return 0; }
     // Weights travel from the first device that holds them.
     void move_experts(int layer, const ExpertPlaces& from, const ExpertPlaces& to) override;
 

@@ -23,6 +23,7 @@ class TokenSource {
 class WholeSchedule final : public TokenSource {
   public:
     explicit WholeSchedule(TokenSchedule schedule) : schedule_(std::move(schedule)) {}
+    const TokenSchedule& schedule() const { return *schedule_; }  // before next()
     std::optional<TokenSchedule> next() override { return std::exchange(schedule_, std::nullopt); }
 
   private:
