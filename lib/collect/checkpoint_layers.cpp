@@ -58,6 +58,8 @@ void CheckpointLayers::release(int layer) {
 }
 
 void CheckpointLayers::move_experts(int layer, const ExpertPlaces&, const ExpertPlaces& to) {
+    if (layer == layers_.back())
+        return;  // it only routes
     loaded_[layer].reset();
     reader_.set_experts(layer, to.experts(device_));
 }

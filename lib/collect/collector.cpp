@@ -130,6 +130,8 @@ bool Collector::run(const TokenSchedule& schedule,
         options_.order == LoopOrder::by_layer ? 1 : source_.layers().size();
     for (std::size_t i = 0; i < num_caches && config_.attention.num_heads > 0; ++i)
         caches_.emplace_back(schedule.num_sequences(), backend_);
+    if (state_file_ != nullptr)
+        state_.fingerprint = fingerprint(schedule);
     Batch batch;
     while (batches.next(batch)) {
         if (is_stopped())
@@ -200,8 +202,9 @@ void Collector::run_layer(int layer, const LayerWeights& weights, const Batch& b
         run_experts(moe_position(layer), weights, batch);
     else
         decoder_.dense(weights, batch.num_rows(), hidden_.data());
-    // a wait, which a run by layer does not notice
-    if (!is_kept && !backend_.all_finite(hidden_.data(), static_cast<std::int64_t>(num_values)))
+    // a wait, which a run by layer does not notice; a layer that only routes has waited
+    if ((!is_kept || weights.routes_only) &&
+        !backend_.all_finite(hidden_.data(), static_cast<std::int64_t>(num_values)))
         throw Error(source_.name() + ": the hidden states after layer " + std::to_string(layer) +
                     " are no finite numbers; its weights are damaged, download them again");
     if (observer_) {

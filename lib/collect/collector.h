@@ -47,7 +47,7 @@ class Collector {
     struct Options {
         LoopOrder order = LoopOrder::by_iteration;
         bool keep_ids = false;
-        Decoder::Limits limits;
+        Decoder::Limits limits = {};
         // both or neither: other devices
         Communicator* communicator = nullptr;
         ProcessGroup* group = nullptr;

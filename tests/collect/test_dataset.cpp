@@ -76,16 +76,3 @@ TEST_CASE("a dataset cut off at any byte is an error or ends at a whole line") {
         CHECK(error.empty() == at_line_end);
     }
 }
-
-TEST_CASE("ranks take requests in turn, and iterations end when all have run dry") {
-    DatasetTokens source({{{1, 2, 3}, {}}, {{10}, {}}, {{4, 5}, {}}, {}, {{6}, {}}}, 2, 2);
-    // rank 0: 1 2 3 4 5 6; rank 1: 10
-    IterationTokens tokens = source.next();
-    CHECK(tokens.token_ids == std::vector<std::int32_t>{1, 2, 10});
-    CHECK(tokens.rank_begin == std::vector<std::int32_t>{0, 2, 3});
-    tokens = source.next();
-    CHECK(tokens.token_ids == std::vector<std::int32_t>{3, 4});
-    CHECK(tokens.rank_begin == std::vector<std::int32_t>{0, 2, 2});
-    CHECK(source.next().token_ids == std::vector<std::int32_t>{5, 6});
-    CHECK(source.next().num_tokens() == 0);
-}

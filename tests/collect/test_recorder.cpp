@@ -1,123 +1,159 @@
+#include "lib/collect/recorder.h"
+
 #include <filesystem>
-#include <fstream>
+#include <memory>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "lib/base/error.h"
-#include "lib/collect/dataset.h"
-#include "lib/collect/recorder.h"
+#include "lib/collect/token_source.h"
 #include "tests/collect/device_threads.h"
+#include "tests/collect/runs.h"
 #include "tests/test_support.h"
 
 using namespace eplb;
 using test::TemporaryFolder;
 
-TEST_CASE("a recording holds the iterations of its range, half open, per source rank") {
-    ThreadPool threads(2);
-    CpuBackend backend(threads);
-    Preset preset = find_preset("mixtral-8x7b");
-    preset.model.layers.resize(2);
-    const SyntheticModel model(preset, 1, threads);
-    Harness harness(model, {.ep_size = 4, .config = {}, .keep_ids = true}, backend, threads);
-    SyntheticTokens source(SyntheticTraffic(32000, 1), 4, 9);
-    ExpertStatistics shape;
-    shape.num_experts = 8;
-    shape.top_k = 2;
-    shape.ep_size = 4;
-    shape.layers = preset.model.layers;
-    shape.iter_start = 2;
-    shape.ids = IdKind::expert;
-    const TemporaryFolder folder;
-    Recorder recorder(shape, 5, folder / "stats", true, {.num_ranks = 4});
-    std::vector<std::int64_t> expected;
-    std::vector<std::int32_t> expected_ids;
-    for (int iteration = 0; iteration < 7; ++iteration) {
-        const IterationTokens tokens = source.next();
-        const IterationCounts& counts = harness.run(iteration, tokens);
-        CHECK(recorder.wants(iteration) == (iteration >= 2 && iteration < 5));
-        if (!recorder.wants(iteration))
-            continue;
-        recorder.record(counts, tokens);
-        expected.insert(expected.end(), counts.counts.begin(), counts.counts.end());
-        expected_ids.insert(expected_ids.end(), counts.slot_ids.begin(), counts.slot_ids.end());
-    }
-    CHECK(recorder.num_recorded() == 3);
-    recorder.finish();
+namespace {
 
-    const ExpertStatistics read = read_trtllm_statistics(folder / "stats", {}, threads);
-    CHECK(read.iter_start == 2);
-    CHECK(read.num_iterations == 3);
-    CHECK(read.ep_size == 4);
-    CHECK(read.ids == IdKind::expert);
-    CHECK(read.counts == expected);
-    const std::optional<RoutedIds> ids = read_trtllm_routed_ids(folder / "stats", read);
-    REQUIRE(ids);
-    std::vector<std::int32_t> all_ids;
-    for (const std::vector<std::int32_t>& cell : ids->ids)
-        all_ids.insert(all_ids.end(), cell.begin(), cell.end());
-    CHECK(all_ids == expected_ids);
-}
+constexpr int kEpSize = 4;
+constexpr LoopOrder kOrders[] = {LoopOrder::by_layer, LoopOrder::by_iteration};
 
-TEST_CASE("several devices record what one does") {
+Preset recorded_preset() {
     Preset preset = find_preset("mixtral-8x7b");
     preset.model.layers.resize(3);
+    preset.model.hidden_size = 64;
+    preset.model.intermediate_size = 16;
+    return preset;
+}
+
+ExpertStatistics one_layer() {
     ExpertStatistics shape;
     shape.num_experts = 8;
     shape.top_k = 2;
     shape.ep_size = 4;
-    shape.layers = preset.model.layers;
-    shape.iter_start = 1;
-    shape.ids = IdKind::expert;
-    ThreadPool model_threads(1);
-    const SyntheticModel model(preset, 1, model_threads);
-    const auto record = [&](const std::string& path, Communicator* communicator,
-                            const RankShare& share) {
+    shape.num_sources = 4;
+    shape.layers = {0};
+    return shape;
+}
+
+// Runs the schedules and records [range) of them.
+void record(const test::TestModel& model,
+            const std::vector<TokenSchedule>& schedules,
+            LoopOrder order,
+            const IterationRange& range,
+            const std::string& path,
+            int num_devices) {
+    const ExpertLayout layout = lay_out_experts(model.moe(), kEpSize, {}, num_devices, order);
+    const auto record_part = [&](int device, ProcessGroup* group, Communicator* communicator) {
         ThreadPool threads(1);
         CpuBackend backend(threads);
-        Harness::Options options;
-        options.ep_size = 4;
-        options.keep_ids = true;
-        options.communicator = communicator;
-        Harness harness(model, options, backend, threads);
-        SyntheticTokens source(SyntheticTraffic(32000, 1), 4, 9);
-        Recorder recorder(shape, 4, path, true, share);
-        for (int iteration = 0; iteration < 4; ++iteration) {
-            const IterationTokens tokens = source.next();
-            const IterationCounts& counts = harness.run(iteration, tokens);
-            if (recorder.wants(iteration))
-                recorder.record(counts, tokens);
-        }
+        const std::unique_ptr<LayerSource> layers =
+            model.source(layout, device, order, backend, communicator, threads);
+        Collector collector(
+            *layers, layout,
+            {.order = order, .keep_ids = true, .communicator = communicator, .group = group},
+            backend);
+        Recorder recorder(collector.shape(), range, path, true, collector.first_rank(), group);
+        for (const TokenSchedule& schedule : schedules)
+            collector.run(schedule, [&](BatchCounts& counts) { recorder.record(counts); });
+        if (recorder.num_recorded() != range.stop - range.start)
+            throw std::logic_error("not all was recorded");
         recorder.finish();
     };
-    const TemporaryFolder folder;
-    record(folder / "one", nullptr, {.num_ranks = 4});
-    for (const int num_devices : {2, 4}) {
-        const std::string path = folder / ("by" + std::to_string(num_devices));
+    if (num_devices == 1)
+        record_part(0, nullptr, nullptr);
+    else
         test::on_devices(num_devices,
                          [&](int device, ProcessGroup& group, Communicator& communicator) {
-                             const int num_ranks = 4 / num_devices;
-                             record(path, &communicator, {&group, device * num_ranks, num_ranks});
+                             record_part(device, &group, &communicator);
                          });
-        ThreadPool threads(2);
-        const ExpertStatistics one = read_trtllm_statistics(folder / "one", {}, threads);
-        const ExpertStatistics other = read_trtllm_statistics(path, {}, threads);
-        CHECK(one == other);
-        CHECK(read_trtllm_routed_ids(folder / "one", one) == read_trtllm_routed_ids(path, other));
+}
+
+}  // namespace
+
+TEST_CASE("a recording holds the iterations of its range, half open, per source rank") {
+    const test::PresetModel model(recorded_preset());
+    const TokenSchedule schedule = test::traffic_schedule(model.moe(), kEpSize, 9, 7);
+    const test::Run run = test::run(model, schedule, {.ep_size = kEpSize});
+    SyntheticTokens source(SyntheticTraffic(model.moe().vocab_size, 1), kEpSize, 9);
+    std::vector<TokenSchedule> schedules;
+    for (int i = 0; i < 7; ++i)
+        schedules.push_back(*source.next());
+    const int num_layers = model.moe().num_layers();
+    for (const LoopOrder order : kOrders)
+        for (const bool at_once : {true, false})
+            for (const int num_devices : {1, 2, 4}) {
+                const TemporaryFolder folder;
+                const std::string path = folder / "stats";
+                record(model, at_once ? std::vector{schedule} : schedules, order, {2, 5}, path,
+                       num_devices);
+                ThreadPool threads(2);
+                const ExpertStatistics read = read_trtllm_statistics(path, {}, threads);
+                CHECK(read.iter_start == 2);
+                CHECK(read.num_iterations == 3);
+                CHECK(read.ep_size == kEpSize);
+                CHECK(read.ids == IdKind::expert);
+                CHECK(read.layers == model.moe().layers);
+                const std::optional<RoutedIds> ids = read_trtllm_routed_ids(path, read);
+                REQUIRE(ids);
+                for (int i = 0; i < 3; ++i)
+                    for (int layer = 0; layer < num_layers; ++layer)
+                        for (int rank = 0; rank < kEpSize; ++rank) {
+                            const auto row = read.row(i, layer, rank);
+                            const auto expected = run.statistics.row(2 + i, layer, rank);
+                            REQUIRE(std::equal(row.begin(), row.end(), expected.begin(),
+                                               expected.end()));
+                            REQUIRE(ids->cell(i, layer, rank) ==
+                                    run.routed.cell(2 + i, layer, rank));
+                        }
+            }
+}
+
+TEST_CASE("a recorder wants the iterations of its range, and takes no others of a batch") {
+    const TemporaryFolder folder;
+    for (const IterationRange range :
+         {IterationRange{0, 4}, {10, 12}, {12, 16}, {11, 13}, {0, 30}, {16, 20}}) {
+        const std::string path = folder / std::to_string(range.start);
+        Recorder recorder(one_layer(), range, path, false, 0, nullptr);
+        int num_wanted = 0;
+        for (int batch = 0; batch < 2; ++batch) {  // iterations 10 to 12 and 13 to 15
+            BatchCounts counts;
+            counts.statistics = one_layer();
+            counts.statistics.iter_start = 10 + 3 * batch;
+            counts.statistics.num_iterations = 3;
+            counts.statistics.allocate();
+            for (int i = 0; i < 3; ++i) {
+                const std::int64_t id = counts.statistics.iter_start + i;
+                for (int rank = 0; rank < 4; ++rank)
+                    counts.statistics.row(i, 0, rank)[rank] = id;
+                num_wanted += id >= range.start && id < range.stop ? 1 : 0;
+                CHECK(recorder.wants(id) == (id >= range.start && id < range.stop));
+            }
+            recorder.record(counts);
+        }
+        CHECK(recorder.num_recorded() == num_wanted);
+        recorder.finish();
+        if (num_wanted == 0) {
+            CHECK_FALSE(std::filesystem::exists(path + "/meta_info.json"));
+            continue;
+        }
+        ThreadPool threads(1);
+        const ExpertStatistics read = read_trtllm_statistics(path, {}, threads);
+        REQUIRE(read.num_iterations == num_wanted);
+        for (int i = 0; i < num_wanted; ++i)
+            for (int rank = 0; rank < 4; ++rank)
+                CHECK(read.row(i, 0, rank)[rank] == std::max<std::int64_t>(range.start, 10) + i);
     }
 }
 
 TEST_CASE("a folder stays as it was where one of its writers fails before all are ready") {
     const TemporaryFolder folder;
     const std::string path = folder / "stats";
-    ExpertStatistics shape;
-    shape.num_experts = 8;
-    shape.top_k = 2;
-    shape.ep_size = 4;
-    shape.layers = {0};
-    shape.num_iterations = 1;
     const auto write = [&](std::int64_t count, bool fails) {
         test::on_devices(2, [&](int device, ProcessGroup& group, Communicator&) {
-            ExpertStatistics own = shape;
+            ExpertStatistics own = one_layer();
+            own.num_iterations = 1;
             own.num_sources = 2;
             own.allocate();
             own.counts.assign(own.counts.size(), count);
@@ -139,13 +175,8 @@ TEST_CASE("a folder stays as it was where one of its writers fails before all ar
 
 TEST_CASE("nothing recorded writes nothing") {
     const TemporaryFolder folder;
-    ExpertStatistics shape;
-    shape.num_experts = 8;
-    shape.top_k = 2;
-    shape.ep_size = 4;
-    shape.layers = {0};
     {
-        Recorder recorder(shape, 5, folder / "stats", false, {.num_ranks = 4});
+        Recorder recorder(one_layer(), {0, 5}, folder / "stats", false, 0, nullptr);
         recorder.finish();
     }
     CHECK_FALSE(std::filesystem::exists(folder / "stats" / "meta_info.json"));
