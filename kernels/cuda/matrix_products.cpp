@@ -34,8 +34,6 @@ MatrixProducts::MatrixProducts(CudaDevice& device, const BackendOptions& options
         lanes_.push_back(std::make_unique<Lane>(device_));
         lanes_.back()->stream = lane_streams_.back()->get();
     }
-    // before anything is recorded in a graph
-    main_lane_.blas_memory.grow(kBlasBytes);
     device_.check(cublasCreate(&blas_), "cublasCreate");
 }
 
@@ -156,8 +154,7 @@ void MatrixProducts::linear(const WeightMatrix& weight,
     const void* const x = rows_for_product(nullptr, num_tokens, weight.num_columns, input, input_);
     select_lane(main_lane_);
     multiply(main_lane_, weight, num_tokens, x, output, add);
-    cuda::add_bias({.bias = bias}, num_tokens, weight.num_rows, weight.num_rows, output,
-                   main_lane_.stream);
+    cuda::add_bias(bias, num_tokens, weight.num_rows, weight.num_rows, output, main_lane_.stream);
 }
 
 void MatrixProducts::router_logits(const float* weight,
@@ -173,15 +170,15 @@ void MatrixProducts::router_logits(const float* weight,
                    num_experts, false);
 }
 
-void MatrixProducts::grouped_mlp(std::span<const MlpWeights> slot_weights,
-                                 std::span<const std::int32_t> slot_begin,
+void MatrixProducts::grouped_mlp(std::span<const MlpWeights> experts,
+                                 std::span<const std::int32_t> row_begin,
                                  const std::int32_t* source_rows,
                                  const float* input,
                                  float* output) {
-    if (slot_weights.empty() || slot_begin.front() == slot_begin.back())
+    if (experts.empty() || row_begin.front() == row_begin.back())
         return;
     // as many rows at once as the workspace has room for
-    const WeightMatrix& gate = slot_weights.front().gate;
+    const WeightMatrix& gate = experts.front().gate;
     const std::size_t row_bytes =
         static_cast<std::size_t>(gate.num_columns) * value_bytes() +
         static_cast<std::size_t>(gate.num_rows) * (2 * sizeof(float) + value_bytes());
@@ -196,10 +193,10 @@ void MatrixProducts::grouped_mlp(std::span<const MlpWeights> slot_weights,
         pieces.clear();
         num_rows = 0;
     };
-    for (std::size_t slot = 0; slot < slot_weights.size(); ++slot)
-        for (std::int64_t row = slot_begin[slot]; row < slot_begin[slot + 1];) {
-            const std::int64_t count = std::min(slot_begin[slot + 1] - row, most_rows - num_rows);
-            pieces.push_back({&slot_weights[slot], row, static_cast<int>(count)});
+    for (std::size_t e = 0; e < experts.size(); ++e)
+        for (std::int64_t row = row_begin[e]; row < row_begin[e + 1];) {
+            const std::int64_t count = std::min(row_begin[e + 1] - row, most_rows - num_rows);
+            pieces.push_back({&experts[e], row, static_cast<int>(count)});
             row += count;
             num_rows += count;
             if (num_rows == most_rows)
@@ -275,8 +272,8 @@ void MatrixProducts::run_piece(
                                                  .limit = mlp.limit,
                                                  .width = width,
                                                  .input_stride = width,
-                                                 .gate_bias = {.bias = mlp.gate_bias},
-                                                 .up_bias = {.bias = mlp.up_bias}};
+                                                 .gate_bias = mlp.gate_bias,
+                                                 .up_bias = mlp.up_bias};
     if (options_.precision == ProductPrecision::bf16)
         cuda::activate(arguments, piece.num_rows, gate, up, static_cast<std::uint16_t*>(activation),
                        lane.stream);
@@ -285,8 +282,7 @@ void MatrixProducts::run_piece(
                        lane.stream);
     float* const to = output + piece.begin * hidden_size;
     multiply(lane, mlp.down, piece.num_rows, activation, to, false);
-    cuda::add_bias({.bias = mlp.down_bias}, piece.num_rows, hidden_size, hidden_size, to,
-                   lane.stream);
+    cuda::add_bias(mlp.down_bias, piece.num_rows, hidden_size, hidden_size, to, lane.stream);
 }
 
 }  // namespace eplb
