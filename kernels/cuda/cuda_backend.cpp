@@ -151,8 +151,7 @@ void CudaBackend::route(const RouterArguments& router,
                         const float* hidden,
                         const RoutedTokens& routed) {
     const int num_experts = router.spec->num_experts;
-    auto* const logits = logits_.grow<float>(static_cast<std::size_t>(num_tokens) *
-                                             static_cast<std::size_t>(num_experts));
+    auto* const logits = logits_.grow<float>(std::int64_t{num_tokens} * num_experts);
     rms_norm({.weight = router.norm,
               .size = router.hidden_size,
               .epsilon = router.epsilon,

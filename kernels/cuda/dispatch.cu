@@ -151,8 +151,7 @@ int num_dispatch_blocks(const Backend::DispatchArguments& dispatch) {
 }  // namespace
 
 std::size_t dispatch_workspace_bytes(const Backend::DispatchArguments& dispatch) {
-    return sizeof(std::int32_t) * static_cast<std::size_t>(dispatch.num_places) *
-           static_cast<std::size_t>(num_dispatch_blocks(dispatch));
+    return sizeof(std::int32_t) * dispatch.num_places * num_dispatch_blocks(dispatch);
 }
 
 void plan_dispatch(const Backend::DispatchArguments& dispatch,
@@ -167,8 +166,7 @@ void plan_dispatch(const Backend::DispatchArguments& dispatch,
     auto* const counts = static_cast<std::int32_t*>(workspace);
     if (num_blocks > 0)
         launch("count_pairs", count_pairs_kernel, dim3(static_cast<unsigned>(num_blocks)), kThreads,
-               sizeof(std::uint16_t) * kWarps * static_cast<std::size_t>(num_places), stream,
-               dispatch, counts, plan.rows);
+               sizeof(std::uint16_t) * kWarps * num_places, stream, dispatch, counts, plan.rows);
     // places without rows begin and end somewhere too
     launch("add_blocks", add_blocks_kernel,
            dim3(static_cast<unsigned>(ceil_div(std::max(num_places, 1), kWarps))), kThreads, 0,

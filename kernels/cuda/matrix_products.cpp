@@ -13,8 +13,8 @@ constexpr std::size_t kLanes = 4;
 constexpr std::size_t kBlasBytes = std::size_t{32} << 20;
 constexpr std::uintptr_t kAlignment = 16;  // of operands, for cuBLAS's best products
 
-std::size_t size_of(int rows, int columns) {
-    return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
+std::size_t size_of(std::int64_t rows, std::int64_t columns) {
+    return rows * columns;
 }
 
 }  // namespace
@@ -60,10 +60,9 @@ bool MatrixProducts::is_direct(const WeightMatrix& weight) const {
 
 // Rows of a weight that are decoded and multiplied at once.
 int MatrixProducts::panel_rows(const WeightMatrix& weight) const {
-    const std::size_t row_bytes = static_cast<std::size_t>(weight.num_columns) * value_bytes();
+    const std::size_t row_bytes = weight.num_columns * value_bytes();
     const std::size_t rows = options_.workspace_bytes / 4 / kLanes / row_bytes;
-    return static_cast<int>(
-        std::clamp<std::size_t>(rows, 1, static_cast<std::size_t>(weight.num_rows)));
+    return static_cast<int>(std::clamp<std::size_t>(rows, 1, weight.num_rows));
 }
 
 // Rows as products need them: where they are, or gathered and converted.
@@ -72,8 +71,7 @@ const void* MatrixProducts::rows_for_product(const std::int32_t* source_rows,
                                              int size,
                                              const float* input,
                                              CudaWorkspace& converted) {
-    const std::size_t num_values =
-        static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(size);
+    const std::size_t num_values = size_of(num_rows, size);
     if (options_.precision == ProductPrecision::bf16) {
         auto* const rows = converted.grow<std::uint16_t>(num_values);
         cuda::convert_to_bf16(source_rows, num_rows, size, size, input, rows, device_.stream());
@@ -82,8 +80,7 @@ const void* MatrixProducts::rows_for_product(const std::int32_t* source_rows,
     if (source_rows == nullptr)
         return input;
     auto* const rows = converted.grow<float>(num_values);
-    cuda::gather_rows(source_rows, num_rows, static_cast<std::size_t>(size) * sizeof(float), input,
-                      rows, device_.stream());
+    cuda::gather_rows(source_rows, num_rows, size * sizeof(float), input, rows, device_.stream());
     return rows;
 }
 
@@ -180,8 +177,7 @@ void MatrixProducts::grouped_mlp(std::span<const MlpWeights> experts,
     // as many rows at once as the workspace has room for
     const WeightMatrix& gate = experts.front().gate;
     const std::size_t row_bytes =
-        static_cast<std::size_t>(gate.num_columns) * value_bytes() +
-        static_cast<std::size_t>(gate.num_rows) * (2 * sizeof(float) + value_bytes());
+        gate.num_columns * value_bytes() + gate.num_rows * (2 * sizeof(float) + value_bytes());
     constexpr std::size_t kFewestRows = 64;
     const auto most_rows =
         static_cast<std::int64_t>(std::max(options_.workspace_bytes / 2 / row_bytes, kFewestRows));
@@ -214,8 +210,7 @@ void MatrixProducts::run_pieces(std::span<const Piece> pieces,
     const MlpWeights& mlp = *pieces.front().mlp;
     const std::int64_t first_row = pieces.front().begin;
     const std::int64_t num_rows = pieces.back().begin + pieces.back().num_rows - first_row;
-    const std::size_t width_values =
-        static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(mlp.gate.num_rows);
+    const std::size_t width_values = size_of(num_rows, mlp.gate.num_rows);
     gate_.grow<float>(width_values);
     up_.grow<float>(width_values);
     activation_.grow(width_values * value_bytes());
@@ -257,8 +252,7 @@ void MatrixProducts::run_piece(
     const int hidden_size = mlp.gate.num_columns;
     const std::int64_t row = piece.begin - first_row;
     const auto at_row = [&](const void* values, int size) {
-        return static_cast<const std::byte*>(values) +
-               static_cast<std::size_t>(row) * static_cast<std::size_t>(size) * value_bytes();
+        return static_cast<const std::byte*>(values) + size_of(row, size) * value_bytes();
     };
     float* const gate = static_cast<float*>(gate_.data()) + row * width;
     float* const up = static_cast<float*>(up_.data()) + row * width;

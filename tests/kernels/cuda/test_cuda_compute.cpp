@@ -92,7 +92,7 @@ std::vector<float> plain_linear(const StoredMatrix& matrix,
             double sum = 0;
             for (int c = 0; c < matrix.num_columns; ++c)
                 sum += double{rounded(static_cast<float>(matrix.value(row, c)))} *
-                       rounded(input[token * num_columns + static_cast<std::size_t>(c)]);
+                       rounded(input[token * num_columns + c]);
             output.push_back(static_cast<float>(sum));
         }
     return output;

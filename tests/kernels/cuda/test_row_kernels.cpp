@@ -108,12 +108,9 @@ TEST_CASE("convert_to_bf16 and gather_rows take rows from anywhere") {
             for (int i = 0; i < stride; ++i) {
                 const float value =
                     values[size_of(sources[row], stride) + static_cast<std::size_t>(i)];
-                REQUIRE(
-                    rows[row * static_cast<std::size_t>(stride) + static_cast<std::size_t>(i)] ==
-                    value);
+                REQUIRE(rows[row * stride + i] == value);
                 if (i < size)
-                    REQUIRE(converted[row * static_cast<std::size_t>(size) +
-                                      static_cast<std::size_t>(i)] == nearest_bf16(value));
+                    REQUIRE(converted[row * size + i] == nearest_bf16(value));
             }
     }
 }
@@ -144,7 +141,7 @@ TEST_CASE("decode and embed: what the formats say, aligned or not") {
             const std::vector<std::uint16_t> bits = rounded.get();
             for (int column = 0; column < num_columns; ++column) {
                 for (int i = 0; i < 6; ++i)
-                    REQUIRE(of_ids[size_of(i, num_columns) + static_cast<std::size_t>(column)] ==
+                    REQUIRE(of_ids[size_of(i, num_columns) + column] ==
                             static_cast<float>(stored.value(ids[i], column)));
                 for (int row = 0; row < 70; ++row) {
                     const std::size_t place =
@@ -180,7 +177,7 @@ TEST_CASE("decode: fp8 with factors in bf16") {
     for (int row = 0; row < 150; ++row)
         for (int column = 0; column < 300; ++column) {
             const auto block = static_cast<std::size_t>(row / 128 * 3 + column / 128);
-            REQUIRE(values[size_of(row, 300) + static_cast<std::size_t>(column)] ==
+            REQUIRE(values[size_of(row, 300) + column] ==
                     Approx(stored.value(row, column) * change[block]).epsilon(1e-7));
         }
 }
@@ -197,7 +194,7 @@ TEST_CASE("decode: weights at aligned addresses") {
         const std::vector<float> values = decoded.get();
         for (int row = 0; row < 9; ++row)
             for (int column = 0; column < 64; ++column)
-                REQUIRE(values[size_of(row, 64) + static_cast<std::size_t>(column)] ==
+                REQUIRE(values[size_of(row, 64) + column] ==
                         static_cast<float>(stored.value(row, column)));
     }
 }
@@ -272,7 +269,7 @@ TEST_CASE("rms_norm: by the definition, any size, in place and with gaps that st
         for (std::int64_t row = 0; row < 20; ++row) {
             double square = 0;
             for (int i = 0; i < size; ++i) {
-                const double x = input[size_of(row, stride) + static_cast<std::size_t>(i)];
+                const double x = input[size_of(row, stride) + i];
                 square += x * x;
             }
             const double factor = 1 / std::sqrt(square / size + 1e-3);
