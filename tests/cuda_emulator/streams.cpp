@@ -13,19 +13,10 @@
 #include "tests/cuda_emulator/runtime_state.h"
 
 // Streams and events.
-namespace cuda_emulator {
-namespace {
-
-// Says whether it is done; else it stays first in its stream and is run again.
-using Work = std::function<bool()>;
-
-}  // namespace
-}  // namespace cuda_emulator
-
 struct CUstream_st {
-    std::deque<cuda_emulator::Work> work;
+    // The first piece says whether it is done; else it stays and is run again.
+    std::deque<std::function<bool()>> work;
     bool is_running = false;  // the first piece
-    bool blocking = true;     // waits for the default stream
     int device = 0;
     std::thread::id maker = std::this_thread::get_id();
 };
@@ -74,7 +65,7 @@ bool run_one(CUstream_st& stream) {
         return false;
     if (stream.is_running)
         return true;  // it waits for what called this
-    const Work work = stream.work.front();
+    const auto work = stream.work.front();
     bool is_done = true;
     const auto end = [&] {
         stream.is_running = false;
@@ -121,39 +112,23 @@ void reach(cudaEvent_t event, std::int64_t record) {
         std::this_thread::yield();
 }
 
-void submit_until_done(cudaStream_t handle, Work work) {
+}  // namespace
+
+void enqueue_until_done(cudaStream_t stream, std::function<bool()> work) {
     const std::lock_guard lock(runtime().mutex);
-    if (handle != nullptr) {
-        stream_of(handle).work.push_back(std::move(work));
+    if (stream != nullptr) {
+        stream_of(stream).work.push_back(std::move(work));
         return;
     }
-    // the default stream waits for the others, and they for it
-    for (const cudaStream_t other : streams_of_thread())
-        if (other->blocking)
-            run_all(*other);
     while (!work()) {
     }
 }
 
-void submit(cudaStream_t stream, const std::function<void()>& work) {
-    submit_until_done(stream, [work] {
+void enqueue(cudaStream_t stream, std::function<void()> work) {
+    enqueue_until_done(stream, [work = std::move(work)] {
         work();
         return true;
     });
-}
-
-double seconds_between(const CUevent_st& begin, const CUevent_st& end) {
-    return std::chrono::duration<double>(end.time - begin.time).count();
-}
-
-}  // namespace
-
-void enqueue(CUstream_st* stream, std::function<void()> work) {
-    submit(stream, work);
-}
-
-void enqueue_until_done(CUstream_st* stream, std::function<bool()> work) {
-    submit_until_done(stream, std::move(work));
 }
 
 void advance(CUstream_st* stream) {
@@ -206,11 +181,11 @@ cudaError_t cudaMemcpyAsync(
     // is there
     if (!from_device && !is_pinned_memory(from)) {
         const auto* const bytes = static_cast<const std::byte*>(from);
-        submit(stream, [to, staged = std::vector<std::byte>(bytes, bytes + num_bytes)] {
+        enqueue(stream, [to, staged = std::vector<std::byte>(bytes, bytes + num_bytes)] {
             std::memcpy(to, staged.data(), staged.size());
         });
     } else {
-        submit(stream, [=] { std::memmove(to, from, num_bytes); });
+        enqueue(stream, [=] { std::memmove(to, from, num_bytes); });
     }
     if (!to_device && !is_pinned_memory(to))
         run_all(stream_of(stream));
@@ -223,7 +198,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t num_bytes, cudaMe
 
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t num_bytes, cudaStream_t stream) {
     require_device_memory(memory, num_bytes, "what is set");
-    submit(stream, [=] {
+    enqueue(stream, [=] {
         if (num_bytes > 0)
             std::memset(memory, value, num_bytes);
     });
@@ -235,8 +210,9 @@ cudaError_t cudaMemset(void* memory, int value, std::size_t num_bytes) {
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+    if (flags != cudaStreamNonBlocking)
+        misuse("a stream is made that waits for the default stream");
     *stream = new CUstream_st;
-    (*stream)->blocking = flags != cudaStreamNonBlocking;
     (*stream)->device = current_device();
     const std::lock_guard lock(runtime().mutex);
     runtime().streams.insert(*stream);
@@ -267,8 +243,8 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned /*flags*/) {
     if (event->num_records > 0)  // else there is nothing to wait for
-        submit_until_done(stream,
-                          [event, record = event->num_records] { return approach(event, record); });
+        enqueue_until_done(
+            stream, [event, record = event->num_records] { return approach(event, record); });
     return cudaSuccess;
 }
 
@@ -291,7 +267,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     const std::lock_guard lock(runtime().mutex);
     event->stream = stream;
     const std::int64_t record = ++event->num_records;
-    submit(stream, [event, record] {
+    enqueue(stream, [event, record] {
         event->num_reached = record;
         event->time = std::chrono::steady_clock::now();
     });
@@ -316,6 +292,6 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
         return failed(cudaErrorInvalidResourceHandle);
     if (begin->num_reached != begin->num_records || end->num_reached != end->num_records)
         return failed(cudaErrorNotReady);
-    *milliseconds = static_cast<float>(seconds_between(*begin, *end) * 1e3);
+    *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();
     return cudaSuccess;
 }
