@@ -4,8 +4,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -25,7 +23,6 @@ namespace eplb {
 class CudaBackend final : public Backend {
   public:
     CudaBackend(int device, const BackendOptions& options);
-    ~CudaBackend() override;
 
     void* allocate(std::size_t num_bytes) override { return device_.allocate(num_bytes); }
     void release(void* memory) noexcept override { device_.release(memory); }
@@ -33,20 +30,14 @@ class CudaBackend final : public Backend {
     void download(const void* memory, std::size_t num_bytes, void* host) override;
     void fill_zero(void* memory, std::size_t num_bytes) override;
     void synchronize() override { device_.wait(); }
-    int start_download(const void* memory, std::size_t num_bytes) override;
-    std::span<const std::byte> finish_download(int ticket) override;
+    void start_download(const void* memory, std::size_t num_bytes, void* host) override;
+    void* allocate_host(std::size_t num_bytes) override;
+    void release_host(void* memory) noexcept override { device_.release_host(memory); }
     void hold_weights(WeightParts parts) override { weights_.hold(parts); }
     void drop_weights(WeightParts parts) override { weights_.drop(parts); }
 
-    // The first call of a key runs work, so that workspaces grow and weights arrive; the second
-    // records it as a graph, which that one and the next launch. Work that cannot be recorded is
-    // run. Stages that begin within count to the one before.
-    void replay(int key, const std::function<void()>& work) override;
-    void forget_replays() override;
-
-    void begin_stage(int stage) override;
+    void begin_stage(int stage) override { clock_.begin(stage); }
     std::vector<double> stage_seconds() override { return clock_.seconds(); }
-    double counting_seconds() const override { return 0; }
 
     void copy_rows(const CopyArguments& copy, const float* from, float* to) override;
     void gather_rows(const std::int32_t* source_rows,
@@ -78,62 +69,36 @@ class CudaBackend final : public Backend {
                int num_tokens,
                const float* hidden,
                const RoutedTokens& routed) override;
-    void assign_slots(const SlotTables& tables,
-                      const RankArguments& ranks,
-                      int first_rank,
-                      int num_tokens,
-                      int top_k,
-                      const std::int32_t* expert_ids,
-                      std::int32_t* slot_ids,
-                      std::int32_t* counts) override;
     void plan_dispatch(const DispatchArguments& dispatch, const DispatchRows& rows) override;
-    void grouped_mlp(std::span<const MlpWeights> slot_weights,
-                     std::span<const std::int32_t> slot_begin,
+    void grouped_mlp(std::span<const MlpWeights> experts,
+                     std::span<const std::int32_t> row_begin,
                      const std::int32_t* source_rows,
                      const float* input,
                      float* output) override;
-    void combine(int num_tokens,
-                 const std::int32_t* tokens,
-                 const CombineArguments& arguments,
-                 float* hidden) override;
+    void combine(int num_tokens, const CombineArguments& arguments, float* hidden) override;
 
     // For who puts work of its own into the stream.
     CudaDevice& device() { return device_; }
 
   private:
-    struct Download {
+    // Pinned memory between the GPU's and what download() fills.
+    struct Part {
         PinnedMemory memory;
-        CudaEvent done;
-        std::size_t num_bytes = 0;
+        CudaEvent filled;
     };
-    struct Replay {
-        cudaGraphExec_t graph = nullptr;
-        // the device's count of moves when work was last run or recorded; -1: not yet
-        long num_moves = -1;
-        bool can_record = true;
-    };
-
-    void start(Download& download, const void* memory, std::size_t num_bytes);
-    std::span<const std::byte> wait_for(const Download& download);
-    bool record(Replay& replay, const std::function<void()>& work);
-    static void discard(Replay& replay) noexcept;
 
     CudaDevice device_;
     WeightStore weights_;
     MatrixProducts products_;
     UploadRing uploads_;
     StageClock clock_;
-    std::array<Download, 2> parts_;      // of download()
-    std::array<Download, 2> downloads_;  // by ticket
-    int next_download_ = 0;
-    std::map<int, Replay> replays_;
-    bool in_replay_ = false;
+    std::array<Part, 2> parts_;
 
     CudaWorkspace host_values_;  // what a call has in host memory
     CudaWorkspace logits_;
     CudaWorkspace dispatch_;
     CudaWorkspace found_;
-    std::vector<MlpWeights> slot_weights_;
+    std::vector<MlpWeights> experts_;  // of grouped_mlp(), in device memory
 };
 
 }  // namespace eplb

@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "lib/base/error.h"
 
@@ -72,7 +73,6 @@ void* CudaDevice::allocate(std::size_t num_bytes) {
 }
 
 void* CudaDevice::try_allocate(std::size_t num_bytes, cudaStream_t stream) {
-    refuse_capture();
     make_current();
     void* memory = nullptr;
     const std::size_t size = num_bytes == 0 ? 1 : num_bytes;
@@ -101,12 +101,23 @@ void CudaDevice::release(void* memory) noexcept {
     static_cast<void>(cudaFreeAsync(memory, stream_));
 }
 
+void* CudaDevice::allocate_host(std::size_t num_bytes) const {
+    make_current();
+    void* memory = nullptr;
+    check(cudaMallocHost(&memory, num_bytes), "cudaMallocHost");
+    return memory;
+}
+
+void CudaDevice::release_host(void* memory) const noexcept {
+    if (memory != nullptr)
+        static_cast<void>(cudaFreeHost(memory));
+}
+
 template <typename Query>
 void CudaDevice::wait_until(const Query& query, const char* call) const {
     using Clock = std::chrono::steady_clock;
     constexpr auto kBusy = std::chrono::microseconds(100);
     constexpr auto kPause = std::chrono::microseconds(50);
-    refuse_capture();
     make_current();
     const Clock::time_point start = Clock::now();
     cudaError_t status = query();
@@ -131,31 +142,9 @@ void CudaDevice::wait(cudaEvent_t event) const {
     wait_until([&] { return cudaEventQuery(event); }, "cudaEventQuery");
 }
 
-void CudaDevice::begin_capture() {
-    make_current();
-    // other threads go on with their own streams
-    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
-          "cudaStreamBeginCapture");
-    is_capturing_ = true;
-}
-
-cudaGraph_t CudaDevice::end_capture() {
-    is_capturing_ = false;
-    cudaGraph_t graph = nullptr;
-    check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
-    return graph;
-}
-
-void CudaDevice::refuse_capture() const {
-    if (is_capturing_)
-        throw CannotCapture();
-}
-
 void* CudaWorkspace::grow(std::size_t num_bytes) {
     if (num_bytes > num_bytes_ || memory_ == nullptr) {
-        device_.refuse_capture();
         device_.release(memory_);
-        device_.memory_moved();
         memory_ = nullptr;
         num_bytes_ = 0;
         memory_ = device_.allocate(num_bytes);
@@ -188,21 +177,12 @@ CudaStream::~CudaStream() {
 
 std::byte* PinnedMemory::grow(std::size_t num_bytes) {
     if (num_bytes > num_bytes_) {
-        clear();
-        device_->make_current();
-        void* memory = nullptr;
-        device_->check(cudaMallocHost(&memory, num_bytes), "cudaMallocHost");
-        memory_ = static_cast<std::byte*>(memory);
+        device_.release_host(std::exchange(memory_, nullptr));
+        num_bytes_ = 0;
+        memory_ = static_cast<std::byte*>(device_.allocate_host(num_bytes));
         num_bytes_ = num_bytes;
     }
     return memory_;
-}
-
-void PinnedMemory::clear() noexcept {
-    if (memory_ != nullptr)
-        static_cast<void>(cudaFreeHost(memory_));
-    memory_ = nullptr;
-    num_bytes_ = 0;
 }
 
 }  // namespace eplb

@@ -34,6 +34,10 @@ class CudaDevice {
     void* try_allocate(std::size_t num_bytes, cudaStream_t stream);
     void release(void* memory) noexcept;
 
+    // Memory of the host that a GPU reads and writes by itself. Getting it may wait for the GPU.
+    void* allocate_host(std::size_t num_bytes) const;
+    void release_host(void* memory) const noexcept;
+
     // Waits for what the stream holds, or for an event. Meanwhile wait_check is called now and
     // then: it may throw, which ends the wait. Another device's end must not make this one wait for
     // ever.
@@ -47,18 +51,6 @@ class CudaDevice {
             wait_check_();
     }
 
-    // Graphs know memory by its address: what was recorded at another count of moves than today's
-    // may use memory of workspaces or weights that is gone.
-    void memory_moved() { ++num_moves_; }
-    long num_moves() const { return num_moves_; }
-
-    // Between the two, the stream's work is recorded and not run. Nothing may be allocated, waited
-    // for or read from the host: refuse_capture() says so to who records.
-    void begin_capture();
-    cudaGraph_t end_capture();
-    bool is_capturing() const { return is_capturing_; }
-    void refuse_capture() const;
-
   private:
     template <typename Query>
     void wait_until(const Query& query, const char* call) const;
@@ -67,12 +59,7 @@ class CudaDevice {
     cudaStream_t stream_ = nullptr;
     cudaMemPool_t pool_ = nullptr;  // the GPU's own
     std::function<void()> wait_check_;
-    long num_moves_ = 0;
-    bool is_capturing_ = false;
 };
-
-// Work that cannot be recorded was met while recording.
-struct CannotCapture {};
 
 // Device memory that is kept between calls and only grows; what it held is then lost.
 class CudaWorkspace {
@@ -126,25 +113,19 @@ class CudaStream {
     cudaStream_t stream_ = nullptr;
 };
 
-// Host memory that a GPU reads and writes by itself. Any thread may have some.
+// Host memory as CudaDevice::allocate_host() gives it. Any thread may have some.
 class PinnedMemory {
   public:
-    explicit PinnedMemory(const CudaDevice& device) : device_(&device) {}
-    ~PinnedMemory() { clear(); }
-    PinnedMemory(PinnedMemory&& other) noexcept
-        : device_(other.device_),
-          memory_(std::exchange(other.memory_, nullptr)),
-          num_bytes_(std::exchange(other.num_bytes_, 0)) {}
-    PinnedMemory& operator=(PinnedMemory&&) = delete;
+    explicit PinnedMemory(const CudaDevice& device) : device_(device) {}
+    ~PinnedMemory() { device_.release_host(memory_); }
+    PinnedMemory(const PinnedMemory&) = delete;
+    PinnedMemory& operator=(const PinnedMemory&) = delete;
 
     std::byte* grow(std::size_t num_bytes);
     std::byte* data() const { return memory_; }
-    std::size_t num_bytes() const { return num_bytes_; }
 
   private:
-    void clear() noexcept;
-
-    const CudaDevice* device_;
+    const CudaDevice& device_;
     std::byte* memory_ = nullptr;
     std::size_t num_bytes_ = 0;
 };

@@ -10,18 +10,19 @@
 #include "kernels/backend.h"
 
 // One function per kernel of the GPU: what Backend computes apart from matrix products. Each puts
-// its work into a stream and returns; none allocates or waits, so all may be recorded in a graph.
+// its work into a stream and returns; none allocates or waits.
 //
 // Pointers are device memory, also those inside the argument structs of Backend and in a
 // WeightMatrix. Spans are host memory, read before the call returns. Nothing is done where there
 // are no rows, tokens or values. What cannot be launched is an Error.
 namespace eplb::cuda {
 
-// Of select() and assign_slots(), and of plan_dispatch().
+// Of select().
 inline constexpr int kMostExperts = 1024;
 inline constexpr int kMostTopK = 32;
 inline constexpr int kMostGroups = 32;
-inline constexpr int kMostDispatchSlots = 3072;
+// Of plan_dispatch().
+inline constexpr int kMostPlaces = 3072;
 // Of attention().
 inline constexpr int kMostValueSize = 512;
 
@@ -89,9 +90,9 @@ void attention(const Backend::AttentionArguments& attention,
                cudaStream_t stream);
 
 // What route() does behind the product with the router's weight: logits [num_tokens][num_experts]
-// + logit_bias, select_experts(), counts. routed.normalized is not used. Given equal logits,
-// expert_ids, margins and counts are those of select_experts(), bit by bit (sqrtsoftplus: but for
-// log1p); so are weights, but for softmax without normalization, whose sum has another order.
+// + logit_bias, select_experts(). routed.normalized is not used. Given equal logits, expert_ids and
+// margins are those of select_experts(), bit by bit (sqrtsoftplus: but for log1p); so are weights,
+// but for softmax without normalization, whose sum has another order.
 void select(const RouterSpec& spec,
             const float* logit_bias,
             const float* bias,
@@ -100,16 +101,6 @@ void select(const RouterSpec& spec,
             const Backend::RoutedTokens& routed,
             cudaStream_t stream);
 
-void assign_slots(const Backend::SlotTables& tables,
-                  const Backend::RankArguments& ranks,
-                  int first_rank,
-                  int num_tokens,
-                  int top_k,
-                  const std::int32_t* expert_ids,
-                  std::int32_t* slot_ids,
-                  std::int32_t* counts,
-                  cudaStream_t stream);
-
 // `workspace` is at least dispatch_workspace_bytes() of device memory, aligned to 4 bytes.
 std::size_t dispatch_workspace_bytes(const Backend::DispatchArguments& dispatch);
 void plan_dispatch(const Backend::DispatchArguments& dispatch,
@@ -117,16 +108,8 @@ void plan_dispatch(const Backend::DispatchArguments& dispatch,
                    void* workspace,
                    cudaStream_t stream);
 
-// A bias for each row. Row r takes bias + row_slots[r] * stride; where row_slots is null all take
-// `bias`.
-struct RowBias {
-    const float* bias = nullptr;  // null: none
-    std::int64_t stride = 0;
-    const std::int32_t* row_slots = nullptr;
-};
-
-// values[r][i] += bias of row r [i]; rows of `size` values, row_stride apart.
-void add_bias(const RowBias& bias,
+// values[r][i] += bias[i], unless bias is null; rows of `size` values, row_stride apart.
+void add_bias(const float* bias,
               std::int64_t num_rows,
               int size,
               std::int64_t row_stride,
@@ -135,13 +118,14 @@ void add_bias(const RowBias& bias,
 
 // What stands between the halves of an MLP: output[r] = activation(gate[r] + gate_bias, up[r] +
 // up_bias), rows of `width` values; input_stride is that of gate and up, output rows have no gaps.
+// A bias may be null.
 struct ActivationArguments {
     Activation activation;
     float limit;  // of clamped_swiglu
     int width;
     std::int64_t input_stride;
-    RowBias gate_bias;
-    RowBias up_bias;
+    const float* gate_bias;
+    const float* up_bias;
 };
 void activate(const ActivationArguments& arguments,
               std::int64_t num_rows,
@@ -158,7 +142,6 @@ void activate(const ActivationArguments& arguments,
               cudaStream_t stream);
 
 void combine(int num_tokens,
-             const std::int32_t* tokens,
              const Backend::CombineArguments& arguments,
              float* hidden,
              cudaStream_t stream);

@@ -13,8 +13,8 @@ constexpr std::size_t kLanes = 4;
 constexpr std::size_t kBlasBytes = std::size_t{32} << 20;
 constexpr std::uintptr_t kAlignment = 16;  // of operands, for cuBLAS's best products
 
-std::size_t size_of(int rows, int columns) {
-    return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
+std::size_t size_of(std::int64_t rows, std::int64_t columns) {
+    return rows * columns;
 }
 
 }  // namespace
@@ -34,8 +34,6 @@ MatrixProducts::MatrixProducts(CudaDevice& device, const BackendOptions& options
         lanes_.push_back(std::make_unique<Lane>(device_));
         lanes_.back()->stream = lane_streams_.back()->get();
     }
-    // before anything is recorded in a graph
-    main_lane_.blas_memory.grow(kBlasBytes);
     device_.check(cublasCreate(&blas_), "cublasCreate");
 }
 
@@ -62,10 +60,9 @@ bool MatrixProducts::is_direct(const WeightMatrix& weight) const {
 
 // Rows of a weight that are decoded and multiplied at once.
 int MatrixProducts::panel_rows(const WeightMatrix& weight) const {
-    const std::size_t row_bytes = static_cast<std::size_t>(weight.num_columns) * value_bytes();
+    const std::size_t row_bytes = weight.num_columns * value_bytes();
     const std::size_t rows = options_.workspace_bytes / 4 / kLanes / row_bytes;
-    return static_cast<int>(
-        std::clamp<std::size_t>(rows, 1, static_cast<std::size_t>(weight.num_rows)));
+    return static_cast<int>(std::clamp<std::size_t>(rows, 1, weight.num_rows));
 }
 
 // Rows as products need them: where they are, or gathered and converted.
@@ -74,8 +71,7 @@ const void* MatrixProducts::rows_for_product(const std::int32_t* source_rows,
                                              int size,
                                              const float* input,
                                              CudaWorkspace& converted) {
-    const std::size_t num_values =
-        static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(size);
+    const std::size_t num_values = size_of(num_rows, size);
     if (options_.precision == ProductPrecision::bf16) {
         auto* const rows = converted.grow<std::uint16_t>(num_values);
         cuda::convert_to_bf16(source_rows, num_rows, size, size, input, rows, device_.stream());
@@ -84,8 +80,7 @@ const void* MatrixProducts::rows_for_product(const std::int32_t* source_rows,
     if (source_rows == nullptr)
         return input;
     auto* const rows = converted.grow<float>(num_values);
-    cuda::gather_rows(source_rows, num_rows, static_cast<std::size_t>(size) * sizeof(float), input,
-                      rows, device_.stream());
+    cuda::gather_rows(source_rows, num_rows, size * sizeof(float), input, rows, device_.stream());
     return rows;
 }
 
@@ -156,8 +151,7 @@ void MatrixProducts::linear(const WeightMatrix& weight,
     const void* const x = rows_for_product(nullptr, num_tokens, weight.num_columns, input, input_);
     select_lane(main_lane_);
     multiply(main_lane_, weight, num_tokens, x, output, add);
-    cuda::add_bias({.bias = bias}, num_tokens, weight.num_rows, weight.num_rows, output,
-                   main_lane_.stream);
+    cuda::add_bias(bias, num_tokens, weight.num_rows, weight.num_rows, output, main_lane_.stream);
 }
 
 void MatrixProducts::router_logits(const float* weight,
@@ -173,18 +167,17 @@ void MatrixProducts::router_logits(const float* weight,
                    num_experts, false);
 }
 
-void MatrixProducts::grouped_mlp(std::span<const MlpWeights> slot_weights,
-                                 std::span<const std::int32_t> slot_begin,
+void MatrixProducts::grouped_mlp(std::span<const MlpWeights> experts,
+                                 std::span<const std::int32_t> row_begin,
                                  const std::int32_t* source_rows,
                                  const float* input,
                                  float* output) {
-    if (slot_weights.empty() || slot_begin.front() == slot_begin.back())
+    if (experts.empty() || row_begin.front() == row_begin.back())
         return;
     // as many rows at once as the workspace has room for
-    const WeightMatrix& gate = slot_weights.front().gate;
+    const WeightMatrix& gate = experts.front().gate;
     const std::size_t row_bytes =
-        static_cast<std::size_t>(gate.num_columns) * value_bytes() +
-        static_cast<std::size_t>(gate.num_rows) * (2 * sizeof(float) + value_bytes());
+        gate.num_columns * value_bytes() + gate.num_rows * (2 * sizeof(float) + value_bytes());
     constexpr std::size_t kFewestRows = 64;
     const auto most_rows =
         static_cast<std::int64_t>(std::max(options_.workspace_bytes / 2 / row_bytes, kFewestRows));
@@ -196,10 +189,10 @@ void MatrixProducts::grouped_mlp(std::span<const MlpWeights> slot_weights,
         pieces.clear();
         num_rows = 0;
     };
-    for (std::size_t slot = 0; slot < slot_weights.size(); ++slot)
-        for (std::int64_t row = slot_begin[slot]; row < slot_begin[slot + 1];) {
-            const std::int64_t count = std::min(slot_begin[slot + 1] - row, most_rows - num_rows);
-            pieces.push_back({&slot_weights[slot], row, static_cast<int>(count)});
+    for (std::size_t e = 0; e < experts.size(); ++e)
+        for (std::int64_t row = row_begin[e]; row < row_begin[e + 1];) {
+            const std::int64_t count = std::min(row_begin[e + 1] - row, most_rows - num_rows);
+            pieces.push_back({&experts[e], row, static_cast<int>(count)});
             row += count;
             num_rows += count;
             if (num_rows == most_rows)
@@ -217,8 +210,7 @@ void MatrixProducts::run_pieces(std::span<const Piece> pieces,
     const MlpWeights& mlp = *pieces.front().mlp;
     const std::int64_t first_row = pieces.front().begin;
     const std::int64_t num_rows = pieces.back().begin + pieces.back().num_rows - first_row;
-    const std::size_t width_values =
-        static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(mlp.gate.num_rows);
+    const std::size_t width_values = size_of(num_rows, mlp.gate.num_rows);
     gate_.grow<float>(width_values);
     up_.grow<float>(width_values);
     activation_.grow(width_values * value_bytes());
@@ -260,8 +252,7 @@ void MatrixProducts::run_piece(
     const int hidden_size = mlp.gate.num_columns;
     const std::int64_t row = piece.begin - first_row;
     const auto at_row = [&](const void* values, int size) {
-        return static_cast<const std::byte*>(values) +
-               static_cast<std::size_t>(row) * static_cast<std::size_t>(size) * value_bytes();
+        return static_cast<const std::byte*>(values) + size_of(row, size) * value_bytes();
     };
     float* const gate = static_cast<float*>(gate_.data()) + row * width;
     float* const up = static_cast<float*>(up_.data()) + row * width;
@@ -275,8 +266,8 @@ void MatrixProducts::run_piece(
                                                  .limit = mlp.limit,
                                                  .width = width,
                                                  .input_stride = width,
-                                                 .gate_bias = {.bias = mlp.gate_bias},
-                                                 .up_bias = {.bias = mlp.up_bias}};
+                                                 .gate_bias = mlp.gate_bias,
+                                                 .up_bias = mlp.up_bias};
     if (options_.precision == ProductPrecision::bf16)
         cuda::activate(arguments, piece.num_rows, gate, up, static_cast<std::uint16_t*>(activation),
                        lane.stream);
@@ -285,8 +276,7 @@ void MatrixProducts::run_piece(
                        lane.stream);
     float* const to = output + piece.begin * hidden_size;
     multiply(lane, mlp.down, piece.num_rows, activation, to, false);
-    cuda::add_bias({.bias = mlp.down_bias}, piece.num_rows, hidden_size, hidden_size, to,
-                   lane.stream);
+    cuda::add_bias(mlp.down_bias, piece.num_rows, hidden_size, hidden_size, to, lane.stream);
 }
 
 }  // namespace eplb

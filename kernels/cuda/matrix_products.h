@@ -41,8 +41,8 @@ class MatrixProducts {
                        float* logits);
 
     // as Backend::grouped_mlp()
-    void grouped_mlp(std::span<const MlpWeights> slot_weights,
-                     std::span<const std::int32_t> slot_begin,
+    void grouped_mlp(std::span<const MlpWeights> experts,
+                     std::span<const std::int32_t> row_begin,
                      const std::int32_t* source_rows,
                      const float* input,
                      float* output);
@@ -57,7 +57,7 @@ class MatrixProducts {
         CudaWorkspace blas_memory;
         CudaWorkspace panel;  // decoded weights
     };
-    // Rows of one slot, that go through its experts' products at once.
+    // Rows of one expert, that go through its products at once.
     struct Piece {
         const MlpWeights* mlp;
         std::int64_t begin;

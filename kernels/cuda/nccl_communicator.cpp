@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <exception>
+#include <numeric>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -44,7 +45,7 @@ NcclCommunicator::NcclCommunicator(CudaBackend& backend,
 // not where one waits for another that still computes.
 void NcclCommunicator::connect() {
     group_.barrier();
-    const auto bytes = static_cast<std::size_t>(size());
+    const int bytes = size();  // one for each member
     auto* const memory = static_cast<std::byte*>(device_.allocate(2 * bytes + 1));
     const struct Release {
         CudaDevice& device;
@@ -52,8 +53,7 @@ void NcclCommunicator::connect() {
         ~Release() { device.release(memory); }
     } release = {device_, memory};
     std::vector<std::int64_t> begin(bytes + 1);
-    for (std::size_t peer = 0; peer < begin.size(); ++peer)
-        begin[peer] = static_cast<std::int64_t>(peer);
+    std::iota(begin.begin(), begin.end(), 0);
     all_gather(memory + 2 * bytes, 1, memory);
     exchange(memory, begin, memory + bytes, begin);
 }
@@ -91,18 +91,18 @@ void NcclCommunicator::exchange(const void* send,
     const cudaStream_t stream = device_.stream();
     const auto* const from = static_cast<const std::byte*>(send);
     auto* const to = static_cast<std::byte*>(receive);
-    const auto message_size = [](std::span<const std::int64_t> begin, std::size_t peer) {
-        return static_cast<std::size_t>(begin[peer + 1] - begin[peer]);
+    const auto message_size = [](std::span<const std::int64_t> begin, int peer) {
+        return begin[peer + 1] - begin[peer];
     };
     require(ncclGroupStart(), "ncclGroupStart");
     try {
         // empty messages too: all members must agree on what is sent
-        for (std::size_t peer = 0; peer + 1 < send_begin.size(); ++peer) {
+        for (int peer = 0; peer < size(); ++peer) {
             require(ncclSend(from + send_begin[peer], message_size(send_begin, peer), ncclUint8,
-                             static_cast<int>(peer), comm_, stream),
+                             peer, comm_, stream),
                     "ncclSend");
             require(ncclRecv(to + receive_begin[peer], message_size(receive_begin, peer), ncclUint8,
-                             static_cast<int>(peer), comm_, stream),
+                             peer, comm_, stream),
                     "ncclRecv");
         }
     } catch (...) {

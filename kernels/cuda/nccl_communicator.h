@@ -16,7 +16,8 @@
 namespace eplb {
 
 // NCCL in the stream of a backend. One process per GPU, or one thread per GPU; NCCL advises the
-// first: threads of one process that use CUDA graphs between its calls may deadlock.
+// first: in one process a call that gets or frees memory may wait for all GPUs, and one of them for
+// what comes after it.
 //
 // NCCL waits for peers, here and on the GPU, for ever. So nothing here blocks, and both this and
 // the backend's waits ask the group whether all members are alive: where one is not, NCCL is

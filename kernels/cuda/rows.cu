@@ -121,18 +121,10 @@ __global__ void __launch_bounds__(kRowThreads) rotate_kernel(Backend::RotaryArgu
     });
 }
 
-// A row's bias; null if there is none.
-__device__ const float* bias_of(const RowBias& bias, std::int64_t row) {
-    return bias.bias == nullptr || bias.row_slots == nullptr
-               ? bias.bias
-               : bias.bias + bias.row_slots[row] * bias.stride;
-}
-
 __global__ void __launch_bounds__(kRowThreads) add_bias_kernel(
-    RowBias bias, std::int64_t num_rows, int size, std::int64_t row_stride, float* values) {
-    for_row_values(num_rows, size, [&](std::int64_t row, int i) {
-        values[row * row_stride + i] += bias_of(bias, row)[i];
-    });
+    const float* bias, std::int64_t num_rows, int size, std::int64_t row_stride, float* values) {
+    for_row_values(num_rows, size,
+                   [&](std::int64_t row, int i) { values[row * row_stride + i] += bias[i]; });
 }
 
 template <typename Output>
@@ -142,12 +134,12 @@ __global__ void __launch_bounds__(kRowThreads) activate_kernel(ActivationArgumen
                                                                const float* up,
                                                                Output* output) {
     for_row_values(num_rows, arguments.width, [&](std::int64_t row, int i) {
-        const float* const gate_bias = bias_of(arguments.gate_bias, row);
-        const float* const up_bias = bias_of(arguments.up_bias, row);
         float g = gate[row * arguments.input_stride + i];
         float u = up[row * arguments.input_stride + i];
-        g = gate_bias == nullptr ? g : g + gate_bias[i];
-        u = up_bias == nullptr ? u : u + up_bias[i];
+        if (arguments.gate_bias != nullptr)
+            g += arguments.gate_bias[i];
+        if (arguments.up_bias != nullptr)
+            u += arguments.up_bias[i];
         store(arguments.activation == Activation::swiglu
                   ? swiglu_f32(g, u)
                   : clamped_swiglu_f32(g, u, arguments.limit),
@@ -167,22 +159,19 @@ void launch_activate(const ActivationArguments& arguments,
                kRowThreads, 0, stream, arguments, num_rows, gate, up, output);
 }
 
-__global__ void __launch_bounds__(kRowThreads) combine_kernel(int num_tokens,
-                                                              const std::int32_t* tokens,
-                                                              Backend::CombineArguments arguments,
-                                                              float* hidden) {
+__global__ void __launch_bounds__(kRowThreads)
+    combine_kernel(int num_tokens, Backend::CombineArguments arguments, float* hidden) {
     const std::int64_t size = arguments.hidden_size;
     const std::int64_t top_k = arguments.top_k;
-    for_row_values(num_tokens, arguments.hidden_size, [&](std::int64_t i, int d) {
-        const std::int64_t token = tokens == nullptr ? i : tokens[i];
+    for_row_values(num_tokens, arguments.hidden_size, [&](std::int64_t token, int d) {
         float state = hidden[token * size + d];
         for (std::int64_t j = 0; j < top_k; ++j)
             state += arguments.weights[token * top_k + j] *
-                     arguments.expert_output[arguments.rows[i * top_k + j] * size + d];
+                     arguments.expert_output[arguments.rows[token * top_k + j] * size + d];
         if (arguments.shared_output != nullptr) {
             const float gate =
-                arguments.shared_gate == nullptr ? 1.0F : sigmoid_f32(arguments.shared_gate[i]);
-            state += gate * arguments.shared_output[i * size + d];
+                arguments.shared_gate == nullptr ? 1.0F : sigmoid_f32(arguments.shared_gate[token]);
+            state += gate * arguments.shared_output[token * size + d];
         }
         hidden[token * size + d] = state;
     });
@@ -259,13 +248,13 @@ void rotate(const Backend::RotaryArguments& rotary,
                stream, rotary, positions, num_rows, values);
 }
 
-void add_bias(const RowBias& bias,
+void add_bias(const float* bias,
               std::int64_t num_rows,
               int size,
               std::int64_t row_stride,
               float* values,
               cudaStream_t stream) {
-    if (bias.bias != nullptr && num_rows > 0 && size > 0)
+    if (bias != nullptr && num_rows > 0 && size > 0)
         launch("add_bias", add_bias_kernel, row_grid(num_rows, size), kRowThreads, 0, stream, bias,
                num_rows, size, row_stride, values);
 }
@@ -289,13 +278,12 @@ void activate(const ActivationArguments& arguments,
 }
 
 void combine(int num_tokens,
-             const std::int32_t* tokens,
              const Backend::CombineArguments& arguments,
              float* hidden,
              cudaStream_t stream) {
     if (num_tokens > 0)
         launch("combine", combine_kernel, row_grid(num_tokens, arguments.hidden_size), kRowThreads,
-               0, stream, num_tokens, tokens, arguments, hidden);
+               0, stream, num_tokens, arguments, hidden);
 }
 
 }  // namespace eplb::cuda

@@ -4,7 +4,7 @@
 #include "kernels/cuda/launch.h"
 #include "lib/model/router_math.h"
 
-// A token's choice of experts, one warp per token, and how often each expert was chosen.
+// A token's choice of experts, one warp per token.
 namespace eplb::cuda {
 namespace {
 
@@ -14,28 +14,11 @@ constexpr int kWarps = kThreads / kWarpSize;
 // Below every order that a score can have: experts that are not to be chosen, or not any more.
 constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::min();
 
-// The rank whose tokens `token` is among; -1 if there is none. Ranks may have no tokens.
-__device__ int rank_of(const Backend::RankArguments& ranks, int token) {
-    if (token < ranks.rank_begin[0] || token >= ranks.rank_begin[ranks.num_ranks])
-        return -1;
-    int low = 0;  // rank_begin[low] <= token < rank_begin[high]
-    int high = ranks.num_ranks;
-    while (high - low > 1) {
-        const int middle = low + (high - low) / 2;
-        if (ranks.rank_begin[middle] <= token)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 struct SelectArguments {
     RouterSpec spec;
     const float* logit_bias;
     const float* bias;
     int num_tokens;
-    int tokens_per_block;
     const float* logits;
     Backend::RoutedTokens routed;
 };
@@ -180,86 +163,56 @@ __global__ void __launch_bounds__(kThreads, kValues <= 8 ? 3 : 1)
     const Backend::RoutedTokens& routed = arguments.routed;
     const int thread = static_cast<int>(threadIdx.x);
     const int lane = thread % kWarpSize;
-    const int first_token = static_cast<int>(blockIdx.x) * arguments.tokens_per_block;
-    const int last_token = std::min(first_token + arguments.tokens_per_block, arguments.num_tokens);
+    const int token = static_cast<int>(blockIdx.x) * kWarps + thread / kWarpSize;
+    if (token >= arguments.num_tokens)
+        return;
 
-    // Counts of the block's first rank; the few tokens of others are counted in global memory.
-    __shared__ std::int32_t histogram[kValues * kWarpSize];
-    int rank = -1;
-    int rank_end = 0;
-    if (routed.counts != nullptr) {
-        rank = rank_of(routed.ranks, first_token);
-        rank_end = rank < 0 ? 0 : routed.ranks.rank_begin[rank + 1];
-        for (int e = thread; e < kValues * kWarpSize; e += kThreads)
-            histogram[e] = 0;
-        __syncthreads();
-    }
-
-    for (int token = first_token + thread / kWarpSize; token < last_token; token += kWarps) {
-        const float* const row =
-            arguments.logits + static_cast<std::int64_t>(token) * spec.num_experts;
-        float logits[kValues];
-        TokenExperts<kValues> experts;
+    const float* const row = arguments.logits + static_cast<std::int64_t>(token) * spec.num_experts;
+    float logits[kValues];
+    TokenExperts<kValues> experts;
 #pragma unroll
-        for (int i = 0; i < kValues; ++i) {
-            const int e = lane + i * kWarpSize;
-            if (e >= spec.num_experts) {
-                experts.order[i] = kNone;
-                continue;
-            }
-            logits[i] = row[e];
-            if (arguments.logit_bias != nullptr)
-                logits[i] += arguments.logit_bias[e];
-            float choice = selection_score(spec.score_function, logits[i]);
-            if (spec.has_bias)
-                choice += arguments.bias[e];
-            experts.order[i] = std::max(selection_order(choice), kNone + 1);
+    for (int i = 0; i < kValues; ++i) {
+        const int e = lane + i * kWarpSize;
+        if (e >= spec.num_experts) {
+            experts.order[i] = kNone;
+            continue;
         }
-        float margin = std::numeric_limits<float>::infinity();
-        if (spec.num_groups > spec.top_groups)
-            margin = keep_best_groups(spec, lane, experts);
-
-        experts.find_best();
-        std::int32_t last = kNone;  // the order of the one chosen last
-        int chosen = 0;             // lane j: expert j
-        for (int j = 0; j < spec.top_k; ++j) {
-            last = __reduce_max_sync(kAllLanes, experts.best);
-            const int expert = experts.take_best(lane, last);
-            chosen = lane == j ? expert : chosen;
-        }
-        if (routed.margins != nullptr) {
-            const std::int32_t next = __reduce_max_sync(kAllLanes, experts.best);
-            if (next != kNone)
-                margin = std::min(margin, score_of_order(last) - score_of_order(next));
-            if (lane == 0)
-                routed.margins[token] = margin;
-        }
-
-        float logit = row[chosen];
+        logits[i] = row[e];
         if (arguments.logit_bias != nullptr)
-            logit += arguments.logit_bias[chosen];
-        const float weight = weigh(spec, lane, logit, logits);
-        if (lane < spec.top_k) {
-            const std::int64_t i = static_cast<std::int64_t>(token) * spec.top_k + lane;
-            routed.expert_ids[i] = chosen;
-            routed.weights[i] = weight;
-            if (token < rank_end) {
-                atomicAdd(&histogram[chosen], 1);
-            } else if (routed.counts != nullptr) {
-                const std::int64_t other = rank_of(routed.ranks, token);
-                if (other >= 0)
-                    atomicAdd(&routed.counts[other * spec.num_experts + chosen], 1);
-            }
-        }
+            logits[i] += arguments.logit_bias[e];
+        float choice = selection_score(spec.score_function, logits[i]);
+        if (spec.has_bias)
+            choice += arguments.bias[e];
+        experts.order[i] = std::max(selection_order(choice), kNone + 1);
+    }
+    float margin = std::numeric_limits<float>::infinity();
+    if (spec.num_groups > spec.top_groups)
+        margin = keep_best_groups(spec, lane, experts);
+
+    experts.find_best();
+    std::int32_t last = kNone;  // the order of the one chosen last
+    int chosen = 0;             // lane j: expert j
+    for (int j = 0; j < spec.top_k; ++j) {
+        last = __reduce_max_sync(kAllLanes, experts.best);
+        const int expert = experts.take_best(lane, last);
+        chosen = lane == j ? expert : chosen;
+    }
+    if (routed.margins != nullptr) {
+        const std::int32_t next = __reduce_max_sync(kAllLanes, experts.best);
+        if (next != kNone)
+            margin = std::min(margin, score_of_order(last) - score_of_order(next));
+        if (lane == 0)
+            routed.margins[token] = margin;
     }
 
-    if (rank >= 0) {
-        __syncthreads();
-        std::int32_t* const counts =
-            routed.counts + static_cast<std::int64_t>(rank) * spec.num_experts;
-        for (int e = thread; e < spec.num_experts; e += kThreads)
-            if (histogram[e] != 0)
-                atomicAdd(&counts[e], histogram[e]);
+    float logit = row[chosen];
+    if (arguments.logit_bias != nullptr)
+        logit += arguments.logit_bias[chosen];
+    const float weight = weigh(spec, lane, logit, logits);
+    if (lane < spec.top_k) {
+        const std::int64_t i = static_cast<std::int64_t>(token) * spec.top_k + lane;
+        routed.expert_ids[i] = chosen;
+        routed.weights[i] = weight;
     }
 }
 
@@ -278,17 +231,10 @@ void select(const RouterSpec& spec,
                     " groups; use --backend cpu");
     if (num_tokens == 0)
         return;
-    // Many tokens per block make few additions to global memory, many blocks fill the GPU.
-    constexpr int kBlocks = 512;
-    constexpr int kMostTokens = 256;
-    const auto share = static_cast<int>(ceil_div(ceil_div(num_tokens, kBlocks), kWarps)) * kWarps;
-    const int tokens_per_block = std::min(share, kMostTokens);
-    const SelectArguments arguments = {spec,   logit_bias, bias, num_tokens, tokens_per_block,
-                                       logits, routed};
+    const SelectArguments arguments = {spec, logit_bias, bias, num_tokens, logits, routed};
     const auto with = [&](auto kernel) {
-        launch("select", kernel,
-               dim3(static_cast<unsigned>(ceil_div(num_tokens, tokens_per_block))), kThreads, 0,
-               stream, arguments);
+        launch("select", kernel, dim3(static_cast<unsigned>(ceil_div(num_tokens, kWarps))),
+               kThreads, 0, stream, arguments);
     };
     const auto values = ceil_div(spec.num_experts, kWarpSize);
     if (values <= 2)

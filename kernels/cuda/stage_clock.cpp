@@ -17,7 +17,7 @@ void StageClock::begin(int stage) {
     spare_.pop_back();
     device_.check(cudaEventRecord(event.get(), device_.stream()), "cudaEventRecord");
     marks_.push_back({std::move(event), stage});
-    seconds_.resize(std::max(seconds_.size(), static_cast<std::size_t>(stage) + 1));
+    seconds_.resize(std::max<std::size_t>(seconds_.size(), stage + 1));
 }
 
 std::vector<double> StageClock::seconds() {

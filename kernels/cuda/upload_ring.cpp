@@ -21,8 +21,6 @@ UploadRing::UploadRing(CudaDevice& device)
 }
 
 void UploadRing::copy(const void* host, std::size_t num_bytes, void* memory) {
-    // a graph would read the ring again when something else is there
-    device_.refuse_capture();
     for (std::size_t offset = 0; offset < num_bytes;) {
         const std::size_t size = std::min(num_bytes - offset, kPartBytes);
         std::byte* const pinned = reserve(size);

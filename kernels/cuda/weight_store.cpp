@@ -45,7 +45,6 @@ WeightStore::~WeightStore() {
 }
 
 void WeightStore::hold(Backend::WeightParts parts) {
-    device_.refuse_capture();
     std::size_t num_held = 0;
     try {
         for (; num_held < parts.size(); ++num_held)
@@ -89,7 +88,6 @@ void WeightStore::hold(std::span<const std::byte> host) {
 }
 
 void WeightStore::drop(Backend::WeightParts parts) {
-    device_.refuse_capture();
     // first what cannot fail: their host memory may end when this returns, or throws
     std::vector<std::shared_ptr<Part>> dropped;
     for (const std::span<const std::byte> host : parts) {
@@ -103,7 +101,6 @@ void WeightStore::drop(Backend::WeightParts parts) {
     wait_for_uses();
     for (const std::shared_ptr<Part>& part : dropped)
         device_.check(cudaFreeAsync(part->memory, copies_.get()), "cudaFreeAsync");
-    device_.memory_moved();
 }
 
 // Its host memory is not read any more. A copy that is under way ends early: nobody needs it.
@@ -178,7 +175,6 @@ void WeightStore::wait_until_issued(std::unique_lock<std::mutex>& lock, long num
 void WeightStore::wait_for_copy(long number) {
     if (number <= ready_part_)
         return;
-    device_.refuse_capture();
     long issued = 0;
     {
         std::unique_lock lock(mutex_);

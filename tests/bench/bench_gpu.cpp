@@ -1,4 +1,4 @@
-// What a GPU's routing, counting, experts and exchanges cost against what bounds them, all measured
+// What a GPU's routing, experts and exchanges cost against what bounds them, all measured
 // in one run: see scripts/bench_gpu. "--tiny" is a test of this program, not of a GPU.
 
 #include <algorithm>
@@ -113,7 +113,7 @@ class Bench {
                     1e-9 * bytes_per_second_);
     }
 
-    // selection and counting, given the logits; the bound is reading the logits and writing ids
+    // selection, given the logits; the bound is reading the logits and writing ids
     // and weights
     void bench_routing() {
         const int num_groups = sizes_.num_experts >= 64 ? 8 : 4;
@@ -132,30 +132,18 @@ class Bench {
                 random_floats(static_cast<std::size_t>(spec.num_experts));
             DeviceBuffer<std::int32_t> ids(gpu_);
             DeviceBuffer<float> weights(gpu_);
-            DeviceBuffer<std::int32_t> counts(gpu_);
-            DeviceBuffer<std::int32_t> rank_begin(gpu_);
             ids.grow(num_pairs);
             weights.grow(num_pairs);
-            counts.upload(std::vector<std::int32_t>(spec.num_experts));
-            rank_begin.upload(std::vector<std::int32_t>{0, num_tokens});
-            const auto select = [&](bool counting) {
-                return seconds_of([&] {
-                    cuda::select(spec, nullptr, bias.data(), num_tokens, logits.data(),
-                                 {.normalized = nullptr,
-                                  .expert_ids = ids.data(),
-                                  .weights = weights.data(),
-                                  .counts = counting ? counts.data() : nullptr,
-                                  .ranks = {1, rank_begin.data()}},
-                                 gpu_.device().stream());
-                });
-            };
-            const double without = select(false);
-            const double with = select(true);
+            const double seconds = seconds_of([&] {
+                cuda::select(
+                    spec, nullptr, bias.data(), num_tokens, logits.data(),
+                    {.normalized = nullptr, .expert_ids = ids.data(), .weights = weights.data()},
+                    gpu_.device().stream());
+            });
             const double num_bytes =
                 4.0 * num_tokens * spec.num_experts + 8.0 * static_cast<double>(num_pairs);
-            print("select and count, " + std::to_string(num_tokens) + " tokens", with,
+            print("select, " + std::to_string(num_tokens) + " tokens", seconds,
                   num_bytes / bytes_per_second_);
-            std::printf("%-44s %+11.2f %%\n", "  counting adds", 100 * (with / without - 1));
         }
     }
 
@@ -203,15 +191,15 @@ class Bench {
                 sizes_.hidden_size, sizes_.intermediate_size);
         }
         const int num_rows = sizes_.num_tokens * sizes_.top_k;
-        std::vector<std::int32_t> slot_begin;
+        std::vector<std::int32_t> row_begin;
         for (std::int64_t e = 0; e <= num_experts; ++e)
-            slot_begin.push_back(static_cast<std::int32_t>(num_rows * e / num_experts));
+            row_begin.push_back(static_cast<std::int32_t>(num_rows * e / num_experts));
         const DeviceBuffer<float> input = random_floats(
             static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(sizes_.hidden_size));
         DeviceBuffer<float> output(gpu_);
         output.grow(input.capacity());
         const double grouped = seconds_of(
-            [&] { gpu_.grouped_mlp(experts, slot_begin, nullptr, input.data(), output.data()); });
+            [&] { gpu_.grouped_mlp(experts, row_begin, nullptr, input.data(), output.data()); });
         print("experts, " + std::to_string(num_rows) + " rows over " + std::to_string(num_experts),
               grouped,
               6.0 * num_rows * sizes_.hidden_size * sizes_.intermediate_size / flop_per_second);

@@ -29,7 +29,7 @@ cublasStatus_t cublasDestroy(cublasHandle_t handle);
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream);
 cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, std::size_t num_bytes);
 // Column-major: c [m][n] = alpha * op(a) [m][k] * op(b) [k][n] + beta * c. Without a workspace of
-// the caller's a product would have to allocate one, which a capture does not allow: an error.
+// the caller's a product would have to get one, which may wait for the GPU: an error.
 cublasStatus_t cublasGemmEx(cublasHandle_t handle,
                             cublasOperation_t a_operation,
                             cublasOperation_t b_operation,

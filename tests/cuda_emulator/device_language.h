@@ -14,7 +14,6 @@
 #define __global__
 #define __host__
 #define __device__
-#define __forceinline__ inline
 #define __launch_bounds__(...)
 // Blocks run one after another: one place serves all.
 #define __shared__ static
@@ -103,12 +102,6 @@ T __shfl_up_sync(
                                   width, place);
 }
 template <typename T>
-T __shfl_down_sync(
-    unsigned mask, T value, unsigned delta, int width = 32, Place place = Place::current()) {
-    return cuda_emulator::shuffle(mask, value, cuda_emulator::lane_id() + static_cast<int>(delta),
-                                  width, place);
-}
-template <typename T>
 T __shfl_xor_sync(
     unsigned mask, T value, int lane_mask, int width = 32, Place place = Place::current()) {
     return cuda_emulator::shuffle(mask, value, cuda_emulator::lane_id() ^ lane_mask, width, place);
@@ -122,12 +115,6 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, Place place = Place:
         if ((mask >> lane & 1U) != 0 && values[lane] != 0)
             result |= 1U << lane;
     return result;
-}
-inline int __any_sync(unsigned mask, int predicate, Place place = Place::current()) {
-    return __ballot_sync(mask, predicate, place) != 0 ? 1 : 0;
-}
-inline int __all_sync(unsigned mask, int predicate, Place place = Place::current()) {
-    return __ballot_sync(mask, predicate, place) == mask ? 1 : 0;
 }
 template <typename T>
 unsigned __match_any_sync(unsigned mask, T value, Place place = Place::current()) {
@@ -165,33 +152,12 @@ T atomicAdd(T* address, T value) {
     *address = old + value;
     return old;
 }
-template <typename T>
-T atomicMax(T* address, T value) {
-    const T old = *address;
-    *address = std::max(old, value);
-    return old;
-}
-template <typename T>
-T atomicOr(T* address, T value) {
-    const T old = *address;
-    *address = old | value;
-    return old;
-}
-template <typename T>
-T atomicExch(T* address, T value) {
-    const T old = *address;
-    *address = value;
-    return old;
-}
 
 inline int __popc(unsigned bits) {
     return std::popcount(bits);
 }
 inline int __ffs(int bits) {
     return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1;
-}
-inline int __clz(int bits) {
-    return std::countl_zero(static_cast<unsigned>(bits));
 }
 inline float __fmaf_rn(float a, float b, float c) {
     return std::fmaf(a, b, c);

@@ -16,7 +16,6 @@
 // - Device memory is as large as was asked for, to the byte (the address sanitizer sees what lies
 //   beyond), filled with NaNs, and known: pointers to other memory are an error where they are
 //   passed as device memory.
-// - While a stream is captured its work is recorded, and what a capture forbids fails.
 //
 // What it cannot show: speed, data races between threads that do not wait for each other, and
 // limits of a real device beyond those of a launch.
@@ -43,21 +42,14 @@ void require_device_memory(const void* pointer, std::size_t num_bytes, const std
 bool is_device_memory(const void* pointer);
 bool is_pinned_memory(const void* pointer);
 
-// Puts work into a stream, or into the graph that is being captured there: for what stands in for
-// other libraries. Returns the error code of a stream that cannot take it, 0 if all is well.
-int enqueue(CUstream_st* stream, std::function<void()> work);
+// Puts work into a stream: for what stands in for other libraries.
+void enqueue(CUstream_st* stream, std::function<void()> work);
 
 // Work that may have to be run again: it says whether it is done, and what follows waits. It must
 // not wait itself.
-int enqueue_until_done(CUstream_st* stream, std::function<bool()> work);
+void enqueue_until_done(CUstream_st* stream, std::function<bool()> work);
 // Runs one piece of a stream's work, if there is any: a device goes on by itself, whoever waits.
 void advance(CUstream_st* stream);
-
-// Changes the order in which blocks, warps and lanes run.
-void set_seed(std::uint64_t seed);
-
-// What ran so far.
-std::int64_t num_launches();
 
 }  // namespace cuda_emulator
 

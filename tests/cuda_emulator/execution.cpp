@@ -50,11 +50,10 @@ struct Block {
     const std::function<void()>* function = nullptr;
     std::exception_ptr failure;
     std::vector<std::byte> shared;
-    std::uint64_t seed = 1;
     std::uint64_t num_draws = 0;
 
     int below(int count) {
-        return static_cast<int>(eplb::mix_bits(seed * 0x10001 + num_draws++) %
+        return static_cast<int>(eplb::mix_bits(0x10001 + num_draws++) %
                                 static_cast<std::uint64_t>(count));
     }
     Thread& thread(int i) { return *threads[i]; }
@@ -225,12 +224,6 @@ void run_block(const Extent& size, std::size_t shared_bytes) {
 
 }  // namespace
 
-void set_seed(std::uint64_t seed) {
-    const std::lock_guard lock(block.in_use);
-    block.seed = seed;
-    block.num_draws = 0;
-}
-
 void run_grid(const Extent& grid,
               const Extent& size,
               std::size_t shared_bytes,
@@ -243,7 +236,7 @@ void run_grid(const Extent& grid,
     std::vector<std::uint64_t> order(num_blocks);
     std::iota(order.begin(), order.end(), std::uint64_t{0});
     for (std::uint64_t i = num_blocks - 1; i > 0; --i)
-        std::swap(order[i], order[eplb::mix_bits(block.seed + i + block.num_draws++) % (i + 1)]);
+        std::swap(order[i], order[eplb::mix_bits(1 + i + block.num_draws++) % (i + 1)]);
     for (const std::uint64_t i : order) {
         blockIdx = {static_cast<unsigned>(i % grid[0]),
                     static_cast<unsigned>(i / grid[0] % grid[1]),

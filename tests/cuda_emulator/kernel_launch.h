@@ -19,13 +19,10 @@ struct cudaLaunchConfig_t {
     unsigned numAttrs = 0;
 };
 
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-
 namespace cuda_emulator {
 
 // Error code of a launch of these sizes; 0 if a device would take it.
-cudaError_t check_launch(const void* kernel, const cudaLaunchConfig_t& config);
-cudaError_t set_dynamic_shared_size(const void* kernel, int num_bytes);
+cudaError_t check_launch(const cudaLaunchConfig_t& config);
 
 template <typename T>
 void check_argument(const T& argument) {
@@ -41,24 +38,16 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config,
                                void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
     using namespace cuda_emulator;
-    const cudaError_t error = check_launch(reinterpret_cast<const void*>(kernel), *config);
-    if (error != cudaSuccess)
+    if (const cudaError_t error = check_launch(*config); error != cudaSuccess)
         return error;
     const std::tuple<std::remove_cv_t<Parameters>...> values(arguments...);
     std::apply([](const auto&... value) { (check_argument(value), ...); }, values);
-    return static_cast<cudaError_t>(
-        enqueue(config->stream, [kernel, values, grid = config->gridDim, block = config->blockDim,
-                                 shared_bytes = config->dynamicSmemBytes] {
-            run_grid({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
-                     [&] { std::apply(kernel, values); });
-        }));
-}
-
-template <typename... Parameters>
-cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...),
-                                 cudaFuncAttribute /*attribute*/,
-                                 int value) {
-    return cuda_emulator::set_dynamic_shared_size(reinterpret_cast<const void*>(kernel), value);
+    enqueue(config->stream, [kernel, values, grid = config->gridDim, block = config->blockDim,
+                             shared_bytes = config->dynamicSmemBytes] {
+        run_grid({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
+                 [&] { std::apply(kernel, values); });
+    });
+    return cudaSuccess;
 }
 
 #endif

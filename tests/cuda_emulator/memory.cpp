@@ -13,7 +13,7 @@
 namespace cuda_emulator {
 namespace {
 
-enum class MemoryKind { device, pinned, registered };
+enum class MemoryKind { device, pinned };
 
 struct Allocation {
     std::size_t num_bytes;
@@ -83,8 +83,7 @@ cudaError_t release(void* pointer, MemoryKind kind) {
         std::memset(pointer, 0xff, found->second.num_bytes);  // whoever still reads it sees NaNs
     }
     memory().allocations.erase(found);
-    if (kind != MemoryKind::registered)
-        std::free(pointer);
+    std::free(pointer);
     return cudaSuccess;
 }
 
@@ -147,11 +146,7 @@ cudaError_t cudaGetLastError() {
     return std::exchange(last_error, cudaSuccess);
 }
 
-cudaError_t cudaPeekAtLastError() {
-    return last_error;
-}
-
-const char* cudaGetErrorName(cudaError_t error) {
+const char* cudaGetErrorString(cudaError_t error) {
     switch (error) {
 #define NAME(error) \
     case error:     \
@@ -165,31 +160,14 @@ const char* cudaGetErrorName(cudaError_t error) {
         NAME(cudaErrorInvalidDevice);
         NAME(cudaErrorInvalidResourceHandle);
         NAME(cudaErrorNotReady);
-        NAME(cudaErrorHostMemoryAlreadyRegistered);
-        NAME(cudaErrorHostMemoryNotRegistered);
-        NAME(cudaErrorStreamCaptureUnsupported);
-        NAME(cudaErrorStreamCaptureInvalidated);
-        NAME(cudaErrorStreamCaptureUnmatched);
-        NAME(cudaErrorStreamCaptureUnjoined);
-        NAME(cudaErrorStreamCaptureImplicit);
-        NAME(cudaErrorStreamCaptureWrongThread);
 #undef NAME
     }
     return "unknown error";
 }
 
-const char* cudaGetErrorString(cudaError_t error) {
-    return cudaGetErrorName(error);
-}
-
 cudaError_t cudaGetDeviceCount(int* count) {
     *count = device_count();
     return *count == 0 ? failed(cudaErrorNoDevice) : cudaSuccess;
-}
-
-cudaError_t cudaGetDevice(int* current) {
-    *current = device;
-    return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int chosen) {
@@ -202,80 +180,20 @@ cudaError_t cudaSetDevice(int chosen) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int of_device) {
     if (of_device < 0 || of_device >= device_count())
         return failed(cudaErrorInvalidDevice);
-    switch (attribute) {
-        case cudaDevAttrMaxSharedMemoryPerBlock:
-            *value = 48 << 10;
-            break;
-        case cudaDevAttrMultiProcessorCount:
-            *value = 4;
-            break;
-        case cudaDevAttrComputeCapabilityMajor:
-            *value = 9;
-            break;
-        case cudaDevAttrComputeCapabilityMinor:
-            *value = 0;
-            break;
-        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-            *value = 227 << 10;
-            break;
-        case cudaDevAttrMemoryPoolsSupported:
-            *value = 1;
-            break;
-    }
-    return cudaSuccess;
-}
-
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int of_device) {
-    if (of_device < 0 || of_device >= device_count())
-        return failed(cudaErrorInvalidDevice);
-    *properties = {};
-    std::strcpy(properties->name, "emulated GPU");
-    properties->totalGlobalMem = memory().size;
-    properties->major = 9;
-    properties->multiProcessorCount = 4;
-    properties->pciBusID = of_device + 1;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int of_device) {
-    if (of_device < 0 || of_device >= device_count())
-        return failed(cudaErrorInvalidDevice);
-    if (length < 13)
-        return failed(cudaErrorInvalidValue);
-    const std::string number = std::to_string(10 + of_device % 90);
-    std::strcpy(id, ("0000:" + number + ":00.0").c_str());
-    return cudaSuccess;
-}
-
-cudaError_t cudaRuntimeGetVersion(int* version) {
-    *version = CUDART_VERSION;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDriverGetVersion(int* version) {
-    *version = CUDART_VERSION;
+    *value = attribute == cudaDevAttrMemoryPoolsSupported ? 1 : 0;
     return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void** pointer, std::size_t num_bytes) {
-    if (const cudaError_t error = check_not_capturing(); error != cudaSuccess)
-        return error;
     return allocate(pointer, num_bytes, MemoryKind::device);
 }
 
 cudaError_t cudaFree(void* pointer) {
-    if (const cudaError_t error = check_not_capturing(); error != cudaSuccess)
-        return error;
     run_streams();
     return release(pointer, MemoryKind::device);
 }
 
-cudaError_t cudaMallocAsync(void** pointer, std::size_t num_bytes, cudaStream_t stream) {
-    // a capture could hold it, but then nobody may free it before the graph
-    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    cudaStreamIsCapturing(stream, &capture);
-    if (capture != cudaStreamCaptureStatusNone)
-        return failed(cudaErrorStreamCaptureUnsupported);
+cudaError_t cudaMallocAsync(void** pointer, std::size_t num_bytes, cudaStream_t /*stream*/) {
     if (num_bytes == 0)
         return failed(cudaErrorInvalidValue);
     const cudaError_t error = allocate(pointer, num_bytes, MemoryKind::device);
@@ -288,8 +206,8 @@ cudaError_t cudaMallocAsync(void** pointer, std::size_t num_bytes, cudaStream_t 
 
 cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
     require_device_memory(pointer, 1, "what is freed");
-    return static_cast<cudaError_t>(
-        enqueue(stream, [pointer] { release(pointer, MemoryKind::device); }));
+    enqueue(stream, [pointer] { release(pointer, MemoryKind::device); });
+    return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int of_device) {
@@ -308,44 +226,13 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/,
     return cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void** pointer, std::size_t num_bytes, unsigned /*flags*/) {
-    if (const cudaError_t error = check_not_capturing(); error != cudaSuccess)
-        return error;
+cudaError_t cudaMallocHost(void** pointer, std::size_t num_bytes) {
     return allocate(pointer, num_bytes, MemoryKind::pinned);
 }
 
-cudaError_t cudaHostAlloc(void** pointer, std::size_t num_bytes, unsigned flags) {
-    return cudaMallocHost(pointer, num_bytes, flags);
-}
-
 cudaError_t cudaFreeHost(void* pointer) {
-    if (const cudaError_t error = check_not_capturing(); error != cudaSuccess)
-        return error;
     run_streams();
     return release(pointer, MemoryKind::pinned);
-}
-
-cudaError_t cudaHostRegister(void* pointer, std::size_t num_bytes, unsigned /*flags*/) {
-    if (const cudaError_t error = check_not_capturing(); error != cudaSuccess)
-        return error;
-    if (pointer == nullptr || num_bytes == 0)
-        return failed(cudaErrorInvalidValue);
-    const std::lock_guard lock(memory().mutex);
-    const auto address = reinterpret_cast<std::uintptr_t>(pointer);
-    const auto next = memory().allocations.lower_bound(address);
-    if (memory().find(pointer) != memory().allocations.end() ||
-        (next != memory().allocations.end() && next->first < address + num_bytes))
-        return failed(cudaErrorHostMemoryAlreadyRegistered);
-    memory().allocations[address] = {num_bytes, MemoryKind::registered, device};
-    return cudaSuccess;
-}
-
-cudaError_t cudaHostUnregister(void* pointer) {
-    if (const cudaError_t error = check_not_capturing(); error != cudaSuccess)
-        return error;
-    run_streams();
-    const cudaError_t error = release(pointer, MemoryKind::registered);
-    return error == cudaSuccess ? error : failed(cudaErrorHostMemoryNotRegistered);
 }
 
 cudaError_t cudaMemGetInfo(std::size_t* num_free, std::size_t* num_total) {

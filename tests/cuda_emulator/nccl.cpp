@@ -154,9 +154,8 @@ ncclResult_t submit(ncclComm_t comm, cudaStream_t stream, std::vector<Message> m
         ++comm->progress->num_transfers;
         comm->world->streams[comm->rank] = stream;
     }
-    return enqueue_until_done(stream, [transfer] { return transfer->advance(); }) == 0
-               ? ncclSuccess
-               : ncclUnhandledCudaError;
+    enqueue_until_done(stream, [transfer] { return transfer->advance(); });
+    return ncclSuccess;
 }
 
 ncclResult_t add_to_group(ncclComm_t comm, cudaStream_t stream, const Message& message) {

@@ -9,9 +9,6 @@ namespace cuda_emulator {
 // Remembers an error for cudaGetLastError().
 cudaError_t failed(cudaError_t error);
 
-// For calls that a capture forbids: an error, which also ends the captures in question.
-cudaError_t check_not_capturing();
-
 // Runs all work of the streams that this thread has made for its device. Those of other threads may
 // hold work that waits for this thread.
 void run_streams();

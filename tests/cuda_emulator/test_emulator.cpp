@@ -209,36 +209,6 @@ TEST_CASE("emulator: launches that a device refuses fail") {
     CHECK(value.get()[0] == 0);
 }
 
-TEST_CASE("emulator: a capture runs nothing, a graph all of it, as often as it is launched") {
-    Device value({5});
-    cudaStream_t stream = nullptr;
-    REQUIRE(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
-    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
-    launch(add_one, 2, 3, stream, value.data);
-    cudaGraph_t graph = nullptr;
-    REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
-    CHECK(value.get()[0] == 5);
-    cudaGraphExec_t exec = nullptr;
-    REQUIRE(cudaGraphInstantiate(&exec, graph) == cudaSuccess);
-    cudaGraphLaunch(exec, stream);
-    cudaGraphLaunch(exec, stream);
-    REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
-    CHECK(value.get()[0] == 17);
-    cudaGraphExecDestroy(exec);
-    cudaGraphDestroy(graph);
-
-    // what a capture forbids fails and ends it
-    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
-    void* memory = nullptr;
-    CHECK(cudaMalloc(&memory, 8) == cudaErrorStreamCaptureUnsupported);
-    CHECK(cudaStreamEndCapture(stream, &graph) == cudaErrorStreamCaptureInvalidated);
-    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
-    CHECK(cudaStreamSynchronize(stream) == cudaErrorStreamCaptureUnsupported);
-    CHECK(cudaStreamEndCapture(stream, &graph) == cudaErrorStreamCaptureInvalidated);
-    CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
-    cudaStreamDestroy(stream);
-}
-
 TEST_CASE("emulator: another stream's work is there after an event, not before") {
     Device value({0});
     cudaStream_t first = nullptr;

@@ -1,8 +1,12 @@
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
+#include <span>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/device_buffer.h"
 #include "tests/catch.h"
 #include "tests/kernels/kernel_support.h"
 #include "tests/model/stored_matrix.h"
@@ -22,8 +26,7 @@ TEST_CASE("embed gives the rows of the tokens, of every type") {
         backend.embed(table.view(), ids, output.data());
         for (std::size_t i = 0; i < ids.size(); ++i)
             for (int c = 0; c < 96; ++c)
-                REQUIRE(output[i * 96 + static_cast<std::size_t>(c)] ==
-                        static_cast<float>(table.value(ids[i], c)));
+                REQUIRE(output[i * 96 + c] == static_cast<float>(table.value(ids[i], c)));
     }
 }
 
@@ -137,16 +140,15 @@ TEST_CASE("rotate turns the pairs of the rotary part and leaves the rest alone")
     }
 }
 
-TEST_CASE("combine adds weighted rows and the shared output to the tokens of its chunk") {
+TEST_CASE("combine adds weighted rows and the shared output to the tokens") {
     ThreadPool threads(2);
     CpuBackend backend(threads);
-    const std::vector<std::int32_t> tokens = {2, 0};
     const std::vector<std::int32_t> rows = {3, 0, 1, 2};
-    const std::vector<float> weights = {0.5F, 2, 9, 9, 1, -1};  // [3 tokens][2]
+    const std::vector<float> weights = {1, -1, 0.5F, 2};
     const std::vector<float> output = {1, 2, 10, 20, 100, 200, 1000, 2000};
     const std::vector<float> shared = {7, 8, 70, 80};
-    std::vector<float> hidden = {0, 0, 5, 5, 1, 1};
-    backend.combine(2, tokens.data(),
+    std::vector<float> hidden = {1, 1, 0, 0, 5, 5};
+    backend.combine(2,
                     {.top_k = 2,
                      .hidden_size = 2,
                      .rows = rows.data(),
@@ -155,18 +157,17 @@ TEST_CASE("combine adds weighted rows and the shared output to the tokens of its
                      .shared_output = shared.data(),
                      .shared_gate = nullptr},
                     hidden.data());
-    // token 2: 1 * row 3 - 1 * row 0 + shared row 0; token 0: 0.5 * row 1 + 2 * row 2 + shared row
-    // 1
-    CHECK(hidden == std::vector<float>{0.5F * 10 + 2 * 100 + 70, 0.5F * 20 + 2 * 200 + 80, 5, 5,
-                                       1 + 1000 - 1 + 7, 1 + 2000 - 2 + 8});
+    // token 0: 1 * row 3 - 1 * row 0 + shared row 0; token 1: 0.5 * row 1 + 2 * row 2 + shared row
+    // 1; what lies behind stays
+    CHECK(hidden == std::vector<float>{1 + 1000 - 1 + 7, 1 + 2000 - 2 + 8, 0.5F * 10 + 2 * 100 + 70,
+                                       0.5F * 20 + 2 * 200 + 80, 5, 5});
 }
 
 TEST_CASE("combine weighs the shared output with its gate, and goes without routed experts") {
     ThreadPool threads(2);
     CpuBackend backend(threads);
-    const std::vector<std::int32_t> tokens = {1, 0};
-    const std::vector<float> shared = {8, -4, 10, 20};
-    const std::vector<float> gate = {0, std::log(3.0F)};  // sigmoids 1/2 and 3/4
+    const std::vector<float> shared = {10, 20, 8, -4};
+    const std::vector<float> gate = {std::log(3.0F), 0};  // sigmoids 3/4 and 1/2
     std::vector<float> hidden = {1, 1, 100, 100};
     Backend::CombineArguments arguments = {.top_k = 0,
                                            .hidden_size = 2,
@@ -175,7 +176,7 @@ TEST_CASE("combine weighs the shared output with its gate, and goes without rout
                                            .expert_output = nullptr,
                                            .shared_output = shared.data(),
                                            .shared_gate = gate.data()};
-    backend.combine(2, tokens.data(), arguments, hidden.data());
+    backend.combine(2, arguments, hidden.data());
     CHECK(hidden[0] == Approx(8.5));
     CHECK(hidden[1] == Approx(16));
     CHECK(hidden[2] == Approx(104));
@@ -183,12 +184,12 @@ TEST_CASE("combine weighs the shared output with its gate, and goes without rout
 
     arguments.shared_gate = nullptr;
     hidden = {0, 0, 0, 0};
-    backend.combine(2, tokens.data(), arguments, hidden.data());
-    CHECK(hidden == std::vector<float>{10, 20, 8, -4});
+    backend.combine(2, arguments, hidden.data());
+    CHECK(hidden == shared);
 
     arguments.shared_output = nullptr;
-    backend.combine(2, tokens.data(), arguments, hidden.data());
-    CHECK(hidden == std::vector<float>{10, 20, 8, -4});
+    backend.combine(2, arguments, hidden.data());
+    CHECK(hidden == shared);
 }
 
 TEST_CASE("combine adds to many tokens in the order of their experts") {
@@ -199,10 +200,7 @@ TEST_CASE("combine adds to many tokens in the order of their experts") {
     constexpr int kTokens = 200;
     constexpr int kSize = 37;
     constexpr int kTopK = 3;
-    std::vector<std::int32_t> tokens;
     std::vector<std::int32_t> rows;
-    for (int i = 0; i < kTokens; ++i)
-        tokens.push_back(i * 7 % kTokens);
     for (int i = 0; i < kTokens * kTopK; ++i)
         rows.push_back(i * 77 % (kTokens * kTopK));
     const std::vector<float> weights = random_values(kTokens * kTopK, 1);
@@ -216,18 +214,31 @@ TEST_CASE("combine adds to many tokens in the order of their experts") {
                                                  .expert_output = output.data(),
                                                  .shared_output = nullptr,
                                                  .shared_gate = nullptr};
-    backend.combine(kTokens, tokens.data(), arguments, hidden.data());
-    for (std::size_t i = 0; i < kTokens; ++i)
-        for (std::size_t d = 0; d < kSize; ++d) {
-            const auto token = static_cast<std::size_t>(tokens[i]);
+    backend.combine(kTokens, arguments, hidden.data());
+    for (int token = 0; token < kTokens; ++token)
+        for (int d = 0; d < kSize; ++d) {
             float sum = before[token * kSize + d];
-            for (std::size_t j = 0; j < kTopK; ++j) {
-                const auto row = static_cast<std::size_t>(rows[i * kTopK + j]);
-                sum += weights[token * kTopK + j] * output[row * kSize + d];
-            }
+            for (int j = 0; j < kTopK; ++j)
+                sum += weights[token * kTopK + j] * output[rows[token * kTopK + j] * kSize + d];
             REQUIRE(hidden[token * kSize + d] == sum);
         }
     std::vector<float> again = before;
-    parallel.combine(kTokens, tokens.data(), arguments, again.data());
+    parallel.combine(kTokens, arguments, again.data());
     CHECK(again == hidden);
+}
+
+TEST_CASE("a started download is there after a wait") {
+    ThreadPool threads(1);
+    CpuBackend backend(threads);
+    DeviceBuffer<std::int32_t> values(backend);
+    HostBuffer<std::int32_t> host(backend);
+    for (const int size : {3, 1000, 0, 7}) {
+        std::vector<std::int32_t> numbers(size);
+        std::iota(numbers.begin(), numbers.end(), size);
+        values.upload(numbers);
+        host.start_download(values, numbers.size());
+        backend.synchronize();
+        const std::span<std::int32_t> found = host.first(numbers.size());
+        CHECK(std::equal(found.begin(), found.end(), numbers.begin(), numbers.end()));
+    }
 }

@@ -4,8 +4,6 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
-#include "lib/placement/placement.h"
-#include "lib/placement/route/slot_router.h"
 #include "tests/test_support.h"
 
 using namespace eplb;
@@ -22,96 +20,44 @@ std::vector<std::int32_t> random_ids(std::size_t size, int first, int count, uns
 
 }  // namespace
 
-TEST_CASE("a dispatch plan orders rows by slot, then token, and finds each pair its row") {
+TEST_CASE("a dispatch plan orders rows by place, then pair, and finds each pair its row") {
     constexpr int kTopK = 3;
-    constexpr int kNumSlots = 7;
-    constexpr int kFirstSlot = 20;
+    constexpr int kPlaces = 7;
+    constexpr int kFirstPlace = 20;
     ThreadPool threads(2);
     CpuBackend backend(threads);
-    const std::vector<std::int32_t> slot_ids =
-        random_ids(std::size_t{40} * kTopK, kFirstSlot, kNumSlots, 1);
-    for (const std::vector<std::int32_t>& tokens :
-         {std::vector<std::int32_t>{0, 1, 5, 6, 7, 20, 39}, std::vector<std::int32_t>{}}) {
-        for (const bool all : {false, true}) {
-            std::vector<std::int32_t> expected_tokens = tokens;
-            if (all) {
-                expected_tokens.resize(40);
-                std::iota(expected_tokens.begin(), expected_tokens.end(), 0);
-            }
-            const std::size_t num_rows = expected_tokens.size() * kTopK;
-            std::vector<std::int32_t> slot_begin(kNumSlots + 1, -1);
-            std::vector<std::int32_t> rows(num_rows);
-            std::vector<std::int32_t> source_rows(num_rows);
-            std::vector<std::int32_t> row_slots(num_rows);
-            backend.plan_dispatch({.top_k = kTopK,
-                                   .num_slots = kNumSlots,
-                                   .first_slot = kFirstSlot,
-                                   .num_tokens = static_cast<int>(expected_tokens.size()),
-                                   .tokens = all ? nullptr : tokens.data(),
-                                   .slot_ids = slot_ids.data()},
-                                  {.slot_begin = slot_begin.data(),
-                                   .rows = rows.data(),
-                                   .source_rows = source_rows.data(),
-                                   .row_slots = row_slots.data()});
-            // a stable sort of the pairs says what must come out
-            struct Pair {
-                std::int32_t slot;
-                std::size_t pair;
-            };
-            std::vector<Pair> pairs;
-            for (std::size_t i = 0; i < expected_tokens.size(); ++i)
-                for (std::size_t j = 0; j < kTopK; ++j)
-                    pairs.push_back(
-                        {slot_ids[static_cast<std::size_t>(expected_tokens[i]) * kTopK + j],
-                         i * kTopK + j});
-            std::stable_sort(pairs.begin(), pairs.end(),
-                             [](const Pair& a, const Pair& b) { return a.slot < b.slot; });
-            for (std::size_t row = 0; row < pairs.size(); ++row) {
-                REQUIRE(rows[pairs[row].pair] == static_cast<std::int32_t>(row));
-                REQUIRE(source_rows[row] == expected_tokens[pairs[row].pair / kTopK]);
-                REQUIRE(row_slots[row] == pairs[row].slot);
-            }
-            for (int slot = 0; slot <= kNumSlots; ++slot)
-                REQUIRE(slot_begin[slot] ==
-                        std::count_if(pairs.begin(), pairs.end(), [&](const Pair& pair) {
-                            return pair.slot < kFirstSlot + slot;
-                        }));
+    for (const int num_tokens : {0, 1, 40}) {
+        const int num_pairs = num_tokens * kTopK;
+        const std::vector<std::int32_t> place_ids =
+            random_ids(static_cast<std::size_t>(num_pairs), kFirstPlace, kPlaces, 1);
+        std::vector<std::int32_t> place_begin(kPlaces + 1, -1);
+        std::vector<std::int32_t> rows(num_pairs);
+        std::vector<std::int32_t> source_rows(num_pairs);
+        std::vector<std::int32_t> row_places(num_pairs);
+        backend.plan_dispatch({.top_k = kTopK,
+                               .num_places = kPlaces,
+                               .first_place = kFirstPlace,
+                               .num_tokens = num_tokens,
+                               .place_ids = place_ids.data()},
+                              {.place_begin = place_begin.data(),
+                               .rows = rows.data(),
+                               .source_rows = source_rows.data(),
+                               .row_places = row_places.data()});
+        // a stable sort of the pairs says what must come out
+        std::vector<int> pairs(num_pairs);
+        std::iota(pairs.begin(), pairs.end(), 0);
+        std::stable_sort(pairs.begin(), pairs.end(),
+                         [&](int a, int b) { return place_ids[a] < place_ids[b]; });
+        for (int row = 0; row < num_pairs; ++row) {
+            REQUIRE(rows[pairs[row]] == row);
+            REQUIRE(source_rows[row] == pairs[row] / kTopK);
+            REQUIRE(row_places[row] == place_ids[pairs[row]]);
         }
+        for (int place = 0; place <= kPlaces; ++place)
+            REQUIRE(place_begin[place] ==
+                    std::count_if(place_ids.begin(), place_ids.end(),
+                                  [&](std::int32_t id) { return id < kFirstPlace + place; }));
     }
-}
-
-TEST_CASE("slots are assigned rank by rank as SlotRouter does, and counted") {
-    constexpr int kTopK = 6;
-    constexpr int kFirstRank = 5;
-    ThreadPool threads(3);
-    CpuBackend backend(threads);
-    std::vector<int> placed = {0, 1, 2, 3, 4, 5, 6, 7, 2, 2, 5, 0};
-    const SlotRouter router(placed, 8);
-    const std::vector<std::int32_t> rank_begin = {0, 200, 200, 731};  // one rank without tokens
-    const std::vector<std::int32_t> expert_ids =
-        random_ids(static_cast<std::size_t>(rank_begin.back()) * kTopK, 0, 8, 2);
-    std::vector<std::int32_t> slot_ids(expert_ids.size());
-    std::vector<std::int32_t> counts(3 * placed.size(), 100);
-    backend.assign_slots({.num_experts = 8,
-                          .num_slots = router.num_slots(),
-                          .start = router.replicas().start.data(),
-                          .slot_ids = router.replicas().slot_ids.data()},
-                         {.num_ranks = 3, .rank_begin = rank_begin.data()}, kFirstRank,
-                         rank_begin.back(), kTopK, expert_ids.data(), slot_ids.data(),
-                         counts.data());
-    std::vector<std::int32_t> expected_counts(counts.size(), 100);
-    for (std::size_t rank = 0; rank < 3; ++rank) {
-        const auto begin = static_cast<std::size_t>(rank_begin[rank]) * kTopK;
-        const auto end = static_cast<std::size_t>(rank_begin[rank + 1]) * kTopK;
-        std::vector<std::int32_t> expected(end - begin);
-        router.route(std::span(expert_ids).subspan(begin, end - begin),
-                     kFirstRank + static_cast<int>(rank), expected);
-        for (std::size_t i = begin; i < end; ++i) {
-            REQUIRE(slot_ids[i] == expected[i - begin]);
-            ++expected_counts[rank * placed.size() + static_cast<std::size_t>(slot_ids[i])];
-        }
-    }
-    CHECK(counts == expected_counts);
 }
 
 TEST_CASE("rows are copied, repeated and gathered") {
@@ -127,8 +73,8 @@ TEST_CASE("rows are copied, repeated and gathered") {
                        .num_copies = 2,
                        .copy_stride = 6},
                       from.data() + 1, to.data() + 2);
-    for (std::size_t row = 0; row < 300; ++row)
-        for (std::size_t i = 0; i < 12; ++i) {
+    for (int row = 0; row < 300; ++row)
+        for (int i = 0; i < 12; ++i) {
             const bool copied = (i >= 2 && i < 5) || (i >= 8 && i < 11);
             const auto expected = copied ? static_cast<float>(row * 5 + 1 + (i - 2) % 6) : -1.0F;
             REQUIRE(to[row * 12 + i] == expected);
@@ -137,10 +83,9 @@ TEST_CASE("rows are copied, repeated and gathered") {
     const std::vector<std::int32_t> source_rows = {7, 0, 7, 299};
     std::vector<float> gathered(4 * 5);
     backend.gather_rows(source_rows.data(), 4, 5 * sizeof(float), from.data(), gathered.data());
-    for (std::size_t row = 0; row < 4; ++row)
-        for (std::size_t i = 0; i < 5; ++i)
-            REQUIRE(gathered[row * 5 + i] ==
-                    static_cast<float>(source_rows[row] * 5 + static_cast<int>(i)));
+    for (int row = 0; row < 4; ++row)
+        for (int i = 0; i < 5; ++i)
+            REQUIRE(gathered[row * 5 + i] == static_cast<float>(source_rows[row] * 5 + i));
 }
 
 TEST_CASE("values that are no finite numbers are seen wherever they are") {
@@ -149,7 +94,7 @@ TEST_CASE("values that are no finite numbers are seen wherever they are") {
     std::vector<float> values(200000, 1.0F);
     CHECK(backend.all_finite(values.data(), 200000));
     CHECK(backend.all_finite(nullptr, 0));
-    for (const std::size_t at : {std::size_t{0}, std::size_t{131071}, std::size_t{199999}}) {
+    for (const int at : {0, 131071, 199999}) {
         for (const float bad :
              {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
             values[at] = bad;

@@ -137,24 +137,24 @@ TEST_CASE("grouped_mlp agrees with plain loops for every type, activation and wi
                 const Activation activation =
                     clamped ? Activation::clamped_swiglu : Activation::swiglu;
                 const float limit = clamped ? 0.7F : 0;
-                // four slots, one of them empty; biases in the clamped ones, as gpt-oss
+                // four experts, one of them without rows; biases in the clamped ones, as gpt-oss
                 const std::vector<std::int32_t> begin = {0, 1, 1, 10, 23};
                 std::vector<Expert> experts;
-                std::vector<MlpWeights> slots;
-                for (unsigned s = 0; s < 4; ++s)
-                    experts.emplace_back(type, size.hidden, size.width, clamped, 10 * s + 1);
+                std::vector<MlpWeights> weights;
+                for (unsigned e = 0; e < 4; ++e)
+                    experts.emplace_back(type, size.hidden, size.width, clamped, 10 * e + 1);
                 for (const Expert& expert : experts)
-                    slots.push_back(expert.view(activation, limit));
+                    weights.push_back(expert.view(activation, limit));
                 const std::vector<float> input =
                     random_values(23 * static_cast<std::size_t>(size.hidden), 9);
                 std::vector<std::int32_t> source(23);
                 std::iota(source.rbegin(), source.rend(), 0);
                 std::vector<float> output(input.size());
-                backend.grouped_mlp(slots, begin, source.data(), input.data(), output.data());
+                backend.grouped_mlp(weights, begin, source.data(), input.data(), output.data());
                 CAPTURE(static_cast<int>(type), size.hidden, size.width, clamped);
-                for (std::size_t slot = 0; slot < 4; ++slot)
-                    for (int row = begin[slot]; row < begin[slot + 1]; ++row) {
-                        const std::vector<double> expected = experts[slot].run(
+                for (int e = 0; e < 4; ++e)
+                    for (int row = begin[e]; row < begin[e + 1]; ++row) {
+                        const std::vector<double> expected = experts[e].run(
                             input.data() + (22 - row) * size.hidden, activation, limit);
                         for (int d = 0; d < size.hidden; ++d)
                             REQUIRE(output[row * size.hidden + d] ==
@@ -233,23 +233,23 @@ TEST_CASE("grouped_mlp gives a row the same bits in any company, at any place, o
     check_company(wide.view(Activation::swiglu, 0), 600, counts);
 }
 
-TEST_CASE("a slot of thousands of rows shares a call with slots of few") {
+TEST_CASE("an expert of thousands of rows shares a call with experts of few") {
     ThreadPool one(1);
     ThreadPool three(3);
     CpuBackend backend(one);
     CpuBackend parallel(three);
     const Expert expert(WeightType::bf16, 40, 70, false, 1);
     const MlpWeights mlp = expert.view(Activation::swiglu, 0);
-    const std::vector<MlpWeights> slots(5, mlp);
+    const std::vector<MlpWeights> experts(5, mlp);
     const std::vector<std::int32_t> begin = {0, 3, 4003, 4003, 4004, 4100};
     std::vector<std::int32_t> rows(4100);
     for (std::size_t r = 0; r < rows.size(); ++r)
         rows[r] = static_cast<std::int32_t>(r * 37 % 501);
     const std::vector<float> input = random_values(501 * 40, 2);
     std::vector<float> output(rows.size() * 40);
-    parallel.grouped_mlp(slots, begin, rows.data(), input.data(), output.data());
+    parallel.grouped_mlp(experts, begin, rows.data(), input.data(), output.data());
     CHECK(output == run_mlp(backend, mlp, input, rows));
     const std::vector<float> expected(output);
-    backend.grouped_mlp(slots, begin, rows.data(), input.data(), output.data());
+    backend.grouped_mlp(experts, begin, rows.data(), input.data(), output.data());
     CHECK(output == expected);
 }

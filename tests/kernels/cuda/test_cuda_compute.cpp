@@ -92,7 +92,7 @@ std::vector<float> plain_linear(const StoredMatrix& matrix,
             double sum = 0;
             for (int c = 0; c < matrix.num_columns; ++c)
                 sum += double{rounded(static_cast<float>(matrix.value(row, c)))} *
-                       rounded(input[token * num_columns + static_cast<std::size_t>(c)]);
+                       rounded(input[token * num_columns + c]);
             output.push_back(static_cast<float>(sum));
         }
     return output;
@@ -326,12 +326,11 @@ struct Routed {
     std::vector<std::int32_t> expert_ids;
     std::vector<float> weights;
     std::vector<float> margins;
-    std::vector<std::int32_t> counts;
 };
 
 }  // namespace
 
-TEST_CASE("GPU: route, with counts of ranks") {
+TEST_CASE("GPU: route") {
     Backends backends;
     constexpr int kHidden = 48;
     for (const RouterSpec& spec : {router_spec(ScoreFunction::sigmoid, 256, 8, true),
@@ -346,15 +345,11 @@ TEST_CASE("GPU: route, with counts of ranks") {
             const std::vector<float> weight = random_values(num_experts * kHidden, 2);
             const std::vector<float> logit_bias = random_values(num_experts, 3);
             const std::vector<float> bias = random_values(num_experts, 4);
-            // one of them has no tokens
-            const std::vector<std::int32_t> rank_begin = {0, num_tokens / 3, num_tokens / 3,
-                                                          num_tokens};
             const auto run = [&](Backend& backend, TestMemory& memory) {
                 auto* const normalized = memory.room<float>(tokens * kHidden);
                 auto* const expert_ids = memory.room<std::int32_t>(tokens * top_k);
                 auto* const weights = memory.room<float>(tokens * top_k);
                 auto* const margins = memory.room<float>(tokens);
-                auto* const counts = memory.put(std::vector<std::int32_t>(3 * num_experts, 1000));
                 backend.route({.spec = &spec,
                                .hidden_size = kHidden,
                                .norm = memory.hold(norm),
@@ -366,28 +361,19 @@ TEST_CASE("GPU: route, with counts of ranks") {
                               {.normalized = normalized,
                                .expert_ids = expert_ids,
                                .weights = weights,
-                               .margins = margins,
-                               .counts = counts,
-                               .ranks = {3, memory.put(rank_begin)}});
+                               .margins = margins});
                 return Routed{memory.get(normalized, tokens * kHidden),
                               memory.get(expert_ids, tokens * top_k),
-                              memory.get(weights, tokens * top_k), memory.get(margins, tokens),
-                              memory.get(counts, 3 * num_experts)};
+                              memory.get(weights, tokens * top_k), memory.get(margins, tokens)};
             };
             const auto [gpu, cpu] = on_both(backends, run);
             check_close(gpu.normalized, cpu.normalized, 1e-6);
             // logits are rounded otherwise: a close call may end otherwise, and only that
-            std::vector<std::int32_t> counts(3 * num_experts, 1000);
             int num_others = 0;
             for (std::size_t t = 0; t < tokens; ++t) {
                 CAPTURE(t);
-                std::size_t rank = 0;
-                while (static_cast<std::int32_t>(t) >= rank_begin[rank + 1])
-                    ++rank;
                 auto ids = rows_of(gpu.expert_ids, static_cast<int>(t), 1, spec.top_k);
                 auto expected = rows_of(cpu.expert_ids, static_cast<int>(t), 1, spec.top_k);
-                for (const std::int32_t id : ids)
-                    ++counts[rank * num_experts + static_cast<std::size_t>(id)];
                 std::sort(ids.begin(), ids.end());
                 std::sort(expected.begin(), expected.end());
                 if (cpu.margins[t] > 1e-4F) {
@@ -401,65 +387,37 @@ TEST_CASE("GPU: route, with counts of ranks") {
                                 Approx(cpu.weights[t * top_k + j]).epsilon(1e-4));
             }
             CHECK(num_others <= num_tokens / 20);
-            CHECK(gpu.counts == counts);
         }
 }
 
-TEST_CASE("GPU: assign_slots and plan_dispatch") {
+TEST_CASE("GPU: plan_dispatch") {
     Backends backends;
-    constexpr int kExperts = 20;
-    constexpr int kSlots = 28;
+    constexpr int kPlaces = 20;
     constexpr int kTopK = 4;
-    // experts 0 to 7 have two slots
-    std::vector<std::int32_t> start = {0};
-    std::vector<std::int32_t> slot_ids;
-    for (int e = 0; e < kExperts; ++e) {
-        slot_ids.push_back(e);
-        if (e < kSlots - kExperts)
-            slot_ids.push_back(kExperts + e);
-        start.push_back(static_cast<std::int32_t>(slot_ids.size()));
-    }
-    for (const int num_tokens : {0, 1, 333, 1500}) {
-        const auto size = size_of(num_tokens, kTopK);
-        const auto run = [&](Backend& backend, TestMemory& memory) {
-            auto* const ids = memory.put(random_choices(num_tokens, kTopK, kExperts, 1));
-            const std::int32_t* const rank_begin =
-                memory.put(std::vector<std::int32_t>{0, 0, num_tokens / 2, num_tokens});
-            auto* const counts = memory.put(std::vector<std::int32_t>(3 * kSlots, 5));
-            // in place
-            backend.assign_slots({kExperts, kSlots, memory.put(start), memory.put(slot_ids)},
-                                 {3, rank_begin}, 7, num_tokens, kTopK, ids, ids, counts);
-            std::vector<std::vector<std::int32_t>> all = {memory.get(ids, size),
-                                                          memory.get(counts, 3 * kSlots)};
-            for (const bool with_tokens : {false, true}) {
-                std::vector<std::int32_t> some;
-                for (int t = num_tokens - 1; t >= 0; t -= 3)
-                    some.push_back(t);
-                const int rows = with_tokens ? static_cast<int>(some.size()) : num_tokens;
-                auto* const slot_begin = memory.room<std::int32_t>(kSlots + 1);
-                auto* const pair_rows = memory.room<std::int32_t>(size);
-                auto* const source_rows = memory.room<std::int32_t>(size);
-                auto* const row_slots = memory.room<std::int32_t>(size);
-                backend.plan_dispatch(
-                    {.top_k = kTopK,
-                     .num_slots = kSlots,
-                     .first_slot = 0,
-                     .num_tokens = rows,
-                     .tokens = with_tokens ? memory.put(some) : nullptr,
-                     .slot_ids = ids},
-                    {slot_begin, pair_rows, source_rows, with_tokens ? row_slots : nullptr});
-                const auto num_pairs = size_of(rows, kTopK);
-                all.push_back(memory.get(slot_begin, kSlots + 1));
-                all.push_back(memory.get(pair_rows, num_pairs));
-                all.push_back(memory.get(source_rows, num_pairs));
-                if (with_tokens)
-                    all.push_back(memory.get(row_slots, num_pairs));
-            }
-            return all;
-        };
-        const auto [gpu, cpu] = on_both(backends, run);
-        REQUIRE(gpu == cpu);
-    }
+    for (const int first_place : {0, 12})
+        for (const int num_tokens : {0, 1, 333, 1500}) {
+            const std::size_t num_pairs = size_of(num_tokens, kTopK);
+            std::vector<std::int32_t> ids = random_choices(num_tokens, kTopK, kPlaces, 1);
+            for (std::int32_t& id : ids)
+                id += first_place;
+            const auto [gpu, cpu] = on_both(backends, [&](Backend& backend, TestMemory& memory) {
+                const std::int32_t* const place_ids = memory.put(ids);
+                auto* const place_begin = memory.room<std::int32_t>(kPlaces + 1);
+                auto* const rows = memory.room<std::int32_t>(num_pairs);
+                auto* const source_rows = memory.room<std::int32_t>(num_pairs);
+                auto* const row_places = memory.room<std::int32_t>(num_pairs);
+                backend.plan_dispatch({.top_k = kTopK,
+                                       .num_places = kPlaces,
+                                       .first_place = first_place,
+                                       .num_tokens = num_tokens,
+                                       .place_ids = place_ids},
+                                      {place_begin, rows, source_rows, row_places});
+                return std::vector{memory.get(place_begin, kPlaces + 1),
+                                   memory.get(rows, num_pairs), memory.get(source_rows, num_pairs),
+                                   memory.get(row_places, num_pairs)};
+            });
+            REQUIRE(gpu == cpu);
+        }
 }
 
 namespace {
@@ -491,8 +449,8 @@ struct Expert {
     std::vector<float> gate_bias, up_bias, down_bias;
 };
 
-// rows of slots: none, one, many, none, some
-const std::vector<std::int32_t> kSlotBegin = {0, 0, 1, 150, 150, 170, 173};
+// rows of experts: none, one, many, none, some
+const std::vector<std::int32_t> kRowBegin = {0, 0, 1, 150, 150, 170, 173};
 
 std::vector<float> run_experts(Backend& backend,
                                TestMemory& memory,
@@ -503,23 +461,23 @@ std::vector<float> run_experts(Backend& backend,
     std::vector<MlpWeights> weights;
     for (const Expert& expert : experts)
         weights.push_back(expert.held(memory, activation));
-    // of slots without rows nothing is read
+    // of experts without rows nothing is read
     weights[0] = {};
     weights[0].gate.num_rows = weights[1].gate.num_rows;
     weights[0].gate.num_columns = kHidden;
-    const auto num_rows = static_cast<std::size_t>(kSlotBegin.back());
+    const auto num_rows = static_cast<std::size_t>(kRowBegin.back());
     const float* const input = memory.put(random_values(num_rows * kHidden, 77));
     auto* const output = memory.room<float>(num_rows * kHidden);
     const std::int32_t* const source_rows =
-        gathers ? memory.put(random_ids(num_rows, kSlotBegin.back(), 5)) : nullptr;
-    backend.grouped_mlp(weights, kSlotBegin, source_rows, input, output);
+        gathers ? memory.put(random_ids(num_rows, kRowBegin.back(), 5)) : nullptr;
+    backend.grouped_mlp(weights, kRowBegin, source_rows, input, output);
     return memory.get(output, num_rows * kHidden);
 }
 
 std::vector<Expert> some_experts(WeightType type, bool with_biases) {
     std::vector<Expert> experts;
-    for (unsigned slot = 0; slot + 1 < kSlotBegin.size(); ++slot)
-        experts.emplace_back(type, 64, 96, with_biases, 100 * slot + 1);
+    for (unsigned e = 0; e + 1 < kRowBegin.size(); ++e)
+        experts.emplace_back(type, 64, 96, with_biases, 100 * e + 1);
     return experts;
 }
 
@@ -564,8 +522,8 @@ TEST_CASE("GPU: grouped_mlp in bf16 is close to fp32") {
 TEST_CASE("GPU: grouped_mlp without rows does nothing") {
     Backends backends;
     std::vector<MlpWeights> weights(3);
-    const std::vector<std::int32_t> slot_begin(4, 0);
-    backends.gpu->grouped_mlp(weights, slot_begin, nullptr, nullptr, nullptr);
+    const std::vector<std::int32_t> row_begin(4, 0);
+    backends.gpu->grouped_mlp(weights, row_begin, nullptr, nullptr, nullptr);
     backends.gpu->grouped_mlp({}, std::vector<std::int32_t>{0}, nullptr, nullptr, nullptr);
     backends.gpu->synchronize();
 }
@@ -575,100 +533,22 @@ TEST_CASE("GPU: combine") {
     constexpr int kHidden = 72;
     constexpr int kTopK = 3;
     for (const int shared : {0, 1, 2})  // none, without and with a gate
-        for (const bool with_tokens : {false, true})
-            for (const int num_tokens : {0, 1, 50}) {
-                const auto [gpu,
-                            cpu] = on_both(backends, [&](Backend& backend, TestMemory& memory) {
-                    std::vector<std::int32_t> tokens(100);
-                    std::iota(tokens.rbegin(), tokens.rend(), 0);
-                    auto* const hidden = memory.put(random_values(100 * kHidden, 1));
-                    backend.combine(
-                        num_tokens, with_tokens ? memory.put(tokens) : nullptr,
-                        {.top_k = kTopK,
-                         .hidden_size = kHidden,
-                         .rows = memory.put(random_ids(100 * kTopK, 200, 2)),
-                         .weights = memory.put(random_values(100 * kTopK, 3)),
-                         .expert_output = memory.put(random_values(200 * kHidden, 4)),
-                         .shared_output =
-                             shared > 0 ? memory.put(random_values(100 * kHidden, 5)) : nullptr,
-                         .shared_gate = shared > 1 ? memory.put(random_values(100, 6)) : nullptr},
-                        hidden);
-                    return memory.get(hidden, 100 * kHidden);
-                });
-                REQUIRE(gpu == cpu);
-            }
-}
-
-TEST_CASE("GPU: routing, slots and the plan replayed give what they give plainly") {
-    Backends backends;
-    constexpr int kHidden = 32;
-    constexpr int kTokens = 90;
-    constexpr int kExperts = 16;
-    constexpr int kTopK = 2;
-    const RouterSpec spec = router_spec(ScoreFunction::softmax, kExperts, kTopK, false);
-    const std::vector<float> norm = random_values(kHidden, 1);
-    const std::vector<float> weight = random_values(kExperts * kHidden, 2);
-    std::vector<std::int32_t> start(kExperts + 1);
-    std::iota(start.begin(), start.end(), 0);
-    std::vector<std::int32_t> slots(kExperts);
-    std::iota(slots.begin(), slots.end(), 0);
-
-    const auto run = [&](Backend& backend, TestMemory& memory, bool replays) {
-        auto* const hidden = memory.room<float>(kTokens * kHidden);
-        auto* const normalized = memory.room<float>(kTokens * kHidden);
-        auto* const ids = memory.room<std::int32_t>(kTokens * kTopK);
-        auto* const weights = memory.room<float>(kTokens * kTopK);
-        auto* const counts = memory.put(std::vector<std::int32_t>(2 * kExperts));
-        auto* const slot_begin = memory.room<std::int32_t>(kExperts + 1);
-        auto* const rows = memory.room<std::int32_t>(kTokens * kTopK);
-        auto* const source_rows = memory.room<std::int32_t>(kTokens * kTopK);
-        const Backend::RankArguments ranks = {
-            2, memory.put(std::vector<std::int32_t>{0, 40, kTokens})};
-        const Backend::SlotTables tables = {kExperts, kExperts, memory.put(start),
-                                            memory.put(slots)};
-        const Backend::RouterArguments router = {.spec = &spec,
-                                                 .hidden_size = kHidden,
-                                                 .norm = memory.hold(norm),
-                                                 .epsilon = 1e-5F,
-                                                 .weight = memory.hold(weight),
-                                                 .logit_bias = nullptr,
-                                                 .bias = nullptr};
-        const auto work = [&] {
-            backend.route(router, kTokens, hidden,
-                          {.normalized = normalized,
-                           .expert_ids = ids,
-                           .weights = weights,
-                           .counts = counts,
-                           .ranks = ranks});
-            backend.assign_slots(tables, ranks, 0, kTokens, kTopK, ids, ids, nullptr);
-            backend.plan_dispatch({.top_k = kTopK,
-                                   .num_slots = kExperts,
-                                   .first_slot = 0,
-                                   .num_tokens = kTokens,
-                                   .tokens = nullptr,
-                                   .slot_ids = ids},
-                                  {slot_begin, rows, source_rows, nullptr});
-        };
-        std::vector<std::vector<std::int32_t>> all;
-        for (unsigned i = 0; i < 5; ++i) {
-            const std::vector<float> values = random_values(kTokens * kHidden, 10 + i);
-            backend.upload(values.data(), values.size() * sizeof(float), hidden);
-            if (replays)
-                backend.replay(3, work);
-            else
-                work();
-            all.push_back(memory.get(ids, kTokens * kTopK));
-            all.push_back(memory.get(slot_begin, kExperts + 1));
-            all.push_back(memory.get(rows, kTokens * kTopK));
-            all.push_back(memory.get(source_rows, kTokens * kTopK));
+        for (const int num_tokens : {0, 1, 50}) {
+            const auto [gpu, cpu] = on_both(backends, [&](Backend& backend, TestMemory& memory) {
+                auto* const hidden = memory.put(random_values(100 * kHidden, 1));
+                backend.combine(
+                    num_tokens,
+                    {.top_k = kTopK,
+                     .hidden_size = kHidden,
+                     .rows = memory.put(random_ids(100 * kTopK, 200, 2)),
+                     .weights = memory.put(random_values(100 * kTopK, 3)),
+                     .expert_output = memory.put(random_values(200 * kHidden, 4)),
+                     .shared_output =
+                         shared > 0 ? memory.put(random_values(100 * kHidden, 5)) : nullptr,
+                     .shared_gate = shared > 1 ? memory.put(random_values(100, 6)) : nullptr},
+                    hidden);
+                return memory.get(hidden, 100 * kHidden);
+            });
+            REQUIRE(gpu == cpu);
         }
-        all.push_back(memory.get(counts, 2 * kExperts));
-        return all;
-    };
-    TestMemory first(*backends.gpu);
-    TestMemory second(*backends.gpu);
-    const auto plain = run(*backends.gpu, first, false);
-    REQUIRE(run(*backends.gpu, second, true) == plain);
-    // it counted every pair of every iteration
-    CHECK(std::accumulate(plain.back().begin(), plain.back().end(), 0) == 5 * kTokens * kTopK);
 }

@@ -1,5 +1,6 @@
 #include <nccl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -77,7 +78,7 @@ TEST_CASE("weights that do not fit are an error; what was held before stays usab
     const std::vector<float> small = {3};
     const std::vector<float> large(std::size_t{1} << 22);
     const std::unique_ptr<Backend> gpu = make_gpu();
-    cuda_emulator::set_memory_size(std::size_t{48} << 20);
+    cuda_emulator::set_memory_size(std::size_t{12} << 20);
     TestMemory memory(*gpu);
     memory.hold(small);
     CHECK_STARTS_WITH(error_of([&] {
@@ -136,14 +137,33 @@ TEST_CASE("a backend leaves nothing behind") {
         const WeightMatrix weight = memory.hold(matrix);
         const float* const input = memory.put(random_values(3 * 64, 1));
         auto* const output = memory.room<float>(3 * 64);
-        for (int i = 0; i < 3; ++i)
-            gpu->replay(1, [&] { gpu->linear(weight, nullptr, 3, input, output, false); });
+        gpu->linear(weight, nullptr, 3, input, output, false);
         const std::span<const std::byte> kept[] = {std::as_bytes(std::span(never_used))};
         gpu->hold_weights(kept);
         gpu->begin_stage(0);
-        gpu->start_download(output, 3 * 64 * sizeof(float));
+        HostBuffer<float> host(*gpu);
+        host.grow(3 * 64);
+        gpu->start_download(output, 3 * 64 * sizeof(float), host.first(1).data());
     }
     CHECK(cuda_emulator::num_allocations() == before);
+}
+
+TEST_CASE("a started download is not there before somebody waits") {
+    const std::unique_ptr<Backend> gpu = make_gpu();
+    DeviceBuffer<std::int32_t> values(*gpu);
+    HostBuffer<std::int32_t> host(*gpu);
+    host.grow(3);
+    const std::vector<std::int32_t> before = {7, 8, 9};
+    std::copy(before.begin(), before.end(), host.first(3).begin());
+    const auto found = [&] {
+        return std::vector<std::int32_t>(host.first(3).begin(), host.first(3).end());
+    };
+    const std::vector<std::int32_t> sent = {1, 2, 3};
+    values.upload(sent);
+    host.start_download(values, 3);
+    CHECK(found() == before);
+    gpu->synchronize();
+    CHECK(found() == sent);
 }
 
 TEST_CASE("communicators that succeed are finished, not aborted") {

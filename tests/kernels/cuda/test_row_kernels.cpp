@@ -108,12 +108,9 @@ TEST_CASE("convert_to_bf16 and gather_rows take rows from anywhere") {
             for (int i = 0; i < stride; ++i) {
                 const float value =
                     values[size_of(sources[row], stride) + static_cast<std::size_t>(i)];
-                REQUIRE(
-                    rows[row * static_cast<std::size_t>(stride) + static_cast<std::size_t>(i)] ==
-                    value);
+                REQUIRE(rows[row * stride + i] == value);
                 if (i < size)
-                    REQUIRE(converted[row * static_cast<std::size_t>(size) +
-                                      static_cast<std::size_t>(i)] == nearest_bf16(value));
+                    REQUIRE(converted[row * size + i] == nearest_bf16(value));
             }
     }
 }
@@ -144,7 +141,7 @@ TEST_CASE("decode and embed: what the formats say, aligned or not") {
             const std::vector<std::uint16_t> bits = rounded.get();
             for (int column = 0; column < num_columns; ++column) {
                 for (int i = 0; i < 6; ++i)
-                    REQUIRE(of_ids[size_of(i, num_columns) + static_cast<std::size_t>(column)] ==
+                    REQUIRE(of_ids[size_of(i, num_columns) + column] ==
                             static_cast<float>(stored.value(ids[i], column)));
                 for (int row = 0; row < 70; ++row) {
                     const std::size_t place =
@@ -180,7 +177,7 @@ TEST_CASE("decode: fp8 with factors in bf16") {
     for (int row = 0; row < 150; ++row)
         for (int column = 0; column < 300; ++column) {
             const auto block = static_cast<std::size_t>(row / 128 * 3 + column / 128);
-            REQUIRE(values[size_of(row, 300) + static_cast<std::size_t>(column)] ==
+            REQUIRE(values[size_of(row, 300) + column] ==
                     Approx(stored.value(row, column) * change[block]).epsilon(1e-7));
         }
 }
@@ -197,61 +194,50 @@ TEST_CASE("decode: weights at aligned addresses") {
         const std::vector<float> values = decoded.get();
         for (int row = 0; row < 9; ++row)
             for (int column = 0; column < 64; ++column)
-                REQUIRE(values[size_of(row, 64) + static_cast<std::size_t>(column)] ==
+                REQUIRE(values[size_of(row, 64) + column] ==
                         static_cast<float>(stored.value(row, column)));
     }
 }
 
-TEST_CASE("activate: both activations, with biases of rows, of one slot and none") {
-    const std::vector<std::int32_t> row_slots = {2, 0, 0, 1, 2, 1, 0};
-    DeviceArray<std::int32_t> device_slots(row_slots);
+TEST_CASE("activate: both activations, with and without biases") {
     for (const int width : {1, 33, 300})
         for (const Activation activation : {Activation::swiglu, Activation::clamped_swiglu})
-            for (const int biases : {0, 1, 3}) {
-                CAPTURE(width, static_cast<int>(activation), biases);
+            for (const bool with_biases : {false, true}) {
+                CAPTURE(width, static_cast<int>(activation), with_biases);
                 constexpr std::int64_t kRows = 7;
                 const int stride = 2 * width + 1;  // gate and up side by side
                 std::vector<float> input = random_values(size_of(kRows, stride), 5);
                 for (std::size_t i = 0; i < input.size(); i += 11)
                     input[i] *= 1000;
-                const std::vector<float> gate_bias = random_values(size_of(biases, width), 6);
-                const std::vector<float> up_bias = random_values(size_of(biases, width), 7);
+                const std::vector<float> gate_bias = random_values(with_biases ? width : 0, 6);
+                const std::vector<float> up_bias = random_values(with_biases ? width : 0, 7);
                 DeviceArray<float> device_input(input);
                 DeviceArray<float> device_gate_bias(gate_bias);
                 DeviceArray<float> device_up_bias(up_bias);
-                const std::int32_t* const slots = biases == 3 ? device_slots.data() : nullptr;
                 DeviceArray<float> output(size_of(kRows, width));
                 DeviceArray<std::uint16_t> rounded(size_of(kRows, width));
                 const cuda::ActivationArguments arguments = {
-                    activation,
-                    1.5F,
-                    width,
-                    stride,
-                    {device_gate_bias.data(), width, slots},
-                    {device_up_bias.data(), width, slots}};
+                    activation,           1.5F, width, stride, device_gate_bias.data(),
+                    device_up_bias.data()};
                 cuda::activate(arguments, kRows, device_input.data(), device_input.data() + width,
                                output.data(), nullptr);
                 cuda::activate(arguments, kRows, device_input.data(), device_input.data() + width,
                                rounded.data(), nullptr);
                 DeviceArray<float> biased(input);
-                cuda::add_bias({device_up_bias.data(), width, slots}, kRows, width, stride,
-                               biased.data(), nullptr);
+                cuda::add_bias(device_up_bias.data(), kRows, width, stride, biased.data(), nullptr);
                 const std::vector<float> found = output.get();
                 const std::vector<std::uint16_t> bits = rounded.get();
                 const std::vector<float> sums = biased.get();
                 for (std::int64_t row = 0; row < kRows; ++row)
                     for (int i = 0; i < width; ++i) {
-                        const auto at = static_cast<std::size_t>(i);
-                        const std::size_t slot = biases == 3 ? size_of(row_slots[row], width) : 0;
-                        double g = input[size_of(row, stride) + at];
-                        double u =
-                            input[size_of(row, stride) + at + static_cast<std::size_t>(width)];
-                        const float first = input[size_of(row, stride) + at];
-                        REQUIRE(sums[size_of(row, stride) + at] ==
-                                (biases == 0 ? first : first + up_bias[slot + at]));
-                        if (biases > 0) {
-                            g += gate_bias[slot + at];
-                            u += up_bias[slot + at];
+                        const float first = input[row * stride + i];
+                        REQUIRE(sums[row * stride + i] ==
+                                (with_biases ? first + up_bias[i] : first));
+                        double g = first;
+                        double u = input[row * stride + width + i];
+                        if (with_biases) {
+                            g += gate_bias[i];
+                            u += up_bias[i];
                         }
                         double expected = g * sigmoid(g) * u;
                         if (activation == Activation::clamped_swiglu) {
@@ -259,9 +245,9 @@ TEST_CASE("activate: both activations, with biases of rows, of one slot and none
                             u = std::min(std::max(u, -1.5), 1.5);
                             expected = (u + 1) * g * sigmoid(1.702 * g);
                         }
-                        const float value = found[size_of(row, width) + at];
+                        const float value = found[row * width + i];
                         REQUIRE(value == Approx(expected).epsilon(1e-5).margin(1e-5));
-                        REQUIRE(bits[size_of(row, width) + at] == nearest_bf16(value));
+                        REQUIRE(bits[row * width + i] == nearest_bf16(value));
                     }
             }
 }
@@ -283,7 +269,7 @@ TEST_CASE("rms_norm: by the definition, any size, in place and with gaps that st
         for (std::int64_t row = 0; row < 20; ++row) {
             double square = 0;
             for (int i = 0; i < size; ++i) {
-                const double x = input[size_of(row, stride) + static_cast<std::size_t>(i)];
+                const double x = input[size_of(row, stride) + i];
                 square += x * x;
             }
             const double factor = 1 / std::sqrt(square / size + 1e-3);
@@ -335,8 +321,8 @@ TEST_CASE("launches of nothing do nothing") {
     cuda::embed({.num_columns = 8}, nullptr, 0, nullptr, nullptr);
     cuda::rms_norm({}, 0, nullptr, nullptr, nullptr);
     cuda::rotate({}, nullptr, 0, nullptr, nullptr);
-    cuda::add_bias({}, 3, 8, 8, nullptr, nullptr);
+    cuda::add_bias(nullptr, 3, 8, 8, nullptr, nullptr);
     cuda::activate({}, 0, nullptr, nullptr, static_cast<float*>(nullptr), nullptr);
-    cuda::combine(0, nullptr, {}, nullptr, nullptr);
+    cuda::combine(0, {}, nullptr, nullptr);
     CHECK(cudaDeviceSynchronize() == cudaSuccess);
 }

@@ -1,12 +1,17 @@
+#include <algorithm>
+#include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "lib/cluster/thread_group.h"
-#include "lib/collect/checkpoint_run.h"
-#include "lib/collect/dataset.h"
-#include "lib/collect/harness.h"
+#include "lib/collect/checkpoint_layers.h"
+#include "lib/collect/collector.h"
+#include "lib/collect/synthetic_layers.h"
+#include "lib/collect/token_source.h"
 #include "tests/kernels/cuda/gpu_support.h"
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
@@ -19,8 +24,6 @@ using namespace eplb;
 using namespace eplb::test;
 
 namespace {
-
-constexpr int kEpSize = 4;
 
 // body(device, its GPU, the others or null) in a thread for each GPU
 template <typename Body>
@@ -53,6 +56,83 @@ void on_gpus(int num_devices, const Body& body) {
             std::rethrow_exception(error);
 }
 
+struct Run {
+    int ep_size;
+    LoopOrder order;
+    Decoder::Limits limits;
+    int num_slots;  // of online EPLB; 0: none
+
+    ExpertLayout layout(const MoeModelConfig& model, int num_devices) const {
+        std::optional<EplbConfig> config;
+        if (num_slots > 0) {
+            config.emplace();
+            config->num_slots = num_slots;
+            config->layer_updates_per_iter = 1;
+        }
+        return lay_out_experts(model, ep_size, config, num_devices, order);
+    }
+};
+
+using MakeSource = std::function<std::unique_ptr<LayerSource>(
+    const ExpertLayout&, int device, Backend&, Communicator*, ThreadPool&)>;
+
+// What a device counts, batch after batch.
+std::vector<ExpertStatistics> count(LayerSource& source,
+                                    const ExpertLayout& layout,
+                                    const Run& run,
+                                    const std::vector<TokenSchedule>& schedules,
+                                    Backend& backend,
+                                    Communicator* communicator,
+                                    ProcessGroup* group) {
+    Collector collector(
+        source, layout,
+        {.order = run.order, .limits = run.limits, .communicator = communicator, .group = group},
+        backend);
+    std::vector<ExpertStatistics> counted;
+    for (const TokenSchedule& schedule : schedules)
+        collector.run(schedule, [&](BatchCounts& counts) {
+            counted.push_back(std::move(counts.statistics));
+        });
+    return counted;
+}
+
+// Every device counts its ranks' tokens as the CPU does.
+void check_run(const Run& run,
+               const MoeModelConfig& model,
+               const std::vector<TokenSchedule>& schedules,
+               int num_devices,
+               const MakeSource& make_source) {
+    ThreadPool threads(2);
+    CpuBackend cpu(threads);
+    const ExpertLayout one_device = run.layout(model, 1);
+    const auto expected = count(*make_source(one_device, 0, cpu, nullptr, threads), one_device, run,
+                                schedules, cpu, nullptr, nullptr);
+    const ExpertLayout layout = run.layout(model, num_devices);
+    std::vector<std::vector<ExpertStatistics>> parts(num_devices);
+    on_gpus(num_devices,
+            [&](int device, Backend& gpu, Communicator* communicator, ProcessGroup* group) {
+                ThreadPool one_thread(1);
+                const auto source = make_source(layout, device, gpu, communicator, one_thread);
+                parts[device] = count(*source, layout, run, schedules, gpu, communicator, group);
+            });
+    const int num_ranks = run.ep_size / num_devices;
+    for (int device = 0; device < num_devices; ++device) {
+        REQUIRE(parts[device].size() == expected.size());
+        for (std::size_t batch = 0; batch < expected.size(); ++batch) {
+            const ExpertStatistics& all = expected[batch];
+            const ExpertStatistics& part = parts[device][batch];
+            REQUIRE(part.num_iterations == all.num_iterations);
+            for (int i = 0; i < all.num_iterations; ++i)
+                for (int layer = 0; layer < all.num_layers(); ++layer)
+                    for (int rank = 0; rank < num_ranks; ++rank) {
+                        const auto found = part.row(i, layer, rank);
+                        const auto row = all.row(i, layer, device * num_ranks + rank);
+                        REQUIRE(std::equal(found.begin(), found.end(), row.begin(), row.end()));
+                    }
+        }
+    }
+}
+
 Preset small_preset(const std::string& name) {
     Preset preset = find_preset(name);
     preset.model.layers.resize(2);
@@ -62,71 +142,41 @@ Preset small_preset(const std::string& name) {
     return preset;
 }
 
-// counts [iteration][layer][rank][slot], of the ranks of one device
-std::vector<std::vector<std::int64_t>> run_preset(const SyntheticModel& model,
-                                                  Harness::Options options,
-                                                  Backend& backend) {
-    ThreadPool threads(1);
-    Harness harness(model, options, backend, threads);
-    SyntheticTokens source(SyntheticTraffic(model.config().vocab_size, 1), kEpSize, 9);
-    std::vector<std::vector<std::int64_t>> counts;
-    for (int iteration = 0; iteration < 3; ++iteration)
-        counts.push_back(harness.run(iteration, source.next()).counts);
-    return counts;
-}
-
 }  // namespace
 
 TEST_CASE("a preset on GPUs is counted as on the CPU") {
+    constexpr int kEpSize = 4;
     struct Case {
         const char* preset;
-        int num_slots;  // of online EPLB; 0: none
-        int max_num_tokens;
+        int num_slots;
+        int expert_tokens;
         int num_devices;
     };
-    for (const Case& c : {Case{"deepseek-r1", 0, 0, 1},
-                          {"deepseek-r1", 264, 17, 2},
-                          {"mixtral-8x7b", 0, 17, 2},
-                          {"mixtral-8x7b", 12, 0, 1},
-                          {"mixtral-8x7b", 12, 17, 2},
-                          {"mixtral-8x7b", 12, 0, 4}}) {
+    for (const Case& c : {Case{"deepseek-r1", 0, 100, 1},
+                          {"deepseek-r1", 264, 7, 2},
+                          {"mixtral-8x7b", 0, 7, 2},
+                          {"mixtral-8x7b", 12, 100, 1},
+                          {"mixtral-8x7b", 12, 7, 2},
+                          {"mixtral-8x7b", 12, 100, 4}}) {
         if (c.num_devices > num_test_gpus())
             continue;
-        INFO(c.preset << ", devices " << c.num_devices << ", max_num_tokens " << c.max_num_tokens
+        INFO(c.preset << ", devices " << c.num_devices << ", expert_tokens " << c.expert_tokens
                       << ", slots " << c.num_slots);
         ThreadPool threads(2);
         const SyntheticModel model(small_preset(c.preset), 1, threads);
-        Harness::Options options;
-        options.ep_size = kEpSize;
-        options.max_num_tokens = c.max_num_tokens;
-        if (c.num_slots > 0) {
-            options.config.emplace();
-            options.config->num_slots = c.num_slots;
-            options.config->layer_updates_per_iter = 1;
-        }
-        CpuBackend cpu(threads);
-        const auto expected = run_preset(model, options, cpu);
-        std::vector<std::vector<std::vector<std::int64_t>>> parts(
-            static_cast<std::size_t>(c.num_devices));
-        on_gpus(c.num_devices,
-                [&](int device, Backend& gpu, Communicator* communicator, ProcessGroup*) {
-                    Harness::Options own = options;
-                    own.communicator = communicator;
-                    parts[device] = run_preset(model, own, gpu);
-                });
-        // a device has the rows of its ranks, layer by layer
-        const auto num_slots = static_cast<std::size_t>(
-            c.num_slots > 0 ? c.num_slots : model.config().router.num_experts);
-        const std::size_t row = kEpSize / parts.size() * num_slots;
-        for (std::size_t iteration = 0; iteration < expected.size(); ++iteration) {
-            std::vector<std::int64_t> counts;
-            for (std::size_t layer = 0; layer < 2; ++layer)
-                for (const auto& part : parts) {
-                    const auto first = part[iteration].begin() + static_cast<long>(layer * row);
-                    counts.insert(counts.end(), first, first + static_cast<long>(row));
-                }
-            REQUIRE(counts == expected[iteration]);
-        }
+        SyntheticTokens tokens(SyntheticTraffic(model.config().vocab_size, 1), kEpSize, 9);
+        const std::vector<TokenSchedule> schedules = {*tokens.next(), *tokens.next(),
+                                                      *tokens.next()};
+        const Run run = {.ep_size = kEpSize,
+                         .order = LoopOrder::by_iteration,
+                         .limits = {.expert_tokens = c.expert_tokens},
+                         .num_slots = c.num_slots};
+        check_run(run, model.config(), schedules, c.num_devices,
+                  [&](const ExpertLayout& layout, int, Backend& backend, Communicator* communicator,
+                      ThreadPool& own_threads) {
+                      return std::make_unique<SyntheticLayers>(model, layout, backend, communicator,
+                                                               own_threads);
+                  });
     }
 }
 
@@ -134,15 +184,18 @@ TEST_CASE("a checkpoint's layers on GPUs route as on the CPU") {
     struct Case {
         const char* model;
         int num_devices;
-        bool iteration_major;
+        LoopOrder order;
+        int num_slots = 0;
     };
-    for (const Case& c : {Case{"deepseek_v3_fp8", 1, false},
-                          {"gpt_oss", 2, false},
-                          {"qwen2_moe", 1, true},
-                          {"olmoe", 4, false}}) {
+    for (const Case& c : {Case{"deepseek_v3_fp8", 1, LoopOrder::by_layer},
+                          {"gpt_oss", 2, LoopOrder::by_layer},
+                          {"qwen2_moe", 1, LoopOrder::by_iteration},
+                          {"qwen2_moe", 2, LoopOrder::by_iteration, 16},
+                          {"olmoe", 4, LoopOrder::by_layer},
+                          {"olmoe", 2, LoopOrder::by_layer, 16}}) {
         if (c.num_devices > num_test_gpus())
             continue;
-        INFO(c.model << ", devices " << c.num_devices);
+        INFO(c.model << ", devices " << c.num_devices << ", slots " << c.num_slots);
         const DecoderConfig config = read_decoder_config(model_folder(c.model));
         const Checkpoint checkpoint(model_folder(c.model));
         std::vector<Request> requests;
@@ -152,31 +205,17 @@ TEST_CASE("a checkpoint's layers on GPUs route as on the CPU") {
                 request.input_ids.push_back((7 * i + 3 * t * t + t) % config.moe.vocab_size);
             requests.push_back(request);
         }
-        const TokenSchedule schedule =
-            make_schedule(requests, {.ep_size = 2, .tokens_per_rank = 8});
-        const auto run_on = [&](Backend& backend, Communicator* communicator, ProcessGroup* group) {
-            LayerReader reader(config, checkpoint, config.num_needed_layers(), true,
-                               Decoder::experts_here(config, communicator));
-            CheckpointRun::Options options;
-            options.ep_size = 2;
-            options.iteration_major = c.iteration_major;
-            options.limits = {.attention_tokens = 11, .expert_tokens = 13};
-            options.communicator = communicator;
-            options.group = group;
-            CheckpointRun run(config, reader, schedule, options, backend);
-            if (!run.run())
-                throw std::logic_error("the run was stopped");
-            return run.take_statistics();
-        };
-        ThreadPool threads(2);
-        CpuBackend cpu(threads);
-        const ExpertStatistics expected = run_on(cpu, nullptr, nullptr);
-        std::vector<ExpertStatistics> statistics(c.num_devices);
-        on_gpus(c.num_devices,
-                [&](int device, Backend& gpu, Communicator* communicator, ProcessGroup* group) {
-                    statistics[device] = run_on(gpu, communicator, group);
-                });
-        for (const ExpertStatistics& part : statistics)
-            REQUIRE(part == expected);
+        const Run run = {.ep_size = 4,
+                         .order = c.order,
+                         .limits = {.attention_tokens = 11, .expert_tokens = 13},
+                         .num_slots = c.num_slots};
+        check_run(run, config.moe,
+                  {make_schedule(requests, {.ep_size = run.ep_size, .tokens_per_rank = 8})},
+                  c.num_devices,
+                  [&](const ExpertLayout& layout, int device, Backend& backend, Communicator*,
+                      ThreadPool&) {
+                      return std::make_unique<CheckpointLayers>(config, checkpoint, layout, device,
+                                                                run.order, backend);
+                  });
     }
 }

@@ -45,16 +45,7 @@ struct Chosen {
     std::vector<std::int32_t> expert_ids;
     std::vector<float> weights;
     std::vector<float> margins;
-    std::vector<std::int32_t> counts;
 };
-
-// What a token's counts are added to.
-std::vector<std::int32_t> earlier_counts(std::size_t size) {
-    std::vector<std::int32_t> counts(size);
-    for (std::size_t i = 0; i < size; ++i)
-        counts[i] = static_cast<std::int32_t>(i % 5);
-    return counts;
-}
 
 std::vector<float> sum(const std::vector<float>& logits, const std::vector<float>& logit_bias) {
     std::vector<float> sums = logits;
@@ -66,54 +57,42 @@ std::vector<float> sum(const std::vector<float>& logits, const std::vector<float
 Chosen on_cpu(const RouterSpec& spec,
               const std::vector<float>& logits,
               const std::vector<float>& logit_bias,
-              const std::vector<float>& bias,
-              const std::vector<std::int32_t>& rank_begin) {
+              const std::vector<float>& bias) {
     const auto num_experts = static_cast<std::size_t>(spec.num_experts);
     const auto top_k = static_cast<std::size_t>(spec.top_k);
     const std::size_t num_tokens = logits.size() / num_experts;
     const std::vector<float> sums = sum(logits, logit_bias);
     Chosen chosen = {std::vector<std::int32_t>(num_tokens * top_k),
-                     std::vector<float>(num_tokens * top_k), std::vector<float>(num_tokens),
-                     earlier_counts((rank_begin.size() - 1) * num_experts)};
+                     std::vector<float>(num_tokens * top_k), std::vector<float>(num_tokens)};
     SelectionScratch scratch(spec);
     for (std::size_t token = 0; token < num_tokens; ++token)
         select_experts(spec, sums.data() + token * num_experts, bias.data(), scratch,
                        chosen.expert_ids.data() + token * top_k,
                        chosen.weights.data() + token * top_k, chosen.margins.data() + token);
-    for (std::size_t rank = 0; rank + 1 < rank_begin.size(); ++rank)
-        for (auto i = static_cast<std::size_t>(rank_begin[rank]) * top_k;
-             i < static_cast<std::size_t>(rank_begin[rank + 1]) * top_k; ++i)
-            ++chosen.counts[rank * num_experts + static_cast<std::size_t>(chosen.expert_ids[i])];
     return chosen;
 }
 
 Chosen on_gpu(const RouterSpec& spec,
               const std::vector<float>& logits,
               const std::vector<float>& logit_bias,
-              const std::vector<float>& bias,
-              const std::vector<std::int32_t>& rank_begin) {
+              const std::vector<float>& bias) {
     const auto num_experts = static_cast<std::size_t>(spec.num_experts);
     const std::size_t num_tokens = logits.size() / num_experts;
     const std::size_t num_ids = num_tokens * static_cast<std::size_t>(spec.top_k);
-    const std::size_t num_ranks = rank_begin.size() - 1;
     DeviceArray<float> device_logits(logits);
     DeviceArray<float> device_logit_bias(logit_bias);
     DeviceArray<float> device_bias(bias);
-    DeviceArray<std::int32_t> device_rank_begin(rank_begin);
     DeviceArray<std::int32_t> expert_ids(num_ids);
     DeviceArray<float> weights(num_ids);
     DeviceArray<float> margins(num_tokens);
-    DeviceArray<std::int32_t> counts(earlier_counts(num_ranks * num_experts));
     cuda::select(spec, device_logit_bias.data(), device_bias.data(), static_cast<int>(num_tokens),
                  device_logits.data(),
                  {.normalized = nullptr,
                   .expert_ids = expert_ids.data(),
                   .weights = weights.data(),
-                  .margins = margins.data(),
-                  .counts = counts.data(),
-                  .ranks = {static_cast<int>(num_ranks), device_rank_begin.data()}},
+                  .margins = margins.data()},
                  nullptr);
-    return {expert_ids.get(), weights.get(), margins.get(), counts.get()};
+    return {expert_ids.get(), weights.get(), margins.get()};
 }
 
 void check_alike(const RouterSpec& spec, const Chosen& gpu, const Chosen& cpu) {
@@ -121,7 +100,6 @@ void check_alike(const RouterSpec& spec, const Chosen& gpu, const Chosen& cpu) {
     if (exact_scores) {
         REQUIRE(gpu.expert_ids == cpu.expert_ids);
         REQUIRE(gpu.margins == cpu.margins);
-        REQUIRE(gpu.counts == cpu.counts);
     }
     const auto top_k = static_cast<std::size_t>(spec.top_k);
     for (std::size_t i = 0; i < cpu.weights.size(); ++i) {
@@ -147,11 +125,8 @@ void check(const RouterSpec& spec, Logits kind, int num_tokens, unsigned seed) {
                                                 spec.has_bias ? num_experts : 0, seed + 1);
     const std::vector<float> logit_bias =
         make_logits(Logits::normal, seed % 2 == 0 ? num_experts : 0, seed + 2);
-    // ranks without tokens at the ends and between
-    const std::vector<std::int32_t> rank_begin = {
-        0, 0, num_tokens / 3, num_tokens / 3, num_tokens / 3, num_tokens, num_tokens};
-    check_alike(spec, on_gpu(spec, logits, logit_bias, bias, rank_begin),
-                on_cpu(spec, logits, logit_bias, bias, rank_begin));
+    check_alike(spec, on_gpu(spec, logits, logit_bias, bias),
+                on_cpu(spec, logits, logit_bias, bias));
 }
 
 }  // namespace
@@ -218,18 +193,13 @@ TEST_CASE("select: any number of tokens") {
     unsigned seed = 2000;
     for (const int num_tokens : {0, 1, 7, 8, 31, 32, 33, 1000})
         check(spec, Logits::normal, num_tokens, ++seed);
-    // more than one round of a warp's tokens
+    // more blocks than run at once
     check({.num_experts = 8, .top_k = 2}, Logits::normal, 4500, ++seed);
 }
 
-TEST_CASE(
-    "select: tokens outside of all ranks are not counted; counts and margins are not needed") {
+TEST_CASE("select: margins are not needed") {
     const RouterSpec spec = {.num_experts = 16, .top_k = 3};
     const std::vector<float> logits = make_logits(Logits::normal, 16 * 40, 1);
-    const std::vector<std::int32_t> rank_begin = {5, 9, 30};
-    check_alike(spec, on_gpu(spec, logits, {}, {}, rank_begin),
-                on_cpu(spec, logits, {}, {}, rank_begin));
-
     DeviceArray<float> device_logits(logits);
     DeviceArray<std::int32_t> expert_ids(40 * 3);
     DeviceArray<float> weights(40 * 3);
@@ -237,7 +207,7 @@ TEST_CASE(
         spec, nullptr, nullptr, 40, device_logits.data(),
         {.normalized = nullptr, .expert_ids = expert_ids.data(), .weights = weights.data()},
         nullptr);
-    CHECK(expert_ids.get() == on_cpu(spec, logits, {}, {}, rank_begin).expert_ids);
+    CHECK(expert_ids.get() == on_cpu(spec, logits, {}, {}).expert_ids);
 }
 
 TEST_CASE("select: what a GPU cannot do is an error") {
