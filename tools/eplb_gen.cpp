@@ -362,7 +362,7 @@ void leave_out_mtp_layers(const cli::Output& out,
             inputs.recorded = inputs.statistics;
             note_left_out(out, inputs.statistics[i].layers.back());
         }
-        cli::keep_layers(inputs.statistics[i], kept, options.expert_statistic_paths[i]);
+        keep_layers(inputs.statistics[i], kept, options.expert_statistic_paths[i]);
     }
 }
 
