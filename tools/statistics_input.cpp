@@ -8,7 +8,6 @@
 #include "lib/placement/route/slot_fold.h"
 #include "lib/statistics/recording_checks.h"
 #include "tools/paths.h"
-#include "tools/typed_values.h"
 
 namespace eplb::cli {
 namespace {
@@ -47,26 +46,15 @@ void check_model(const ExpertStatistics& statistics,
 
 }  // namespace
 
-LayerOptions layer_options(const StatisticsOptions& options) {
-    if (options.first_moe_layer && !options.moe_layers.empty())
-        throw UsageError("give --first_moe_layer or --moe_layers, not both");
-    LayerOptions layers;
-    layers.first_moe_layer = options.first_moe_layer;
-    if (!options.moe_layers.empty())
-        layers.moe_layers = parse_layer_list(options.moe_layers, "--moe_layers");
-    return layers;
-}
-
 ConfigContext config_context(const StatisticsOptions& options) {
     ConfigContext context;
     if (!options.model_config.empty())
         context = context_of(read_model_shape(options.model_config), 0);
     if (options.num_experts > 0)
         context.num_experts = options.num_experts;
-    const LayerOptions layers = layer_options(options);
-    if (!layers.moe_layers.empty())
-        context.moe_layers = layers.moe_layers;
-    context.first_moe_layer = options.first_moe_layer;
+    if (!options.layers.moe_layers.empty())
+        context.moe_layers = options.layers.moe_layers;
+    context.first_moe_layer = options.layers.first_moe_layer;
     context.model_key = options.model_key;
     return context;
 }
@@ -104,9 +92,6 @@ ExpertStatistics load_statistics(const Output& out,
                                  RowSink* rows) {
     if (path.empty())
         throw UsageError("--expert_statistic_path is required: a folder, a file, or -");
-    if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
-        throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
-                         " must be below --iter_stop " + std::to_string(*options.iter_stop));
     std::optional<ConfigInForce> in_force;
     std::optional<FoldedRows> folded_rows;
     if (!options.load_balancer.empty())
@@ -117,7 +102,7 @@ ExpertStatistics load_statistics(const Output& out,
         rows = &folded_rows.emplace(*in_force, *rows);
     SourceOptions source;
     source.format = options.input_format;
-    source.layers = layer_options(options);
+    source.layers = options.layers;
     source.num_experts = options.num_experts;
     std::optional<ModelShape> model;
     if (!options.model_config.empty()) {

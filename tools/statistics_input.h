@@ -15,9 +15,6 @@
 // Statistics and configs that the options name.
 namespace eplb::cli {
 
-// What --first_moe_layer and --moe_layers say; UsageError where both are given.
-LayerOptions layer_options(const StatisticsOptions& options);
-
 // What the options say of the model, for configs that leave it open.
 ConfigContext config_context(const StatisticsOptions& options);
 
