@@ -13,7 +13,7 @@
 namespace eplb::test {
 
 // Tiny random checkpoints of each family and what Hugging Face transformers computes from them;
-// scripts/make_model_fixtures.py wrote them.
+// tests/data/models/make_model_fixtures.py wrote them.
 std::vector<std::string> model_names();
 std::filesystem::path model_folder(const std::string& name);
 

@@ -71,6 +71,21 @@ CLI::Option* add_choice(
         ->default_str(default_name);
 }
 
+// An option whose text `parse` turns into the value; its errors name the option.
+template <typename Value, typename Parse>
+CLI::Option* add_parsed(CLI::App& app,
+                        const std::string& name,
+                        Value& target,
+                        const Parse& parse,
+                        const std::string& description) {
+    return app
+        .add_option_function<std::string>(
+            flag(name),
+            [&target, parse, name](const std::string& text) { target = parse(text, "--" + name); },
+            description)
+        ->check(not_empty());
+}
+
 // A real number that is 0 or more, and not infinite; and one in [1e-6, 1e6].
 const CLI::Validator& non_negative_real();
 const CLI::Validator& positive_real();

@@ -37,8 +37,8 @@ struct Inputs {
     std::vector<Workload> workloads(const std::vector<double>& weights) const {
         std::vector<Workload> workloads;
         for (std::size_t i = 0; i < statistics.size(); ++i)
-            workloads.push_back(
-                {&statistics[i], weights[i], cooccurrence.empty() ? nullptr : &cooccurrence[i]});
+            workloads.push_back({&statistics[i], weights.empty() ? 1.0 : weights[i],
+                                 cooccurrence.empty() ? nullptr : &cooccurrence[i]});
         return workloads;
     }
 };
@@ -110,8 +110,8 @@ Inputs read_inputs(const cli::Output& out, const GenOptions& options, ThreadPool
 int ep_size_of(const GenOptions& options,
                const Inputs& inputs,
                const std::optional<EngineConfig>& current) {
-    if (!options.ep_sizes.empty())
-        return options.ep_sizes.front();
+    if (!options.ep_size.empty())
+        return options.ep_size.front();
     if (current && current->ep_size > 0)
         return current->ep_size;
     if (inputs.statistics.front().has_unknown_sources)
@@ -125,8 +125,8 @@ PlanRequest complete_request(const GenOptions& options,
                              const std::optional<EngineConfig>& current) {
     PlanRequest request = options.request;
     request.ep_size = ep_size_of(options, inputs, current);
-    if (!options.num_slots_list.empty())
-        request.num_slots = options.num_slots_list.front();
+    if (!options.num_slots.empty())
+        request.num_slots = options.num_slots.front();
     else if (current)
         request.num_slots = current->config.num_slots;
     else
@@ -222,9 +222,8 @@ Plan plan_fewest_slots(const cli::Output& out,
                        const std::vector<Workload>& workloads,
                        PlanRequest& request,
                        ThreadPool& threads) {
-    const double wanted = std::stod(options.max_imbalance);
     const int num_experts = workloads.front().statistics->num_experts;
-    std::vector<int> candidates = options.num_slots_list;
+    std::vector<int> candidates = options.num_slots;
     std::sort(candidates.begin(), candidates.end());
     if (candidates.empty())
         candidates = slot_candidates(request, num_experts);
@@ -239,7 +238,7 @@ Plan plan_fewest_slots(const cli::Output& out,
         out.note(std::to_string(num_slots) +
                  " slots: " + (plan.basis == PredictionBasis::none ? "fitted " : "predicted ") +
                  cli::formatted("%.3f", imbalance));
-        if (imbalance <= wanted)
+        if (imbalance <= *options.max_imbalance)
             return plan;
         if (best_num_slots == 0 || imbalance < best) {
             best = imbalance;
@@ -251,8 +250,9 @@ Plan plan_fewest_slots(const cli::Output& out,
         check_request(request, num_experts);  // says why it cannot be
     }
     throw GateError("no num_slots up to " + std::to_string(candidates.back()) +
-                    " reaches --max_imbalance " + options.max_imbalance + "; the best is " +
-                    cli::formatted("%.3f", best) + " with " + std::to_string(best_num_slots));
+                    " reaches --max_imbalance " + cli::formatted("%.6g", *options.max_imbalance) +
+                    "; the best is " + cli::formatted("%.3f", best) + " with " +
+                    std::to_string(best_num_slots));
 }
 
 void fill_layers(const cli::Output& out,
@@ -274,27 +274,26 @@ void fill_layers(const cli::Output& out,
 }
 
 EngineConfig online_config(const GenOptions& options) {
-    if (options.num_slots_list.empty() || options.layer_updates_per_iter == 0)
+    if (options.num_slots.empty() || options.layer_updates_per_iter == 0)
         throw UsageError(
             "without --expert_statistic_path only online balancing can be configured: give "
             "--num_slots and --layer_updates_per_iter above 0");
     if (!options.fill_layers.empty())
         throw UsageError("--fill_layers needs statistics to add layers to");
-    const int num_slots = options.num_slots_list.front();
-    if (!options.ep_sizes.empty() && num_slots % options.ep_sizes.front() != 0)
+    const int num_slots = options.num_slots.front();
+    if (!options.ep_size.empty() && num_slots % options.ep_size.front() != 0)
         throw UsageError("--num_slots " + std::to_string(num_slots) +
-                         " is no multiple of --ep_size " +
-                         std::to_string(options.ep_sizes.front()));
+                         " is no multiple of --ep_size " + std::to_string(options.ep_size.front()));
     if (options.statistics.iter_start || options.statistics.iter_stop ||
         !options.statistics.load_balancer.empty())
         throw UsageError(
             "--iter_start, --iter_stop and --load_balancer go with statistics; give "
             "--expert_statistic_path");
-    if (!options.max_imbalance.empty() || !options.report_path.empty() ||
-        !options.gpu_speeds.empty() || !options.weights.empty() || options.survive_rank_loss ||
-        options.request.num_nodes != 1 || options.request.num_groups != 1 ||
-        options.request.co_occurrence > 0 || options.request.time_limit > 0 ||
-        options.request.robust == Robust::worst)
+    if (options.max_imbalance || !options.report_path.empty() ||
+        !options.request.rank_speed.empty() || !options.weights.empty() ||
+        options.request.min_replicas > 1 || options.request.num_nodes != 1 ||
+        options.request.num_groups != 1 || options.request.co_occurrence > 0 ||
+        options.request.time_limit > 0 || options.request.robust == Robust::worst)
         throw UsageError(
             "options of the placement need statistics to place by; give --expert_statistic_path");
     EplbConfig config;
@@ -362,7 +361,7 @@ void leave_out_mtp_layers(const cli::Output& out,
             inputs.recorded = inputs.statistics;
             note_left_out(out, inputs.statistics[i].layers.back());
         }
-        cli::keep_layers(inputs.statistics[i], kept, options.expert_statistic_paths[i]);
+        keep_layers(inputs.statistics[i], kept, options.expert_statistic_paths[i]);
     }
 }
 
@@ -378,7 +377,7 @@ Fitted fit(const cli::Output& out,
            const std::optional<EngineConfig>& current,
            PlanRequest& request,
            ThreadPool& threads) {
-    if (!options.max_imbalance.empty())
+    if (options.max_imbalance)
         return {plan_fewest_slots(out, options, workloads, request, threads), {}};
     const ExpertStatistics& first = *workloads.front().statistics;
     check_request(request, first.num_experts);
@@ -405,7 +404,7 @@ EplbConfig config_of(const cli::Output& out,
     for (std::size_t i = 0; i < plan.layers.size(); ++i)
         config.initial_global_assignments[statistics.layers[i]] =
             plan.layers[i].placement.expert_ids;
-    std::vector<int> layers_to_fill = options.layers_to_fill;
+    std::vector<int> layers_to_fill = options.fill_layers;
     if (current)
         keep_other_layers(out, current->config, config, layers_to_fill);
     fill_layers(out, layers_to_fill, statistics.num_experts, request.ep_size, config);
@@ -422,7 +421,7 @@ EngineConfig fitted_config(const cli::Output& out,
     const std::optional<EngineConfig> current = read_in_force(out, options, inputs, context);
     require_model_layers(options, context);
     leave_out_mtp_layers(out, options, context, inputs);
-    const std::vector<Workload> workloads = inputs.workloads(options.weight_list);
+    const std::vector<Workload> workloads = inputs.workloads(options.weights);
     const ExpertStatistics& first = inputs.statistics.front();
     const double bytes_per_expert = current ? known_bytes_per_expert(out, options) : 0;
     PlanRequest request = complete_request(options, inputs, current);
@@ -457,8 +456,8 @@ int print_sweep(const cli::Output& out, const GenOptions& options) {
     {
         cli::ProgressLine line;
         rows = sweep(
-            inputs.workloads(options.weight_list), options.request, options.ep_sizes,
-            options.num_slots_list, bytes_per_expert,
+            inputs.workloads(options.weights), options.request, options.ep_size, options.num_slots,
+            bytes_per_expert,
             [&](int done, int total) {
                 line.show("deployment " + std::to_string(done) + " of " + std::to_string(total));
             },
@@ -477,8 +476,8 @@ int print_sweep(const cli::Output& out, const GenOptions& options) {
     return cli::kDone;
 }
 
-int generate(const cli::Output& out, GenOptions& options) {
-    resolve(options);
+int generate(const cli::Output& out, const GenOptions& options) {
+    check_gen_options(options);
     if (!options.configs.validate_path.empty())
         return validate_config(options);
     if (!options.configs.convert_path.empty())

@@ -89,10 +89,9 @@ void check_flags(const GenOptions& options,
     const ConfigFormat engine = *options.configs.engine;
     context.model_key = options.statistics.model_key;
     const EngineConfig config = parse_config(text, name, context, engine);
-    if (!options.num_slots_list.empty() &&
-        options.num_slots_list.front() != config.config.num_slots)
+    if (!options.num_slots.empty() && options.num_slots.front() != config.config.num_slots)
         verdict.errors.push_back(name + ": has " + std::to_string(config.config.num_slots) +
-                                 " slots, not " + std::to_string(options.num_slots_list.front()) +
+                                 " slots, not " + std::to_string(options.num_slots.front()) +
                                  " as the engine is started with");
     if (engine == ConfigFormat::sglang && name != "standard input" && !name.ends_with(".json"))
         verdict.errors.push_back(name + ": " + kJsonNameRule);
@@ -116,14 +115,13 @@ void refuse_what_does_not_load(const std::string& engine, const ConfigVerdict& v
 
 ConfigContext config_context(const GenOptions& options) {
     ConfigContext context = cli::config_context(options.statistics);
-    if (!options.ep_sizes.empty())
-        context.ep_size = options.ep_sizes.front();
+    context.ep_size = options.one_ep_size();
     if (options.configs.num_hidden_layers > 0)
         context.num_hidden_layers = options.configs.num_hidden_layers;
-    if (options.statistics.first_moe_layer && context.num_hidden_layers > 0) {
+    if (options.statistics.layers.first_moe_layer && context.num_hidden_layers > 0) {
         context.moe_layers.clear();
-        for (int layer = *options.statistics.first_moe_layer; layer < context.num_hidden_layers;
-             ++layer)
+        for (int layer = *options.statistics.layers.first_moe_layer;
+             layer < context.num_hidden_layers; ++layer)
             context.moe_layers.push_back(layer);
     }
     return context;
@@ -162,7 +160,7 @@ void require_model_layers(const GenOptions& options, const ConfigContext& contex
 EngineConfig described_config(const GenOptions& options, EplbConfig config) {
     EngineConfig described;
     described.config = std::move(config);
-    described.ep_size = options.ep_sizes.empty() ? 0 : options.ep_sizes.front();
+    described.ep_size = options.one_ep_size();
     described.provenance = {options.expert_statistic_paths, options.command_line,
                             "eplb-gen " EPLB_VERSION};
     return described;
@@ -287,7 +285,7 @@ int validate_config(const GenOptions& options) {
     const ConfigFormat engine = *options.configs.engine;
     const ModelShape model = read_model_shape(options.statistics.model_config);
     const std::string text = cli::read_input(path);
-    const int ep_size = options.ep_sizes.empty() ? 0 : options.ep_sizes.front();
+    const int ep_size = options.one_ep_size();
     ConfigVerdict verdict =
         check_config(text, name, engine, model, ep_size, options.statistics.model_key);
     const ConfigContext context = context_of(model, ep_size);

@@ -10,17 +10,32 @@
 namespace eplb {
 namespace {
 
+// "1x32,0.8x4"
+std::vector<double> parse_speeds(const std::string& text, const std::string& option) {
+    constexpr int kMaxRanks = 1 << 16;
+    std::vector<double> speeds;
+    for (const std::string& part : cli::split(text)) {
+        const std::size_t times = part.find('x');
+        const double speed = cli::parse_positive_reals(part.substr(0, times), option).front();
+        const int count = times == std::string::npos
+                              ? 1
+                              : cli::parse_numbers(part.substr(times + 1), option).front();
+        if (static_cast<int>(speeds.size()) + count > kMaxRanks)
+            throw UsageError(option + ": more than " + std::to_string(kMaxRanks) + " ranks");
+        speeds.insert(speeds.end(), static_cast<std::size_t>(count), speed);
+    }
+    return speeds;
+}
+
 void add_deployment_options(CLI::App& app, GenOptions& options) {
-    app.add_option(cli::flag("ep_size"), options.ep_size,
-                   "Ranks of the deployment; by default those of the recording")
-        ->type_name("N")
-        ->check(cli::not_empty());
-    app.add_option(
-           cli::flag("num_slots"), options.num_slots,
-           "Slots over all ranks, a multiple of ep_size; by default one per expert, or those of "
-           "--load_balancer")
-        ->type_name("N")
-        ->check(cli::not_empty());
+    cli::add_parsed(app, "ep_size", options.ep_size, cli::parse_numbers,
+                    "Ranks of the deployment; by default those of the recording")
+        ->type_name("N");
+    cli::add_parsed(
+        app, "num_slots", options.num_slots, cli::parse_numbers,
+        "Slots over all ranks, a multiple of ep_size; by default one per expert, or those of "
+        "--load_balancer")
+        ->type_name("N");
     app.add_option(cli::flag("num_nodes"), options.request.num_nodes,
                    "Nodes that the ranks are on: each expert stays on one")
         ->type_name("N")
@@ -32,13 +47,13 @@ void add_deployment_options(CLI::App& app, GenOptions& options) {
         ->type_name("N")
         ->capture_default_str()
         ->check(cli::positive());
-    app.add_option(cli::flag("gpu_speeds"), options.gpu_speeds,
-                   "Speeds of the ranks, any unit, in order: 1x32,0.8x4 is 32 ranks and 4 slower "
-                   "ones")
-        ->type_name("LIST")
-        ->check(cli::not_empty());
-    app.add_flag(cli::flag("survive_rank_loss"), options.survive_rank_loss,
-                 "Every expert on two ranks at least; takes two slots per expert");
+    cli::add_parsed(app, "gpu_speeds", options.request.rank_speed, parse_speeds,
+                    "Speeds of the ranks, any unit, in order: 1x32,0.8x4 is 32 ranks and 4 slower "
+                    "ones")
+        ->type_name("LIST");
+    app.add_flag_callback(
+        cli::flag("survive_rank_loss"), [&] { options.request.min_replicas = 2; },
+        "Every expert on two ranks at least; takes two slots per expert");
 }
 
 void add_search_options(CLI::App& app, GenOptions& options) {
@@ -55,10 +70,9 @@ void add_search_options(CLI::App& app, GenOptions& options) {
         "The hottest rank of unseen iterations (risk) or of the summed load (aggregated), "
         "whichever "
         "tests better (auto); or what TensorRT-LLM and DeepSeek's EPLB place");
-    app.add_option("--weights", options.weights,
-                   "How much each workload counts, in their order; by default all the same")
-        ->type_name("LIST")
-        ->check(cli::not_empty());
+    cli::add_parsed(app, "weights", options.weights, cli::parse_positive_reals,
+                    "How much each workload counts, in their order; by default all the same")
+        ->type_name("LIST");
     cli::add_choice(app, "--robust", request.robust,
                     {{"mean", Robust::mean}, {"worst", Robust::worst}},
                     "Of several workloads, what counts");
@@ -141,11 +155,10 @@ void add_output_options(CLI::App& app, GenOptions& options) {
         ->type_name("N")
         ->capture_default_str()
         ->check(cli::non_negative());
-    app.add_option(cli::flag("fill_layers"), options.fill_layers,
-                   "Layers that the engine runs but the statistics lack, like 61: they get the "
-                   "engine's default assignment")
-        ->type_name("LIST")
-        ->check(cli::not_empty());
+    cli::add_parsed(app, "fill_layers", options.fill_layers, cli::parse_layer_list,
+                    "Layers that the engine runs but the statistics lack, like 61: they get the "
+                    "engine's default assignment")
+        ->type_name("LIST");
     app.add_option(cli::flag("report_path"), options.report_path,
                    "Where to write what is known of each layer: bound, fit, prediction")
         ->type_name("FILE")
@@ -189,48 +202,14 @@ constexpr const char* kFooter =
     "  eplb-gen --validate map.json --for sglang --model_config config.json --ep_size 36\n"
     "  eplb-gen --num_slots 288 --layer_updates_per_iter 2 -o online.yaml";
 
-// "1x32,0.8x4"
-std::vector<double> parse_speeds(const std::string& text) {
-    constexpr int kMaxRanks = 1 << 16;
-    std::vector<double> speeds;
-    for (const std::string& part : cli::split(text)) {
-        const std::size_t times = part.find('x');
-        const double speed =
-            cli::parse_positive_reals(part.substr(0, times), "--gpu_speeds").front();
-        const int count = times == std::string::npos
-                              ? 1
-                              : cli::parse_numbers(part.substr(times + 1), "--gpu_speeds").front();
-        if (static_cast<int>(speeds.size()) + count > kMaxRanks)
-            throw UsageError("--gpu_speeds: more than " + std::to_string(kMaxRanks) + " ranks");
-        speeds.insert(speeds.end(), static_cast<std::size_t>(count), speed);
-    }
-    return speeds;
-}
-
-void parse_lists(GenOptions& options) {
-    if (!options.ep_size.empty())
-        options.ep_sizes = cli::parse_numbers(options.ep_size, "--ep_size");
-    if (!options.num_slots.empty())
-        options.num_slots_list = cli::parse_numbers(options.num_slots, "--num_slots");
-    if (!options.fill_layers.empty())
-        options.layers_to_fill = cli::parse_layer_list(options.fill_layers, "--fill_layers");
-    if (!options.gpu_speeds.empty())
-        options.request.rank_speed = parse_speeds(options.gpu_speeds);
-    const std::size_t num_workloads = options.expert_statistic_paths.size();
-    options.weight_list.assign(num_workloads, 1.0);
-    if (!options.weights.empty()) {
-        options.weight_list = cli::parse_positive_reals(options.weights, "--weights");
-        if (options.weight_list.size() != num_workloads)
-            throw UsageError("--weights: " + std::to_string(options.weight_list.size()) +
-                             " weights for " + std::to_string(num_workloads) + " workloads");
-    }
-    options.request.min_replicas = options.survive_rank_loss ? 2 : 1;
-}
-
 void check_lists(const GenOptions& options) {
-    if (!options.sweep && options.ep_sizes.size() > 1)
+    const std::size_t num_workloads = options.expert_statistic_paths.size();
+    if (!options.weights.empty() && options.weights.size() != num_workloads)
+        throw UsageError("--weights: " + std::to_string(options.weights.size()) + " weights for " +
+                         std::to_string(num_workloads) + " workloads");
+    if (!options.sweep && options.ep_size.size() > 1)
         throw UsageError("--ep_size: a list of them goes with --sweep");
-    if (!options.sweep && options.max_imbalance.empty() && options.num_slots_list.size() > 1)
+    if (!options.sweep && !options.max_imbalance && options.num_slots.size() > 1)
         throw UsageError("--num_slots: a list of them goes with --sweep or --max_imbalance");
 }
 
@@ -241,7 +220,7 @@ void check_search(const GenOptions& options) {
         throw UsageError(
             "--num_nodes and --num_groups go with --algorithm auto, risk, aggregated or deepseek");
     if (!is_search(options.request.algorithm) &&
-        (!options.gpu_speeds.empty() || options.survive_rank_loss ||
+        (!options.request.rank_speed.empty() || options.request.min_replicas > 1 ||
          options.request.co_occurrence > 0 || options.request.robust == Robust::worst ||
          options.request.time_limit > 0))
         throw UsageError(
@@ -264,14 +243,14 @@ void check_sweep(const GenOptions& options) {
             throw UsageError("--bytes_per_expert goes with --sweep or --current");
         return;
     }
-    if (!options.output_path.empty() || !options.report_path.empty() ||
-        !options.max_imbalance.empty() || !options.fill_layers.empty())
+    if (!options.output_path.empty() || !options.report_path.empty() || options.max_imbalance ||
+        !options.fill_layers.empty())
         throw UsageError(
             "--sweep writes one table to standard output; leave out --output_path, "
             "--report_path, --max_imbalance and --fill_layers");
-    if (options.ep_sizes.empty() || options.num_slots_list.empty())
+    if (options.ep_size.empty() || options.num_slots.empty())
         throw UsageError("--sweep needs --ep_size and --num_slots, each one number or more");
-    if (!options.gpu_speeds.empty())
+    if (!options.request.rank_speed.empty())
         throw UsageError("--gpu_speeds are of one deployment; leave them out of --sweep");
 }
 
@@ -281,7 +260,7 @@ void check_update(const GenOptions& options) {
             throw UsageError("--max_moves bounds an update: give --current, the config in force");
         return;
     }
-    if (options.sweep || !options.max_imbalance.empty())
+    if (options.sweep || options.max_imbalance)
         throw UsageError(
             "--current is of one deployment, whose slots stay; leave out --sweep and "
             "--max_imbalance");
@@ -315,8 +294,7 @@ void add_gen_options(CLI::App& app, GenOptions& options) {
     cli::keep_given_options(app, options.given);
 }
 
-void resolve(GenOptions& options) {
-    parse_lists(options);
+void check_gen_options(const GenOptions& options) {
     check_lists(options);
     check_search(options);
     check_update(options);
@@ -331,6 +309,7 @@ void resolve(GenOptions& options) {
                 throw UsageError(options.expert_statistic_paths[i] +
                                  ": is named twice; a workload that counts more gets a higher "
                                  "--weights");
+    cli::check_statistics_options(options.statistics);
 }
 
 }  // namespace eplb

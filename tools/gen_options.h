@@ -13,37 +13,30 @@
 
 namespace eplb {
 
-// What eplb-gen is asked for, as typed; lists are parsed by resolve().
+// What eplb-gen is asked for; no list: not given.
 struct GenOptions {
     std::vector<std::string> expert_statistic_paths;
     cli::StatisticsOptions statistics;
-    std::string ep_size;    // a list with sweep
-    std::string num_slots;  // likewise, and with max_imbalance
-    std::string weights;
-    std::string gpu_speeds;
-    bool survive_rank_loss = false;
-    std::string max_imbalance;  // empty: not given
+    std::vector<int> ep_size;     // several with sweep
+    std::vector<int> num_slots;   // likewise, and with max_imbalance
+    std::vector<double> weights;  // [expert_statistic_paths]
+    std::optional<double> max_imbalance;
     bool sweep = false;
-    double bytes_per_expert = 0;
+    double bytes_per_expert = 0;   // 0: not given
     std::string current;           // the config in force; empty: none
     std::optional<int> max_moves;  // slots of all layers
     int layer_updates_per_iter = 0;
-    std::string fill_layers;
+    std::vector<int> fill_layers;
     std::string output_path;
     std::string report_path;
     TableFormat format = TableFormat::text;
     GenConfigOptions configs;
+    PlanRequest request;  // but for ep_size and num_slots
+
     std::vector<cli::GivenOption> given;
     std::vector<std::string> command_line;  // without the program's name
 
-    PlanRequest request;  // the rest of it
-
-    // made of the text above
-    std::vector<int> ep_sizes;        // empty: not given
-    std::vector<int> num_slots_list;  // likewise
-    std::vector<double> weight_list;  // [expert_statistic_paths]
-    std::vector<int> layers_to_fill;
-
+    int one_ep_size() const { return ep_size.empty() ? 0 : ep_size.front(); }  // 0: not given
     bool needs_cooccurrence() const {
         return request.algorithm == Algorithm::trtllm_cooccurrence || request.co_occurrence > 0;
     }
@@ -51,8 +44,8 @@ struct GenOptions {
 
 void add_gen_options(CLI::App& app, GenOptions& options);
 
-// Parses the lists and refuses what cannot go together, with a UsageError.
-void resolve(GenOptions& options);
+// UsageError for options that do not go together.
+void check_gen_options(const GenOptions& options);
 
 }  // namespace eplb
 

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "lib/placement/plan/evaluation.h"
+#include "lib/placement/route/load_summary.h"
 #include "lib/report/text/number_text.h"
 #include "lib/report/text/table_writers.h"
 #include "lib/report/views/plan_table.h"
@@ -72,7 +73,7 @@ std::string before_text(const GenSummary& summary) {
             continue;
         std::vector<double> means;
         for (const ExpertStatistics& statistics : summary.statistics)
-            means.push_back(average(cli::recorded_summaries(statistics, ep_size)).imbalance_ratio);
+            means.push_back(average(recorded_summaries(statistics, ep_size)).imbalance_ratio);
         return "average imbalance ratio " + rounded(mean_of(means)) +
                " with the experts in order on " + std::to_string(ep_size) + " ranks; ";
     }

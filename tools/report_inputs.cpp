@@ -100,7 +100,7 @@ class Projection : public RowSink {
         ExpertStatistics shape = recording;
         shape.num_iterations = 0;
         if (!options_.layers.empty())
-            cli::keep_layers(shape, cli::parse_layer_list(options_.layers, "--layers"), path_);
+            keep_layers(shape, cli::parse_layer_list(options_.layers, "--layers"), path_);
         for (const int layer_id : recording.layers)
             positions_.push_back(shape.find_layer(layer_id));
         for (const std::string& config_path : options_.config_paths) {
@@ -237,7 +237,7 @@ ReportInput load_input(const cli::Output& out,
         out.warn(*incomplete + "; the counts are used alone");
     const std::vector<int> all_layers = statistics.layers;
     if (!options.layers.empty())
-        cli::keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"), path);
+        keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"), path);
 
     input.is_folded = under.has_value();
     int recorded_ep_size = dividing_ep_size(

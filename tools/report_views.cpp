@@ -111,6 +111,7 @@ Bins bins_of(const ReportOptions& options) {
 void check_view_options(const ReportOptions& options) {
     check_options_of_view(options);
     check_number_of_inputs(options);
+    cli::check_statistics_options(options.statistics);
     if (!(options.moe_share > 0 && options.moe_share <= 1))
         throw UsageError("--moe_share is a share of the time: above 0 and up to 1");
     if (options.equal_split && options.config_paths.empty())

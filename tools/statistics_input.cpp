@@ -1,7 +1,6 @@
 #include "tools/statistics_input.h"
 
 #include <algorithm>
-#include <span>
 
 #include "lib/base/error.h"
 #include "lib/formats/model_shape.h"
@@ -9,25 +8,9 @@
 #include "lib/placement/route/slot_fold.h"
 #include "lib/statistics/recording_checks.h"
 #include "tools/paths.h"
-#include "tools/typed_values.h"
 
 namespace eplb::cli {
 namespace {
-
-// path: of the config, for messages
-SlotFold fold_in_force(const ExpertStatistics& statistics,
-                       const EplbConfig& config,
-                       const std::string& path) {
-    if (statistics.num_experts != config.num_slots)
-        throw Error(path + ": has num_slots " + std::to_string(config.num_slots) +
-                    ", but the statistics hold " + std::to_string(statistics.num_experts) +
-                    " ids; give the yaml that was in force during the recording");
-    try {
-        return SlotFold(statistics, config);
-    } catch (const Error& error) {
-        throw Error(path + ": " + error.what());
-    }
-}
 
 // What a config's content says of its format; nothing where it does not tell.
 std::optional<ConfigFormat> told_format(const std::string& text,
@@ -39,48 +22,6 @@ std::optional<ConfigFormat> told_format(const std::string& text,
         return std::nullopt;
     }
 }
-
-// Whether the ids are slots of the config in force, and not experts.
-bool is_recorded_under(const ExpertStatistics& statistics,
-                       const EplbConfig& config,
-                       const StatisticsOptions& options) {
-    const bool holds_experts =
-        statistics.ids == IdKind::expert ||
-        (statistics.ids == IdKind::unstated && statistics.num_experts != config.num_slots);
-    return !options.may_hold_experts || !holds_experts;
-}
-
-// Hands on rows of slots as rows of experts.
-class FoldedRows : public RowSink {
-  public:
-    FoldedRows(const EplbConfig& config, const StatisticsOptions& options, RowSink& target)
-        : config_(config), options_(options), target_(target) {}
-
-    void begin(const ExpertStatistics& shape) override {
-        if (is_recorded_under(shape, config_, options_))
-            fold_.emplace(fold_in_force(shape, config_, options_.load_balancer));
-        target_.begin(fold_ ? fold_->folded_shape(shape) : shape);
-    }
-
-    void add(std::int64_t iteration,
-             int layer,
-             int source,
-             std::span<const std::int64_t> counts) override {
-        if (!fold_) {
-            target_.add(iteration, layer, source, counts);
-            return;
-        }
-        std::vector<std::int64_t> experts(fold_->num_experts());
-        fold_->add(layer, counts, experts);
-        target_.add(iteration, layer, source, experts);
-    }
-
-  private:
-    const EplbConfig& config_;
-    const StatisticsOptions& options_;
-    RowSink& target_;
-    std::optional<SlotFold> fold_;  // none where the rows are of experts already
-};
 
 // are_slots: of a config in force, which the number of ids is then of.
 void check_model(const ExpertStatistics& statistics,
@@ -105,26 +46,15 @@ void check_model(const ExpertStatistics& statistics,
 
 }  // namespace
 
-LayerOptions layer_options(const StatisticsOptions& options) {
-    if (options.first_moe_layer && !options.moe_layers.empty())
-        throw UsageError("give --first_moe_layer or --moe_layers, not both");
-    LayerOptions layers;
-    layers.first_moe_layer = options.first_moe_layer;
-    if (!options.moe_layers.empty())
-        layers.moe_layers = parse_layer_list(options.moe_layers, "--moe_layers");
-    return layers;
-}
-
 ConfigContext config_context(const StatisticsOptions& options) {
     ConfigContext context;
     if (!options.model_config.empty())
         context = context_of(read_model_shape(options.model_config), 0);
     if (options.num_experts > 0)
         context.num_experts = options.num_experts;
-    const LayerOptions layers = layer_options(options);
-    if (!layers.moe_layers.empty())
-        context.moe_layers = layers.moe_layers;
-    context.first_moe_layer = options.first_moe_layer;
+    if (!options.layers.moe_layers.empty())
+        context.moe_layers = options.layers.moe_layers;
+    context.first_moe_layer = options.layers.first_moe_layer;
     context.model_key = options.model_key;
     return context;
 }
@@ -162,19 +92,17 @@ ExpertStatistics load_statistics(const Output& out,
                                  RowSink* rows) {
     if (path.empty())
         throw UsageError("--expert_statistic_path is required: a folder, a file, or -");
-    if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
-        throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
-                         " must be below --iter_stop " + std::to_string(*options.iter_stop));
-    std::optional<EplbConfig> in_force;
+    std::optional<ConfigInForce> in_force;
     std::optional<FoldedRows> folded_rows;
     if (!options.load_balancer.empty())
-        in_force =
-            read_engine_config(out, options.load_balancer, options, config_context(options)).config;
+        in_force = {
+            read_engine_config(out, options.load_balancer, options, config_context(options)).config,
+            options.load_balancer, options.may_hold_experts};
     if (in_force && rows != nullptr)
-        rows = &folded_rows.emplace(*in_force, options, *rows);
+        rows = &folded_rows.emplace(*in_force, *rows);
     SourceOptions source;
     source.format = options.input_format;
-    source.layers = layer_options(options);
+    source.layers = options.layers;
     source.num_experts = options.num_experts;
     std::optional<ModelShape> model;
     if (!options.model_config.empty()) {
@@ -199,47 +127,16 @@ ExpertStatistics load_statistics(const Output& out,
         out.warn(path + ": " + warning);
     for (const std::string& warning : recording_warnings(statistics))
         out.warn(path + ": " + warning);
-    if (!in_force || !is_recorded_under(statistics, *in_force, options))
+    const std::optional<SlotFold> fold = in_force ? slot_fold(statistics, *in_force) : std::nullopt;
+    if (!fold)
         return std::move(statistics);
-
-    const SlotFold fold = fold_in_force(statistics, *in_force, options.load_balancer);
     if (under != nullptr) {
         RecordedUnder& recorded = under->emplace();
-        recorded.config = *in_force;
+        recorded.config = in_force->config;
         for (int layer = 0; layer < statistics.num_layers(); ++layer)
             recorded.slot_load.push_back(recorded_load(statistics, layer));
     }
-    return fold.fold(statistics);
-}
-
-std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size) {
-    std::vector<LoadSummary> layers;
-    layers.reserve(statistics.layers.size());
-    for (int layer = 0; layer < statistics.num_layers(); ++layer)
-        layers.push_back(summarize(rank_load(recorded_load(statistics, layer), ep_size)));
-    return layers;
-}
-
-void keep_layers(ExpertStatistics& statistics,
-                 const std::vector<int>& layers,
-                 const std::string& name) {
-    ExpertStatistics kept = statistics;
-    kept.layers = layers;
-    kept.allocate();
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-        const std::optional<int> found = statistics.find_layer(layers[i]);
-        if (!found)
-            throw Error(name + ": does not hold layer " + std::to_string(layers[i]) +
-                        ", but layers " + std::to_string(statistics.layers.front()) + " to " +
-                        std::to_string(statistics.layers.back()));
-        for (int iteration = 0; iteration < kept.num_iterations; ++iteration)
-            for (int source = 0; source < kept.num_sources; ++source) {
-                const auto row = statistics.row(iteration, *found, source);
-                std::copy(row.begin(), row.end(),
-                          kept.row(iteration, static_cast<int>(i), source).begin());
-            }
-    }
-    statistics = std::move(kept);
+    return fold->fold(statistics);
 }
 
 }  // namespace eplb::cli

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lib/base/parallel.h"
-#include "lib/placement/route/load_summary.h"
+#include "lib/placement/route/rank_load.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/row_sink.h"
 #include "tools/output.h"
@@ -14,9 +14,6 @@
 
 // Statistics and configs that the options name.
 namespace eplb::cli {
-
-// What --first_moe_layer and --moe_layers say; UsageError where both are given.
-LayerOptions layer_options(const StatisticsOptions& options);
 
 // What the options say of the model, for configs that leave it open.
 ConfigContext config_context(const StatisticsOptions& options);
@@ -50,15 +47,6 @@ ExpertStatistics load_statistics(const Output& out,
                                  ThreadPool& threads,
                                  std::optional<RecordedUnder>* under = nullptr,
                                  RowSink* rows = nullptr);
-
-// Per layer, over ranks that hold the recorded experts (or slots) in order; ep_size must divide
-// them.
-std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size);
-
-// Keeps only some layers; throws Error naming one that is not there, and the recording by `name`.
-void keep_layers(ExpertStatistics& statistics,
-                 const std::vector<int>& layers,
-                 const std::string& name);
 
 }  // namespace eplb::cli
 

@@ -1,6 +1,8 @@
 #include "tools/statistics_options.h"
 
+#include "lib/base/error.h"
 #include "tools/cli.h"
+#include "tools/typed_values.h"
 
 namespace eplb::cli {
 namespace {
@@ -36,15 +38,14 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
         formats.emplace_back(input_format_name(format), format);
     add_choice(app, flag("input_format"), options.input_format, formats,
                "What the statistics come in; by default told from the content");
-    app.add_option(flag("first_moe_layer"), options.first_moe_layer,
+    app.add_option(flag("first_moe_layer"), options.layers.first_moe_layer,
                    "Where rows of layers come without ids: the first layer with experts, all from "
                    "there on have them; 3 for DeepSeek-R1")
         ->type_name("N")
         ->check(non_negative());
-    app.add_option(flag("moe_layers"), options.moe_layers,
-                   "Likewise: the layers with experts, 3-60 for DeepSeek-R1")
-        ->type_name("LIST")
-        ->check(not_empty());
+    add_parsed(app, "moe_layers", options.layers.moe_layers, parse_layer_list,
+               "Likewise: the layers with experts, 3-60 for DeepSeek-R1")
+        ->type_name("LIST");
     app.add_option(flag("model_config"), options.model_config,
                    "The model's config.json: its layers with experts, and how many there are")
         ->type_name("FILE")
@@ -67,6 +68,14 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
         ->type_name("FILE")
         ->check(not_empty());
     add_threads_option(app, options.num_threads);
+}
+
+void check_statistics_options(const StatisticsOptions& options) {
+    if (options.layers.first_moe_layer && !options.layers.moe_layers.empty())
+        throw UsageError("give --first_moe_layer or --moe_layers, not both");
+    if (options.iter_start && options.iter_stop && *options.iter_start >= *options.iter_stop)
+        throw UsageError("--iter_start " + std::to_string(*options.iter_start) +
+                         " must be below --iter_stop " + std::to_string(*options.iter_stop));
 }
 
 std::vector<std::string> files_of(const StatisticsOptions& options) {

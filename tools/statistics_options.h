@@ -24,8 +24,7 @@ struct StatisticsOptions {
     std::optional<std::int64_t> iter_stop;
     std::string load_balancer;  // the config in force while slot ids were recorded
     std::optional<InputFormat> input_format;
-    std::optional<int> first_moe_layer;
-    std::string moe_layers;    // a list, as typed
+    LayerOptions layers;
     int num_experts = 0;       // of formats that list ids alone; 0: not given
     std::string model_config;  // the model's config.json, which says the three above
     std::optional<ConfigFormat> config_format;  // of configs that are read
@@ -37,6 +36,9 @@ struct StatisticsOptions {
 void add_statistics_options(CLI::App& app, StatisticsOptions& options);
 // Of these, the two that tell how a config is read.
 void add_config_options(CLI::App& app, StatisticsOptions& options);
+
+// UsageError for options that do not go together.
+void check_statistics_options(const StatisticsOptions& options);
 
 // The files that they name, for check_output().
 std::vector<std::string> files_of(const StatisticsOptions& options);

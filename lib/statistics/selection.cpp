@@ -1,5 +1,8 @@
 #include "lib/statistics/selection.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "lib/base/error.h"
 
 namespace eplb {
@@ -16,6 +19,26 @@ IterationRange select_iterations(const StatisticsSelection& selection,
     };
     throw Error(name + ": holds iterations " + text(recorded) + " (half open), not " + text(range) +
                 "; choose iter_start and iter_stop from these");
+}
+
+void keep_layers(ExpertStatistics& statistics,
+                 const std::vector<int>& layers,
+                 const std::string& name) {
+    ExpertStatistics kept = statistics;
+    kept.layers = layers;
+    kept.allocate();
+    for (int layer = 0; layer < kept.num_layers(); ++layer) {
+        const std::optional<int> found = statistics.find_layer(layers[layer]);
+        if (!found)
+            throw Error(name + ": does not hold layer " + std::to_string(layers[layer]) +
+                        ", but layers " + std::to_string(statistics.layers.front()) + " to " +
+                        std::to_string(statistics.layers.back()));
+        for (int iteration = 0; iteration < kept.num_iterations; ++iteration)
+            for (int source = 0; source < kept.num_sources; ++source)
+                std::ranges::copy(statistics.row(iteration, *found, source),
+                                  kept.row(iteration, layer, source).begin());
+    }
+    statistics = std::move(kept);
 }
 
 }  // namespace eplb

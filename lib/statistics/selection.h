@@ -4,6 +4,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "lib/statistics/expert_statistics.h"
 
 namespace eplb {
 
@@ -24,6 +27,11 @@ struct StatisticsSelection {
 IterationRange select_iterations(const StatisticsSelection& selection,
                                  const IterationRange& recorded,
                                  const std::string& name);
+
+// Keeps only some layers. An Error that starts with `name` says what exists where one is not there.
+void keep_layers(ExpertStatistics& statistics,
+                 const std::vector<int>& layers,
+                 const std::string& name);
 
 // No honest count comes near: a larger one is damage, and it takes eight million of them to
 // overflow a sum.

@@ -18,7 +18,7 @@ namespace {
 using Counts = std::vector<std::int64_t>;
 using Parse = CountTable (*)(std::string_view, const std::string&);
 
-// one set of routes in each format; scripts/make_count_fixtures.py
+// one set of routes in each format; tests/data/formats/make_count_fixtures.py
 const std::filesystem::path kFixtures = test::test_data() / "formats" / "counts";
 
 std::string fixture(const std::string& name) {

@@ -17,8 +17,8 @@ using nlohmann::json;
 
 const std::filesystem::path kFixtures = test::test_data() / "formats" / "configs";
 
-// the model and the placement of scripts/make_config_fixtures.py, which builds the files from the
-// engines' rules
+// the model and the placement of tests/data/formats/make_config_fixtures.py, which builds the files
+// from the engines' rules
 const ModelShape kModel = {6, 5, {1, 2, 4}, 2, 0};
 constexpr int kEpSize = 4;
 const EplbConfig kPlacement = {

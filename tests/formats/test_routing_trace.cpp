@@ -68,7 +68,7 @@ TEST_CASE("a trace is read as its routes were counted") {
         CHECK(table.top_k == 2);
         CHECK(table.has_unknown_sources);
         CHECK(table.warnings.empty() == (num_experts == 8));
-        Counts expected;  // by Python; scripts/make_count_fixtures.py
+        Counts expected;  // by Python; tests/data/formats/make_count_fixtures.py
         for (const auto& layers : nlohmann::json::parse(read_text(kFixtures / "expected.json")))
             for (const auto& row : layers)
                 for (const auto& count : row)

@@ -16,7 +16,6 @@
 using eplb::default_placement;
 using eplb::EplbConfig;
 using eplb::ExpertStatistics;
-using eplb::fold_slots;
 using eplb::IdKind;
 using eplb::LayerLoad;
 using eplb::projected_load;
@@ -52,6 +51,39 @@ ExpertStatistics worked_example() {
     ExpertStatistics statistics = make_statistics({3}, 2, 1, 4);
     statistics.counts = {1, 2, 3, 6, 0, 8, 4, 0};
     return statistics;
+}
+
+ExpertStatistics fold_slots(const ExpertStatistics& slots, const EplbConfig& config) {
+    return eplb::SlotFold(slots, config, "bal.yaml").fold(slots);
+}
+
+// Collects rows as statistics again.
+class Collected : public eplb::RowSink {
+  public:
+    void begin(const ExpertStatistics& shape) override {
+        statistics = shape;
+        statistics.allocate();
+    }
+    void add(std::int64_t iteration,
+             int layer,
+             int source,
+             std::span<const std::int64_t> counts) override {
+        const int position = static_cast<int>(iteration - statistics.iter_start);
+        std::ranges::copy(counts, statistics.row(position, layer, source).begin());
+    }
+
+    ExpertStatistics statistics;
+};
+
+ExpertStatistics through(eplb::RowSink& sink, const Collected& end, const ExpertStatistics& from) {
+    ExpertStatistics shape = from;
+    shape.counts.clear();
+    sink.begin(shape);
+    for (int i = 0; i < from.num_iterations; ++i)
+        for (int layer = 0; layer < from.num_layers(); ++layer)
+            for (int source = 0; source < from.num_sources; ++source)
+                sink.add(from.iter_start + i, layer, source, from.row(i, layer, source));
+    return end.statistics;
 }
 
 double sum(const std::vector<double>& values) {
@@ -177,6 +209,25 @@ TEST_CASE("folding slots undoes an assignment, count by count") {
     CHECK(fold_slots(to_slots(experts, assignments), config_of(assignments)) == experts);
 }
 
+TEST_CASE(
+    "rows are folded as they come; those of a recording of experts, where some may be, are not") {
+    ExpertStatistics experts = make_statistics({3, 60}, 3, 4, 6);
+    experts.ids = IdKind::expert;
+    experts.iter_start = 7;
+    fill(experts, 4);
+    const std::map<int, std::vector<int>> assignments = {{3, {0, 1, 2, 3, 4, 5, 0, 0}},
+                                                         {60, {5, 5, 4, 3, 2, 1, 0, 4}}};
+    eplb::ConfigInForce in_force = {config_of(assignments), "bal.yaml", false};
+    Collected collected;
+    eplb::FoldedRows folded(in_force, collected);
+    CHECK(through(folded, collected, to_slots(experts, assignments)) == experts);
+    CHECK_STARTS_WITH(error_of([&] { through(folded, collected, experts); }), "bal.yaml: ");
+    in_force.may_be_of_others = true;
+    CHECK(through(folded, collected, experts) == experts);
+    experts.ids = IdKind::unstated;  // told by their number, which is not that of the slots
+    CHECK(through(folded, collected, experts) == experts);
+}
+
 TEST_CASE("a config without assignments cannot be folded: its experts are not known") {
     ExpertStatistics slots = make_statistics({3}, 1, 2, 8);
     slots.ids = IdKind::slot;
@@ -204,7 +255,7 @@ TEST_CASE("folding refuses what it cannot turn back") {
     }
     SECTION("another number of slots") {
         config.num_slots = 6;
-        CHECK(refused_for("recorded with 4 slots, but the config has num_slots 6"));
+        CHECK(refused_for("bal.yaml: has num_slots 6, but the statistics hold 4 ids"));
     }
     SECTION("experts moved by the recording's own word") {
         slots.layer_updates_per_iter = 1;

@@ -119,6 +119,14 @@ LoadSummary summarize(const LayerLoad& load) {
     return summary;
 }
 
+std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size) {
+    std::vector<LoadSummary> layers;
+    layers.reserve(statistics.layers.size());
+    for (int layer = 0; layer < statistics.num_layers(); ++layer)
+        layers.push_back(summarize(rank_load(recorded_load(statistics, layer), ep_size)));
+    return layers;
+}
+
 double optimal_split_ratio(const LayerLoad& expert_load, const Placement& placement) {
     const std::vector<double> optimum = optimal_max_load(expert_load, placement);
     Sum ratio;

@@ -38,6 +38,10 @@ std::vector<double> imbalance_ratios(const LayerLoad& load);
 
 LoadSummary summarize(const LayerLoad& load);
 
+// Of each layer, over ranks that hold the recorded experts (or slots) in order; ep_size must divide
+// them.
+std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, int ep_size);
+
 // The imbalance ratio over ranks, averaged likewise, that the best division of each iteration's
 // tokens among replicas could reach (optimal_split.h). expert_load: bins are experts.
 double optimal_split_ratio(const LayerLoad& expert_load, const Placement& placement);

@@ -9,22 +9,28 @@
 namespace eplb {
 namespace {
 
-void check_foldable(const ExpertStatistics& statistics, const EplbConfig& config) {
+// name: the config's
+void check_foldable(const ExpertStatistics& statistics,
+                    const EplbConfig& config,
+                    const std::string& name) {
+    if (statistics.num_experts != config.num_slots)
+        throw Error(name + ": has num_slots " + std::to_string(config.num_slots) +
+                    ", but the statistics hold " + std::to_string(statistics.num_experts) +
+                    " ids; give the yaml that was in force during the recording");
     if (statistics.ids == IdKind::expert)
         throw Error(
-            "statistics: the ids are experts already; leave out the config of the recording");
-    if (statistics.num_experts != config.num_slots)
-        throw Error("statistics: recorded with " + std::to_string(statistics.num_experts) +
-                    " slots, but the config has num_slots " + std::to_string(config.num_slots) +
-                    "; give the config that was in force during the recording");
+            name +
+            ": statistics: the ids are experts already; leave out the config of the recording");
     if (statistics.layer_updates_per_iter > 0 || config.layer_updates_per_iter > 0)
         throw Error(
-            "statistics: experts moved between slots during the recording "
+            name +
+            ": statistics: experts moved between slots during the recording "
             "(layer_updates_per_iter > 0), so that slots cannot be turned back into experts; "
             "record with layer_updates_per_iter 0");
     if (config.initial_global_assignments.empty())
         throw Error(
-            "the config has no initial_global_assignments, so that the experts in its slots are "
+            name +
+            ": the config has no initial_global_assignments, so that the experts in its slots are "
             "not known; record with a config that has them");
 }
 
@@ -38,10 +44,11 @@ int highest_expert(const EplbConfig& config) {
 
 // The expert in each slot of one layer, checked.
 const std::vector<int>& assignment_in_force(const EplbConfig& config,
+                                            const std::string& name,
                                             int layer_id,
                                             int num_experts) {
     const auto found = config.initial_global_assignments.find(layer_id);
-    const std::string subject = "layer " + std::to_string(layer_id) + " of the config";
+    const std::string subject = name + ": layer " + std::to_string(layer_id) + " of the config";
     if (found == config.initial_global_assignments.end())
         throw Error(
             subject +
@@ -60,11 +67,13 @@ const std::vector<int>& assignment_in_force(const EplbConfig& config,
 
 }  // namespace
 
-SlotFold::SlotFold(const ExpertStatistics& recording, const EplbConfig& config) {
-    check_foldable(recording, config);
+SlotFold::SlotFold(const ExpertStatistics& recording,
+                   const EplbConfig& config,
+                   const std::string& name) {
+    check_foldable(recording, config, name);
     num_experts_ = highest_expert(config) + 1;
     for (const int layer_id : recording.layers)
-        expert_ids_.push_back(assignment_in_force(config, layer_id, num_experts_));
+        expert_ids_.push_back(assignment_in_force(config, name, layer_id, num_experts_));
 }
 
 ExpertStatistics SlotFold::folded_shape(const ExpertStatistics& recording) const {
@@ -100,8 +109,32 @@ ExpertStatistics SlotFold::fold(const ExpertStatistics& recording) const {
     return folded;
 }
 
-ExpertStatistics fold_slots(const ExpertStatistics& statistics, const EplbConfig& config) {
-    return SlotFold(statistics, config).fold(statistics);
+std::optional<SlotFold> slot_fold(const ExpertStatistics& recording,
+                                  const ConfigInForce& in_force) {
+    const bool holds_experts =
+        recording.ids == IdKind::expert ||
+        (recording.ids == IdKind::unstated && recording.num_experts != in_force.config.num_slots);
+    if (in_force.may_be_of_others && holds_experts)
+        return std::nullopt;
+    return SlotFold(recording, in_force.config, in_force.name);
+}
+
+void FoldedRows::begin(const ExpertStatistics& shape) {
+    fold_ = slot_fold(shape, in_force_);
+    target_.begin(fold_ ? fold_->folded_shape(shape) : shape);
+}
+
+void FoldedRows::add(std::int64_t iteration,
+                     int layer,
+                     int source,
+                     std::span<const std::int64_t> counts) {
+    if (!fold_) {
+        target_.add(iteration, layer, source, counts);
+        return;
+    }
+    std::vector<std::int64_t> experts(fold_->num_experts());
+    fold_->add(layer, counts, experts);
+    target_.add(iteration, layer, source, experts);
 }
 
 }  // namespace eplb

@@ -9,7 +9,7 @@ import random
 import numpy
 import scipy.optimize
 
-FILE = (pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "placement" /
+FILE = (pathlib.Path(__file__).resolve().parent /
         "optimal_split.json")
 
 

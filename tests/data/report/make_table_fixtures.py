@@ -17,7 +17,7 @@ from fractions import Fraction
 import pandas
 import torch
 
-DATA = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "report"
+DATA = pathlib.Path(__file__).resolve().parent
 HEADERS = ["mean", "std", "imbalance-ratio"]
 
 

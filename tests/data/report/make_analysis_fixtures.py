@@ -18,7 +18,7 @@ import numpy
 from scipy import stats
 from scipy.spatial import distance
 
-PATH = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "report" / "analysis.json"
+PATH = pathlib.Path(__file__).resolve().parent / "analysis.json"
 
 
 def block_length(num_iterations):

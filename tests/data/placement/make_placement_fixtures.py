@@ -16,7 +16,7 @@ import random
 
 import numpy
 
-DATA = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "placement"
+DATA = pathlib.Path(__file__).resolve().parent
 
 
 # ------------------------------------------------------------------------------------------ loads

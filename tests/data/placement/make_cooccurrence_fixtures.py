@@ -14,7 +14,7 @@ import pathlib
 import random
 import struct
 
-DATA = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "placement"
+DATA = pathlib.Path(__file__).resolve().parent
 
 
 def float32(x):
@@ -188,7 +188,7 @@ def main():
     DATA.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in cases())
     path = DATA / "cooccurrence.json"
-    made_with = "scripts/make_cooccurrence_fixtures.py"
+    made_with = "tests/data/placement/make_cooccurrence_fixtures.py"
     path.write_text('{"made_with":"%s","cases":[\n%s\n]}\n' % (made_with, lines))
     print(path.name, path.stat().st_size, "bytes")
 

@@ -45,7 +45,7 @@ import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 DATA = ROOT / "tests" / "data" / "models"
 VENV = ROOT / "build" / "fixtures-venv"
 PACKAGES = {"torch": "2.15.0", "transformers": "5.23.0", "safetensors": "0.8.0", "numpy": "2.4.6"}
@@ -1039,7 +1039,7 @@ def write_expected(folder, expected, input_ids, lengths):
 
 
 def versions(seed):
-    return {"made_with": "scripts/make_model_fixtures.py", "python": platform.python_version(),
+    return {"made_with": "tests/data/models/make_model_fixtures.py", "python": platform.python_version(),
             "seed": seed, **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 

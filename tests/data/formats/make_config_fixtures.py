@@ -10,7 +10,7 @@ import pathlib
 import jsonschema
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "tests" / "data" / "formats" / "configs"
 
 # a model of five decoder layers, of which 1, 2 and 4 are MoE layers; six experts on four ranks

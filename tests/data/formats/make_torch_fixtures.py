@@ -22,7 +22,7 @@ import zipfile
 import numpy
 import torch
 
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "formats" / "torch"
+FOLDER = pathlib.Path(__file__).resolve().parent / "torch"
 NUM_LAYERS, NUM_EXPERTS, NUM_SLOTS = 6, 8, 12
 
 

@@ -4,7 +4,7 @@
 Python's json module spells the files and collections.Counter counts the routes, so that the tests do
 not compare our readers with our own output.
 
-usage: scripts/make_count_fixtures.py
+usage: tests/data/formats/make_count_fixtures.py
 """
 
 import collections
@@ -12,7 +12,7 @@ import json
 import pathlib
 import random
 
-FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "data" / "formats" / "counts"
+FOLDER = pathlib.Path(__file__).resolve().parent / "counts"
 NUM_EXPERTS = 8
 TOP_K = 2
 LAYERS = [1, 2, 10]  # model layer ids; layer 0 is dense in the files that have all layers
