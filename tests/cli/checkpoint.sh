@@ -15,9 +15,7 @@ echo
 run eplb-report stats
 run eplb-report stats --per_expert
 
-# the loops, their limits and threads change nothing
-run eplb-collect '$model' --expert_statistic_path by_iteration --raw --iteration_major
-run diff -r stats by_iteration
+# limits and threads change nothing
 run eplb-collect '$model' --expert_statistic_path cut --raw --max_num_tokens 5 --threads 3
 run diff -r stats cut
 run "eplb-collect $model --expert_statistic_path - 2> /dev/null | eplb-report - > stream.txt"

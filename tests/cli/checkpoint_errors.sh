@@ -5,7 +5,6 @@ run eplb-collect --model missing --dataset dataset.json
 run eplb-collect --model $models/mixtral --dataset missing.json
 run eplb-collect --model $models/mixtral --dataset dataset.json --seed 3
 run eplb-collect --dataset dataset.json --segment prompt
-run eplb-collect --model $models/mixtral --dataset dataset.json --resume --iteration_major
 run eplb-collect --model $models/mixtral --dataset dataset.json --resume
 run eplb-collect --model $models/mixtral --dataset dataset.json --resume --expert_statistic_path stats
 run eplb-collect --model $models/mixtral --dataset dataset.json --state dataset.json
@@ -15,7 +14,6 @@ run eplb-collect --model $models/mixtral --dataset dataset.json --ep_size 3
 run eplb-collect --model $models/mixtral --dataset dataset.json --num_layers 9
 run eplb-collect --model $models/mixtral --dataset dataset.json --segment output
 run eplb-collect --model $models/mixtral --dataset dataset.json --iter_range 5-9
-run eplb-collect --model $models/mixtral --dataset dataset.json --plan --read_rate 0
 echo '{"prompt":"Good morning"}' > text.json
 run eplb-collect --model $models/mixtral --dataset text.json
 echo '{"input_ids":[99999]}' > large.json

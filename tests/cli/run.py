@@ -39,7 +39,7 @@ def normalized(text):
     text = re.sub(r"[\d.]+ .B (of memory, about) .*", r"SIZE \1 TIME", text)
     text = re.sub(r"(?m)^(memory:  ) .*", r"\1 SIZE", text)
     text = re.sub(r"(?m)^(time:     about|on a GPU: about) .*", r"\1 TIME", text)
-    text = re.sub(r"(?m)^(eplb-collect:) \d+\.\d s: (.* GB of weights), .*", r"\1 TIME: \2, …", text)
+    text = re.sub(r"(?m)^(eplb-collect: .* GB of weights), .*", r"\1, …", text)
     return re.sub(r"time in .*", "time in …", text)
 
 
