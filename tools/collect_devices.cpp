@@ -126,35 +126,41 @@ class Part {
     bool is_gpu_;
 };
 
+enum class OthersEnd { none, failed, interrupted };
+
+// How another member of the group ended, if one did.
+OthersEnd end_of_others(ProcessGroup& group) {
+    try {
+        group.check();
+        return OthersEnd::none;
+    } catch (const InterruptedError&) {
+        return OthersEnd::interrupted;
+    } catch (const Error&) {
+        return OthersEnd::failed;
+    }
+}
+
 // Runs `body` as a member of a group: the others are told where it fails.
 int run_member(const Output& out,
                ProcessGroup& group,
                const std::string& name,
                const std::function<int()>& body) {
-    const auto has_another_failed = [&] {
-        try {
-            group.check();
-            return false;
-        } catch (const Error&) {
-            return true;
-        }
-    };
     try {
         const int code = body();
         group.barrier();  // nobody is done before all are
         return code;
-    } catch (const Interrupted&) {
-        group.fail(kItWasInterrupted);
+    } catch (const Stopped&) {
+        group.interrupt();
         out.warn("interrupted: nothing was recorded");
         return kInterrupted;
     } catch (const std::exception& error) {
-        if (has_another_failed()) {
-            const std::string_view text = error.what();
-            if (!is_interrupted() && !text.ends_with(kItWasInterrupted))
-                throw;
+        const OthersEnd others = end_of_others(group);
+        if (others == OthersEnd::interrupted || (others == OthersEnd::failed && is_interrupted())) {
             out.warn(std::string("interrupted: nothing was recorded; ") + error.what());
             return kInterrupted;
         }
+        if (others == OthersEnd::failed)
+            throw;
         group.fail(error.what());
         const std::string what = name + ": " + error.what();
         if (dynamic_cast<const UsageError*>(&error) != nullptr)
@@ -182,9 +188,7 @@ int run_process(const Output& run_out,
                                     .meeting_limit = std::chrono::seconds(options.meeting_limit),
                                     .is_interrupted = is_interrupted,
                                     .silence_limit = std::chrono::seconds(options.silence_limit)});
-    } catch (const Error& error) {
-        if (!std::string_view(error.what()).ends_with(kItWasInterrupted))
-            throw;
+    } catch (const InterruptedError& error) {
         out.warn(std::string("nothing was recorded: ") + error.what());
         return kInterrupted;
     }

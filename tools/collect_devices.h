@@ -12,9 +12,8 @@
 
 namespace eplb::cli {
 
-// Ends a run on several devices that was interrupted where the others cannot know it: they are
-// told.
-struct Interrupted {};
+// Ends a run on several devices where a signal came that the others do not know of: they are told.
+struct Stopped {};
 
 // What a run, or one of several processes or threads of it, computes on.
 struct Device {

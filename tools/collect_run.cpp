@@ -131,7 +131,7 @@ int run(const Output& out, const Job& job, const Device& device) {
     log.clear_progress();
     if (was_stopped && job.order() == LoopOrder::by_layer) {
         if (device.group != nullptr)
-            throw Interrupted();
+            throw Stopped();
         return say_interrupted(out, collector, state);
     }
     log.run_done();

@@ -19,6 +19,12 @@ class GateError : public Error {
     using Error::Error;
 };
 
+// A signal ended the run, here or at another process of it; exit code 130.
+class InterruptedError : public Error {
+  public:
+    using Error::Error;
+};
+
 // The command line asks for something that cannot be; exit code 2.
 class UsageError : public Error {
   public:

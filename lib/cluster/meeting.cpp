@@ -11,6 +11,7 @@
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/cluster/endpoint.h"
+#include "lib/cluster/process_group.h"
 
 namespace eplb {
 namespace {
@@ -153,7 +154,7 @@ class Host {
                 --missing;
             check_alive();
             if (request_.is_interrupted && request_.is_interrupted())
-                refuse(describe_rank(0, met_.hosts[0]) + ": " + kItWasInterrupted);
+                refuse({describe_rank(0, met_.hosts[0]) + ": " + kItWasInterrupted, true});
             if (missing > 0 && Clock::now() >= deadline_)
                 throw_missing();
         }
@@ -201,7 +202,7 @@ class Host {
         }
         if (!what.empty()) {
             met_.connections.push_back(std::move(visitor.connection));
-            refuse(what);
+            refuse({what});
         }
         const auto rank = static_cast<std::size_t>(hello.rank);
         const std::string address = local_address(visitor.connection.socket);
@@ -222,8 +223,8 @@ class Host {
     }
 
     [[noreturn]] void throw_gone(std::size_t rank) {
-        refuse(describe_rank(static_cast<int>(rank), met_.hosts[rank]) +
-               " is gone: its connection closed before all ranks had come; see its own messages");
+        refuse({describe_rank(static_cast<int>(rank), met_.hosts[rank]) +
+                " is gone: its connection closed before all ranks had come; see its own messages"});
     }
 
     [[noreturn]] void throw_missing() {
@@ -231,16 +232,16 @@ class Host {
         for (std::size_t rank = 1; rank < met_.connections.size(); ++rank)
             if (!met_.connections[rank].socket.is_open())
                 ranks += (ranks.empty() ? "" : ", ") + std::to_string(rank);
-        refuse((ranks.find(',') == std::string::npos ? "rank " : "ranks ") + ranks + " of " +
-               std::to_string(request_.world_size) + " did not come to " +
-               describe_rank(0, met_.hosts[0]) + " within " + in_seconds(request_.time_limit) +
-               ": see their own messages, or whether they were started and reach this host");
+        refuse({(ranks.find(',') == std::string::npos ? "rank " : "ranks ") + ranks + " of " +
+                std::to_string(request_.world_size) + " did not come to " +
+                describe_rank(0, met_.hosts[0]) + " within " + in_seconds(request_.time_limit) +
+                ": see their own messages, or whether they were started and reach this host"});
     }
 
     // Tells all that are there, and those that come in a moment, so that they end with the same
     // words.
-    [[noreturn]] void refuse(const std::string& what) {
-        const std::string last = encode({.kind = FrameKind::failure, .bytes = what});
+    [[noreturn]] void refuse(const Failure& failure) {
+        const std::string last = failure.frame();
         const Clock::time_point end = Clock::now() + kLastMessage;
         const auto tell = [&](const Socket& socket) {
             if (socket.is_open() && send_all(socket, last, end))
@@ -264,7 +265,7 @@ class Host {
                    !receive_some(connection.socket, bytes, sizeof bytes).is_closed) {
             }
         }
-        throw Error(what);
+        failure.raise();
     }
 
     const MeetingRequest& request_;
@@ -301,7 +302,7 @@ class Guest {
 
     void check_interrupted() const {
         if (request_.is_interrupted && request_.is_interrupted())
-            throw Error(own_name() + ": " + kItWasInterrupted);
+            throw InterruptedError(own_name() + ": " + kItWasInterrupted);
     }
 
     Connection look_for_host(std::string& host) {
@@ -355,8 +356,8 @@ class Guest {
         if (!answer)
             throw Error(rank_0 + " has been silent for " + in_seconds(request_.time_limit) +
                         ": see whether it or its host is stopped");
-        if (answer->kind == FrameKind::failure)
-            throw Error(answer->bytes);
+        if (const std::optional<Failure> failure = failure_of(*answer))
+            failure->raise();
         Met met;
         met.hosts = Unpacker(answer->bytes).texts();
         if (answer->kind != FrameKind::welcome ||

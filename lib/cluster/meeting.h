@@ -30,12 +30,10 @@ struct Met {
     std::string local_address;       // by which others reached this process, or it reached rank 0
 };
 
-constexpr const char* kItWasInterrupted = "it was interrupted";
-
 // Brings the processes together: rank 0 listens, the others connect as soon as it does. All of
 // them return, or all that have come throw an Error: where one differs in world size or
-// configuration, comes twice, dies, or has not come at the time limit. The text of the Error of an
-// interrupted process ends in kItWasInterrupted.
+// configuration, comes twice, dies, or has not come at the time limit; an InterruptedError where
+// one was interrupted.
 //
 // In a shared file rank 0 writes how it is reached, and removes it when all have come. A file of
 // an earlier run is overwritten by rank 0; who reads it before finds nobody there, or somebody with

@@ -7,6 +7,8 @@
 
 namespace eplb {
 
+constexpr const char* kItWasInterrupted = "it was interrupted";
+
 // The processes (or, in one process, the threads) of a run, one per device: small messages in host
 // memory, and the knowledge that all are alive. Every member makes the same calls in the same
 // order, from one thread.
@@ -31,6 +33,8 @@ class ProcessGroup {
     // Tells the others that this member ends, and why; their calls throw from then on. At most
     // once.
     virtual void fail(std::string_view why) noexcept = 0;
+    // The same where a signal is why: theirs then throw an InterruptedError.
+    virtual void interrupt() noexcept = 0;
 };
 
 }  // namespace eplb

@@ -170,9 +170,9 @@ class TcpProcessGroup::Wires {
                 return frame;
             }
             if (link.has_left)
-                set_failure(describe(from) + " has ended without taking part in call " +
-                            std::to_string(call.call) + ", " + name_of(call.operation) +
-                            ": see its own messages");
+                set_failure({describe(from) + " has ended without taking part in call " +
+                             std::to_string(call.call) + ", " + name_of(call.operation) +
+                             ": see its own messages"});
             else
                 changed_.wait(lock);
         }
@@ -181,16 +181,16 @@ class TcpProcessGroup::Wires {
     // The first failure stays; all members are told.
     void set_failure_and_tell(const std::string& text) {
         const std::lock_guard lock(mutex_);
-        set_failure(text);
+        set_failure({text});
         bell_.ring();
     }
 
     // This process has failed: returns when the others were told, as far as they listen.
-    void fail(const std::string& text) {
+    void fail(const Failure& failure) {
         std::unique_lock lock(mutex_);
         if (failure_)
             return;
-        set_failure(text);
+        set_failure(failure);
         bell_.ring();
         changed_.wait_for(lock, kLeaving, [&] {
             return std::all_of(links_.begin(), links_.end(),
@@ -209,7 +209,7 @@ class TcpProcessGroup::Wires {
 
     void throw_failure() const {
         if (failure_)
-            throw Error(*failure_);
+            failure_->raise();
     }
 
     void put(Link& link, std::string_view bytes) {
@@ -239,11 +239,11 @@ class TcpProcessGroup::Wires {
     }
 
     // Tells all but the one that said it, if it came from one.
-    void set_failure(const std::string& text, const Link* source = nullptr) {
+    void set_failure(const Failure& failure, const Link* source = nullptr) {
         if (failure_)
             return;
-        failure_ = text;
-        const std::string bytes = encode({.kind = FrameKind::failure, .bytes = text});
+        failure_ = failure;
+        const std::string bytes = failure.frame();
         for (Link& link : links_)
             if (link.is_open() && !link.is_ending && &link != source)
                 put(link, bytes);
@@ -322,7 +322,7 @@ class TcpProcessGroup::Wires {
             while (auto frame = link.connection.frames.next())
                 take(link, std::move(*frame));
         } catch (const std::exception& error) {
-            set_failure(describe(link.rank) + " " + error.what());
+            set_failure({describe(link.rank) + " " + error.what()});
             close(link);
         }
     }
@@ -341,8 +341,8 @@ class TcpProcessGroup::Wires {
                 while (auto frame = link.connection.frames.next())
                     take(link, std::move(*frame));
                 if (!link.has_left)
-                    set_failure(describe(link.rank) +
-                                " is gone: its connection closed; see its own messages");
+                    set_failure({describe(link.rank) +
+                                 " is gone: its connection closed; see its own messages"});
                 close(link);
             }
             if (moved.num_bytes < sizeof bytes)
@@ -356,8 +356,9 @@ class TcpProcessGroup::Wires {
                 link.inbox.push_back(std::move(frame));
                 break;
             case FrameKind::failure:
+            case FrameKind::interruption:
                 link.has_left = true;
-                set_failure(frame.bytes, &link);
+                set_failure(*failure_of(frame), &link);
                 break;
             case FrameKind::goodbye:
                 link.has_left = true;
@@ -386,9 +387,9 @@ class TcpProcessGroup::Wires {
                 link.last_heard = now;
             if (now - link.last_heard > silence_limit_) {
                 if (!link.has_left)
-                    set_failure(describe(link.rank) + " has been silent for " +
-                                in_seconds(silence_limit_) +
-                                ": see whether it is stopped, or its host cannot be reached");
+                    set_failure({describe(link.rank) + " has been silent for " +
+                                 in_seconds(silence_limit_) +
+                                 ": see whether it is stopped, or its host cannot be reached"});
                 close(link);  // nobody waits until it has read that
                 continue;
             }
@@ -407,7 +408,7 @@ class TcpProcessGroup::Wires {
     std::mutex mutex_;
     std::condition_variable changed_;
     std::vector<Link> links_;  // rank 0: by rank, its own closed; others: one
-    std::optional<std::string> failure_;
+    std::optional<Failure> failure_;
     bool is_stopped_ = false;
     Clock::time_point last_round_;
     std::thread watcher_;
@@ -434,8 +435,16 @@ void TcpProcessGroup::check() {
 }
 
 void TcpProcessGroup::fail(std::string_view why) noexcept {
+    end(why, false);
+}
+
+void TcpProcessGroup::interrupt() noexcept {
+    end(kItWasInterrupted, true);
+}
+
+void TcpProcessGroup::end(std::string_view why, bool is_interruption) noexcept {
     try {
-        wires_->fail(describe(rank()) + " failed: " + std::string(why));
+        wires_->fail({describe(rank()) + " failed: " + std::string(why), is_interruption});
     } catch (const std::exception&) {
         // without memory for the text the others see the connection close
     }

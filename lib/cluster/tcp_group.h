@@ -47,6 +47,7 @@ class TcpProcessGroup final : public StarGroup {
     int size() const override;
     void check() override;
     void fail(std::string_view why) noexcept override;
+    void interrupt() noexcept override;
 
     const std::vector<std::string>& hosts() const;  // [size()], their names
     // Place of this process among those of its host name, by rank.
@@ -61,6 +62,7 @@ class TcpProcessGroup final : public StarGroup {
     std::string describe(int rank) const override;
 
   private:
+    void end(std::string_view why, bool is_interruption) noexcept;
     class Wires;
     std::unique_ptr<Wires> wires_;
     int exceptions_;  // under way when it was made

@@ -32,9 +32,9 @@ class ThreadGroup::Shared {
         throw_failure();
     }
 
-    void fail(const std::string& text) {
+    void fail(const Failure& failure) {
         const std::lock_guard lock(mutex_);
-        set_failure(text);
+        set_failure(failure);
     }
 
     void leave(int rank) {
@@ -61,9 +61,9 @@ class ThreadGroup::Shared {
                 return frame;
             }
             if (links_[from].has_left)
-                set_failure(describe_thread(from) + " has ended without taking part in call " +
-                            std::to_string(call.call) + ", " + name_of(call.operation) +
-                            ": see its own messages");
+                set_failure({describe_thread(from) + " has ended without taking part in call " +
+                             std::to_string(call.call) + ", " + name_of(call.operation) +
+                             ": see its own messages"});
             else
                 changed_.wait(lock);
         }
@@ -81,21 +81,21 @@ class ThreadGroup::Shared {
         return to == 0 ? links_[from].to_rank_0 : links_[to].from_rank_0;
     }
 
-    void set_failure(const std::string& text) {
+    void set_failure(const Failure& failure) {
         if (!failure_)
-            failure_ = text;
+            failure_ = failure;
         changed_.notify_all();
     }
 
     void throw_failure() const {
         if (failure_)
-            throw Error(*failure_);
+            failure_->raise();
     }
 
     std::mutex mutex_;
     std::condition_variable changed_;
     std::vector<Link> links_;
-    std::optional<std::string> failure_;
+    std::optional<Failure> failure_;
 };
 
 class ThreadGroup::Member final : public StarGroup {
@@ -114,13 +114,8 @@ class ThreadGroup::Member final : public StarGroup {
     int size() const override { return shared_->size(); }
     void check() override { shared_->check(); }
 
-    void fail(std::string_view why) noexcept override {
-        try {
-            shared_->fail(describe(rank_) + " failed: " + std::string(why));
-        } catch (const std::exception&) {
-            // without memory for the text the others see that this member has left
-        }
-    }
+    void fail(std::string_view why) noexcept override { end(why, false); }
+    void interrupt() noexcept override { end(kItWasInterrupted, true); }
 
   protected:
     void send(int to, Frame frame) override { shared_->send(rank_, to, std::move(frame)); }
@@ -128,13 +123,21 @@ class ThreadGroup::Member final : public StarGroup {
         return shared_->receive(from, rank_, call);
     }
     [[noreturn]] void fail_all(const std::string& text) override {
-        shared_->fail(text);
+        shared_->fail({text});
         shared_->check();
         throw Error(text);  // not reached: the failure is set
     }
     std::string describe(int rank) const override { return describe_thread(rank); }
 
   private:
+    void end(std::string_view why, bool is_interruption) noexcept {
+        try {
+            shared_->fail({describe(rank_) + " failed: " + std::string(why), is_interruption});
+        } catch (const std::exception&) {
+            // without memory for the text the others see that this member has left
+        }
+    }
+
     std::shared_ptr<Shared> shared_;
     int rank_;
     int exceptions_;

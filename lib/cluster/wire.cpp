@@ -1,5 +1,7 @@
 #include "lib/cluster/wire.h"
 
+#include "lib/base/error.h"
+
 #include <algorithm>
 
 namespace eplb {
@@ -112,6 +114,23 @@ std::vector<std::string> Unpacker::texts() {
     for (std::uint64_t left = number(); left > 0; --left)
         texts.push_back(text());
     return texts;
+}
+
+std::string Failure::frame() const {
+    return encode(
+        {.kind = is_interruption ? FrameKind::interruption : FrameKind::failure, .bytes = text});
+}
+
+void Failure::raise() const {
+    if (is_interruption)
+        throw InterruptedError(text);
+    throw Error(text);
+}
+
+std::optional<Failure> failure_of(const Frame& frame) {
+    if (frame.kind != FrameKind::failure && frame.kind != FrameKind::interruption)
+        return std::nullopt;
+    return Failure{frame.bytes, frame.kind == FrameKind::interruption};
 }
 
 }  // namespace eplb

@@ -23,6 +23,7 @@ enum class FrameKind : std::uint8_t {
     failure,       // a member has failed: who and why
     goodbye,       // a member ends, as planned
     data_hello,    // opens a connection between two members for data
+    interruption,  // a failure whose cause is a signal
 };
 
 // The calls of a group that send messages.
@@ -77,6 +78,17 @@ class Unpacker {
     std::string_view take(std::uint64_t size);
     std::string_view rest_;
 };
+
+// Why a member has ended before it was done.
+struct Failure {
+    std::string text;  // who and why
+    bool is_interruption = false;
+
+    std::string frame() const;        // encoded
+    [[noreturn]] void raise() const;  // an Error, or an InterruptedError
+};
+// Nothing where the frame tells of none.
+std::optional<Failure> failure_of(const Frame& frame);
 
 }  // namespace eplb
 

@@ -82,3 +82,22 @@ TEST_CASE("threads that are out of step are noticed") {
             "rank 1 (a thread) is out of step: it calls barrier (call 1) where rank 0 "
             "(a thread) calls gather (call 1)");
 }
+
+TEST_CASE("a thread that a signal ends is told apart from one that fails") {
+    std::vector<int> num_interrupted(3);
+    const auto outcomes = outcomes_of_threads(3, [&](ProcessGroup& group, int rank) {
+        group.barrier();
+        if (rank == 1) {
+            group.interrupt();
+            return;
+        }
+        try {
+            group.barrier();
+        } catch (const InterruptedError&) {
+            ++num_interrupted[rank];
+            throw;
+        }
+    });
+    CHECK(num_interrupted == std::vector<int>{1, 0, 1});
+    CHECK(outcomes[0] == "rank 1 (a thread) failed: it was interrupted");
+}
