@@ -41,6 +41,7 @@ class WholeLayers final : public LayerSource {
         return layer == last_ ? weights_ : weights;
     }
     void release(int layer) override { layers_.release(layer); }
+    double layer_bytes(int layer) const override { return layers_.layer_bytes(layer); }
     void move_experts(int layer, const ExpertPlaces& from, const ExpertPlaces& to) override {
         layers_.move_experts(layer, from, to);
         if (layer == last_) {
