@@ -86,7 +86,7 @@ int run(const Output& out, const Job& job, const Device& device) {
                          .group = device.group},
                         device.backend);
     std::optional<RunStateFile> state;
-    if (inputs.schedule != nullptr && device.group == nullptr)
+    if (inputs.schedule != nullptr && job.order() == LoopOrder::by_layer && device.group == nullptr)
         state = use_state(out, job, *inputs.schedule, collector);
     IterationRange range = job.range();
     if (range.stop == INT64_MAX)  // to the end of the data
