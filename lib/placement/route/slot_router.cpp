@@ -21,42 +21,34 @@ SlotRouter::SlotRouter(std::span<const int> expert_ids, int num_experts)
 
 int SlotRouter::num_replicas(int expert) const {
     assert(expert >= 0 && expert < num_experts());
-    const auto i = static_cast<std::size_t>(expert);
-    return start_[i + 1] - start_[i];
+    return start_[expert + 1] - start_[expert];
 }
 
 std::span<const std::int32_t> SlotRouter::replica_slots(int expert) const {
-    return std::span(slot_ids_).subspan(static_cast<std::size_t>(start_[expert]),
-                                        static_cast<std::size_t>(num_replicas(expert)));
+    return std::span(slot_ids_).subspan(start_[expert], num_replicas(expert));
 }
 
-void route_to_slots(const SlotReplicas& replicas,
-                    std::span<const std::int32_t> expert_ids,
-                    int source_rank,
-                    std::span<std::int32_t> slot_ids) {
+void SlotRouter::route(std::span<const std::int32_t> expert_ids,
+                       int source_rank,
+                       std::span<std::int32_t> slot_ids) const {
     assert(expert_ids.size() == slot_ids.size() && source_rank >= 0);
-    const std::span<const std::int32_t> start = replicas.start;
-    const auto num_experts = static_cast<std::uint32_t>(start.size() - 1);
-    // position in replicas.slot_ids of each expert's next slot
-    std::vector<std::int32_t> next(num_experts);
+    // position in slot_ids_ of each expert's next slot
+    std::vector<std::int32_t> next(num_experts());
     for (std::size_t first = 0; first < expert_ids.size(); first += kRoutingBlock) {
         const auto block = static_cast<std::int64_t>(first / kRoutingBlock);
-        for (std::size_t expert = 0; expert < num_experts; ++expert) {
-            const std::int32_t count = start[expert + 1] - start[expert];
-            next[expert] = start[expert] + replica_of(0, block, source_rank, count);
-        }
+        for (int expert = 0; expert < num_experts(); ++expert)
+            next[expert] = start_[expert] + replica_of(0, block, source_rank, num_replicas(expert));
         const std::size_t stop = std::min(first + kRoutingBlock, expert_ids.size());
         for (std::size_t i = first; i < stop; ++i) {
-            const auto expert =
-                static_cast<std::uint32_t>(expert_ids[i]);  // -1 becomes the largest
-            if (expert >= num_experts) {
-                slot_ids[i] = static_cast<std::int32_t>(replicas.slot_ids.size());
+            const std::int32_t expert = expert_ids[i];
+            if (expert < 0 || expert >= num_experts()) {
+                slot_ids[i] = num_slots();
                 continue;
             }
             std::int32_t& position = next[expert];
-            slot_ids[i] = replicas.slot_ids[position];
-            if (++position == start[expert + 1])
-                position = start[expert];
+            slot_ids[i] = slot_ids_[position];
+            if (++position == start_[expert + 1])
+                position = start_[expert];
         }
     }
 }
