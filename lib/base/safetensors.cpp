@@ -1,6 +1,7 @@
 #include "lib/base/safetensors.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -350,6 +351,20 @@ std::string read_header_text(const PositionedFile& file) {
     return text;
 }
 
+// Whether a file begins with this text: chunk by chunk, so that neither leaves the cache.
+bool begins_with(const PositionedFile& file, std::string_view text) {
+    std::array<char, std::size_t{1} << 15> chunk;
+    if (file.size() < text.size())
+        return false;
+    for (std::size_t begin = 0; begin < text.size(); begin += chunk.size()) {
+        const std::string_view part = text.substr(begin, chunk.size());
+        file.read(begin, std::as_writable_bytes(std::span(chunk).first(part.size())));
+        if (part != std::string_view(chunk.data(), part.size()))
+            return false;
+    }
+    return true;
+}
+
 std::size_t dtype_position(std::string_view name) {
     const Dtype* const dtype = find_dtype(name);
     if (dtype == nullptr)
@@ -457,11 +472,12 @@ std::span<const std::byte> SafetensorsFile::bytes(const Tensor& tensor) const {
 SafetensorsReader::SafetensorsReader(const std::filesystem::path& path,
                                      const SafetensorsReader* like)
     : file_(path) {
-    std::string text = read_header_text(file_);
-    if (like != nullptr && like->file_.size() == file_.size() && like->parsed_->text == text) {
+    if (like != nullptr && like->file_.size() == file_.size() &&
+        begins_with(file_, like->parsed_->text)) {
         parsed_ = like->parsed_;
         return;
     }
+    std::string text = read_header_text(file_);
     SafetensorsHeader header = parse_header(text, file_.size(), file_.name());
     parsed_ = std::make_shared<Parsed>(Parsed{std::move(text), std::move(header)});
 }

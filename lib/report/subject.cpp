@@ -141,20 +141,13 @@ std::string split_note(const Subject& subject) {
 
 Subject iterations_of(const Subject& subject, const IterationRange& range) {
     assert(range.start >= subject.iter_start && range.stop <= subject.iter_stop());
-    const auto first = static_cast<std::size_t>(range.start - subject.iter_start);
+    const auto first = static_cast<int>(range.start - subject.iter_start);
     Subject part = subject;
     part.iter_start = range.start;
     part.num_iterations = static_cast<int>(range.stop - range.start);
-    const auto cut = [&](std::vector<LayerLoad>& layers) {
-        for (LayerLoad& layer : layers) {
-            const auto bins = static_cast<std::ptrdiff_t>(layer.num_bins);
-            const auto begin = layer.load.begin() + static_cast<std::ptrdiff_t>(first) * bins;
-            layer.load = {begin, begin + part.num_iterations * bins};
-            layer.num_iterations = part.num_iterations;
-        }
-    };
-    cut(part.slot_load);
-    cut(part.expert_load);
+    for (std::vector<LayerLoad>* const layers : {&part.slot_load, &part.expert_load})
+        for (LayerLoad& layer : *layers)
+            layer = layer.part(first, part.num_iterations);
     return part;
 }
 

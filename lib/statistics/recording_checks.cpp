@@ -25,11 +25,13 @@ std::string listed(const std::vector<int>& numbers) {
 }
 
 std::vector<std::int64_t> layer_totals(const ExpertStatistics& statistics) {
-    std::vector<std::int64_t> totals;
-    for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        const std::vector<std::int64_t> counts = total_counts(statistics, layer);
-        totals.push_back(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
-    }
+    std::vector<std::int64_t> totals(statistics.layers.size());
+    for (int iteration = 0; iteration < statistics.num_iterations; ++iteration)
+        for (int layer = 0; layer < statistics.num_layers(); ++layer)
+            for (int source = 0; source < statistics.num_sources; ++source) {
+                const auto row = statistics.row(iteration, layer, source);
+                totals[layer] = std::accumulate(row.begin(), row.end(), totals[layer]);
+            }
     return totals;
 }
 

@@ -91,10 +91,11 @@ TEST_CASE("the optimal split is the greatest confined load over all sets of rank
         const int num_slots = ep_size * slots_per_rank;
         const int num_experts = 1 + static_cast<int>(random() % static_cast<unsigned>(num_slots));
         const Placement placement = random_placement(random, num_experts, ep_size, slots_per_rank);
-        LayerLoad load{3, num_experts, {}};
+        std::vector<double> tokens;
         const unsigned scale = round % 3 == 0 ? 4 : round % 3 == 1 ? 1000 : 1U << 31;
         for (int i = 0; i < 3 * num_experts; ++i)
-            load.load.push_back(random() % 3 == 0 ? 0 : static_cast<double>(random() % scale));
+            tokens.push_back(random() % 3 == 0 ? 0 : static_cast<double>(random() % scale));
+        const LayerLoad load(3, num_experts, std::move(tokens));
         const std::vector<double> optimum = optimal_max_load(load, placement);
         REQUIRE(optimum.size() == 3);
         for (int i = 0; i < 3; ++i) {

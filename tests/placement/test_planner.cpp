@@ -78,7 +78,7 @@ double planned_imbalance(const ExpertStatistics& statistics, const PlanRequest& 
         const Placement& placement = placements[layer];
         const std::vector<double> load =
             rank_load(projected_load(statistics, layer, placement.expert_ids), request.ep_size)
-                .load;
+                .values();
         sum += *std::max_element(load.begin(), load.end()) * request.ep_size /
                    std::accumulate(load.begin(), load.end(), 0.0) -
                1;
@@ -170,7 +170,7 @@ TEST_CASE("equal loads spread evenly") {
         CHECK(replicas == std::vector<int>(32, 1));
         const eplb::LayerLoad load =
             rank_load(projected_load(statistics, 0, placements[0].expert_ids), 8);
-        CHECK(load.load == std::vector<double>(8, 36.0));
+        CHECK(load.values() == std::vector<double>(8, 36.0));
     }
 }
 

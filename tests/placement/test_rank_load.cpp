@@ -143,16 +143,23 @@ TEST_CASE("a projection gives each replica an equal share") {
     const LayerLoad load = projected_load(worked_example(), 0, assignment);
     CHECK(load.num_iterations == 2);
     CHECK(load.num_bins == 6);
-    CHECK(load.load == std::vector<double>{3, 1, 3, 1, 3, 1, 0, 4, 0, 0, 4, 4});
+    CHECK(load.values() == std::vector<double>{3, 1, 3, 1, 3, 1, 0, 4, 0, 0, 4, 4});
+}
+
+TEST_CASE("a part has some of the iterations") {
+    const LayerLoad load(3, 2, {1, 2, 3, 4, 5, 6});
+    CHECK(load.part(1, 2).values() == std::vector<double>{3, 4, 5, 6});
+    CHECK(load.part(1, 2).part(1, 1).iteration(0)[1] == 6);
+    CHECK(load.part(3, 0).values().empty());
 }
 
 TEST_CASE("rank loads add up contiguous slots") {
     const std::vector<int> assignment = {3, 1, 3, 0, 2, 1};
     const LayerLoad slots = projected_load(worked_example(), 0, assignment);
-    CHECK(rank_load(slots, 2).load == std::vector<double>{7, 5, 4, 8});
-    CHECK(rank_load(slots, 3).load == std::vector<double>{4, 4, 4, 4, 0, 8});
-    CHECK(rank_load(slots, 1).load == std::vector<double>{12, 12});
-    CHECK(rank_load(slots, 6).load == slots.load);
+    CHECK(rank_load(slots, 2).values() == std::vector<double>{7, 5, 4, 8});
+    CHECK(rank_load(slots, 3).values() == std::vector<double>{4, 4, 4, 4, 0, 8});
+    CHECK(rank_load(slots, 1).values() == std::vector<double>{12, 12});
+    CHECK(rank_load(slots, 6).values() == slots.values());
     CHECK(rank_load(slots, 2).num_bins == 2);
     CHECK(rank_load(slots, 2).num_iterations == 2);
 }
@@ -182,11 +189,12 @@ TEST_CASE("routing stays within a token per source and slot of the projection") 
     // at most 1024 ids per source: one block
     fill(statistics, 3);
     const std::vector<int> assignment = default_placement(8, 4, 3).expert_ids;
-    const LayerLoad routed = recorded_load(to_slots(statistics, {{3, assignment}}), 0);
-    const LayerLoad projected = projected_load(statistics, 0, assignment);
-    REQUIRE(routed.load.size() == projected.load.size());
-    for (std::size_t i = 0; i < routed.load.size(); ++i)
-        CHECK(std::abs(routed.load[i] - projected.load[i]) < 3);
+    const std::vector<double> routed =
+        recorded_load(to_slots(statistics, {{3, assignment}}), 0).values();
+    const std::vector<double> projected = projected_load(statistics, 0, assignment).values();
+    REQUIRE(routed.size() == projected.size());
+    for (std::size_t i = 0; i < routed.size(); ++i)
+        CHECK(std::abs(routed[i] - projected[i]) < 3);
 }
 
 TEST_CASE("a projection refuses slot ids and incomplete assignments") {

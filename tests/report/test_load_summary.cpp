@@ -16,12 +16,10 @@ using eplb::summarize;
 namespace {
 
 LayerLoad load_of(const std::vector<std::vector<double>>& iterations) {
-    LayerLoad load;
-    load.num_iterations = static_cast<int>(iterations.size());
-    load.num_bins = static_cast<int>(iterations.front().size());
+    std::vector<double> load;
     for (const std::vector<double>& bins : iterations)
-        load.load.insert(load.load.end(), bins.begin(), bins.end());
-    return load;
+        load.insert(load.end(), bins.begin(), bins.end());
+    return {static_cast<int>(iterations.size()), static_cast<int>(iterations.front().size()), load};
 }
 
 Approx near(double value) {

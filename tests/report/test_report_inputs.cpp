@@ -130,7 +130,7 @@ TEST_CASE("a projection of one block per source rank is replayed from counts") {
             const Subject& subject = input.projected.front();
             CHECK(subject.split == ReplicaSplit::replayed_from_counts);
             for (int layer = 0; layer < 2; ++layer)
-                CHECK(subject.slot_load[layer].load ==
+                CHECK(subject.slot_load[layer].values() ==
                       routed_load(recording.routed, layer,
                                   config.initial_global_assignments.at(layer == 0 ? 3 : 10)));
         }
@@ -146,7 +146,7 @@ TEST_CASE("a projection of several blocks is replayed from routed ids, else spli
         const Subject subject = with_ids.load(num_threads).projected.front();
         CHECK(subject.split == ReplicaSplit::replayed_from_ids);
         for (int layer = 0; layer < 2; ++layer)
-            CHECK(subject.slot_load[layer].load ==
+            CHECK(subject.slot_load[layer].values() ==
                   routed_load(recording.routed, layer,
                               config.initial_global_assignments.at(layer == 0 ? 3 : 10)));
     }
@@ -169,8 +169,8 @@ TEST_CASE("a projection of several blocks is replayed from routed ids, else spli
                     sum += recording.statistics.row(iteration, layer, source)[expert];
                 expected.push_back(static_cast<double>(sum) / (expert < 4 ? 2 : 1));
             }
-        CHECK(equal.slot_load[i].load == expected);
-        CHECK(asked.slot_load[i].load == expected);
+        CHECK(equal.slot_load[i].values() == expected);
+        CHECK(asked.slot_load[i].values() == expected);
     }
 }
 
@@ -205,9 +205,9 @@ TEST_CASE("several configs and a choice of layers are projected in one pass") {
     CHECK(input.projected[0].layers == std::vector<int>{10});
     CHECK(input.projected[0].split == ReplicaSplit::replayed_from_counts);
     CHECK(input.projected[1].split == ReplicaSplit::none);
-    CHECK(input.projected[0].slot_load[0].load ==
+    CHECK(input.projected[0].slot_load[0].values() ==
           routed_load(recording.routed, 1, only_10.initial_global_assignments.at(10)));
-    CHECK(input.projected[1].slot_load[0].load ==
+    CHECK(input.projected[1].slot_load[0].values() ==
           routed_load(recording.routed, 1, plain.initial_global_assignments.at(10)));
 
     scene.options.layers = "3,10";
@@ -238,7 +238,7 @@ TEST_CASE("a stream is projected as the folder is, some iterations too") {
         CHECK(subject.split == ReplicaSplit::replayed_from_counts);
         CHECK(subject.num_iterations == 10 - start);
         for (std::size_t layer = 0; layer < 2; ++layer)
-            CHECK(subject.slot_load[layer].load == expected.slot_load[layer].load);
+            CHECK(subject.slot_load[layer].values() == expected.slot_load[layer].values());
     }
 }
 
@@ -287,7 +287,7 @@ TEST_CASE("slot ids are folded before they are projected") {
                 for (const std::int32_t id : experts.cell(i, layer, source))
                     ++folded.row(i, layer, source)[id];
     for (int layer = 0; layer < 2; ++layer)
-        CHECK(subject.slot_load[layer].load == replayed(replay, folded, layer).load);
+        CHECK(subject.slot_load[layer].values() == replayed(replay, folded, layer).values());
 }
 
 TEST_CASE("a projected table says how replicas were chosen") {
@@ -370,7 +370,7 @@ TEST_CASE("real counts and real ids give the same replay", "[real]") {
                 }
         REQUIRE(from_counts.is_exact());
         for (int layer = 0; layer < statistics.num_layers(); ++layer)
-            CHECK(replayed(from_counts, statistics, layer).load ==
-                  replayed(from_ids, statistics, layer).load);
+            CHECK(replayed(from_counts, statistics, layer).values() ==
+                  replayed(from_ids, statistics, layer).values());
     }
 }

@@ -1,6 +1,7 @@
 #include "lib/placement/route/rank_load.h"
 
 #include <algorithm>
+#include <cassert>
 #include <functional>
 #include <string>
 
@@ -18,6 +19,26 @@ void require_expert_ids(const ExpertStatistics& statistics) {
 
 }  // namespace
 
+LayerLoad::LayerLoad(int iterations, int bins, std::vector<double> load)
+    : num_iterations(iterations),
+      num_bins(bins),
+      load_(std::make_shared<const std::vector<double>>(std::move(load))),
+      begin_(load_->data()) {
+    assert(std::ssize(*load_) == std::ptrdiff_t{iterations} * bins);
+}
+
+LayerLoad LayerLoad::part(int first, int count) const {
+    assert(first >= 0 && count >= 0 && first + count <= num_iterations);
+    LayerLoad some = *this;
+    some.num_iterations = count;
+    some.begin_ += std::ptrdiff_t{first} * num_bins;
+    return some;
+}
+
+std::vector<double> LayerLoad::values() const {
+    return {begin_, begin_ + std::ptrdiff_t{num_iterations} * num_bins};
+}
+
 std::vector<double> bin_totals(const LayerLoad& load) {
     std::vector<double> totals(load.num_bins);
     for (int i = 0; i < load.num_iterations; ++i)
@@ -28,9 +49,8 @@ std::vector<double> bin_totals(const LayerLoad& load) {
 
 LayerLoad recorded_load(const ExpertStatistics& statistics, int layer) {
     const auto num_experts = static_cast<std::size_t>(statistics.num_experts);
-    LayerLoad recorded{statistics.num_iterations, statistics.num_experts, {}};
-    recorded.load.resize(static_cast<std::size_t>(statistics.num_iterations) * num_experts);
-    double* sums = recorded.load.data();
+    std::vector<double> load(statistics.num_iterations * num_experts);
+    double* sums = load.data();
     for (int iteration = 0; iteration < statistics.num_iterations; ++iteration) {
         for (int source = 0; source < statistics.num_sources; ++source) {
             const std::span<const std::int64_t> row = statistics.row(iteration, layer, source);
@@ -39,7 +59,7 @@ LayerLoad recorded_load(const ExpertStatistics& statistics, int layer) {
         }
         sums += num_experts;
     }
-    return recorded;
+    return {statistics.num_iterations, statistics.num_experts, std::move(load)};
 }
 
 LayerLoad projected_load(const ExpertStatistics& statistics,
@@ -48,33 +68,33 @@ LayerLoad projected_load(const ExpertStatistics& statistics,
     require_expert_ids(statistics);
     const std::vector<int> replicas = covering_replica_counts(expert_ids, statistics.num_experts);
     const LayerLoad recorded = recorded_load(statistics, layer);
-    LayerLoad projected{statistics.num_iterations, static_cast<int>(expert_ids.size()), {}};
-    projected.load.reserve(static_cast<std::size_t>(statistics.num_iterations) * expert_ids.size());
+    std::vector<double> load;
+    load.reserve(statistics.num_iterations * expert_ids.size());
     for (int i = 0; i < statistics.num_iterations; ++i) {
-        const std::span<const double> load = recorded.iteration(i);
-        for (const int id : expert_ids) {
-            const auto expert = static_cast<std::size_t>(id);
-            projected.load.push_back(load[expert] / replicas[expert]);
-        }
+        const std::span<const double> experts = recorded.iteration(i);
+        for (const int expert : expert_ids)
+            load.push_back(experts[expert] / replicas[expert]);
     }
-    return projected;
+    return {statistics.num_iterations, static_cast<int>(expert_ids.size()), std::move(load)};
 }
 
 LayerLoad rank_load(const LayerLoad& slot_load, int ep_size) {
     if (ep_size < 1 || slot_load.num_bins % ep_size != 0)
         throw Error("ep_size " + std::to_string(ep_size) + " does not divide the " +
                     std::to_string(slot_load.num_bins) + " slots");
-    const auto slots_per_rank = static_cast<std::size_t>(slot_load.num_bins / ep_size);
-    LayerLoad by_rank{slot_load.num_iterations, ep_size, {}};
-    by_rank.load.reserve(static_cast<std::size_t>(slot_load.num_iterations) *
-                         static_cast<std::size_t>(ep_size));
-    for (std::size_t first = 0; first < slot_load.load.size(); first += slots_per_rank) {
-        double sum = 0;
-        for (std::size_t slot = first; slot < first + slots_per_rank; ++slot)
-            sum += slot_load.load[slot];
-        by_rank.load.push_back(sum);
+    const int slots_per_rank = slot_load.num_bins / ep_size;
+    std::vector<double> load;
+    load.reserve(static_cast<std::size_t>(slot_load.num_iterations) * ep_size);
+    for (int i = 0; i < slot_load.num_iterations; ++i) {
+        const std::span<const double> slots = slot_load.iteration(i);
+        for (int first = 0; first < slot_load.num_bins; first += slots_per_rank) {
+            double sum = 0;
+            for (int slot = first; slot < first + slots_per_rank; ++slot)
+                sum += slots[slot];
+            load.push_back(sum);
+        }
     }
-    return by_rank;
+    return {slot_load.num_iterations, ep_size, std::move(load)};
 }
 
 }  // namespace eplb

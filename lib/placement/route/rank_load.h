@@ -1,6 +1,7 @@
 #ifndef EPLB_PLACEMENT_ROUTE_RANK_LOAD_H
 #define EPLB_PLACEMENT_ROUTE_RANK_LOAD_H
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -9,17 +10,27 @@
 
 namespace eplb {
 
-// Loads of one layer per iteration: tokens that each bin (a rank, or a slot) computes.
-struct LayerLoad {
-    int num_iterations = 0;
-    int num_bins = 0;
-    std::vector<double> load;  // [num_iterations][num_bins]
+// Loads of one layer per iteration: tokens that each bin (a rank, or a slot) computes. Copies and
+// parts share the loads, which never change.
+class LayerLoad {
+  public:
+    LayerLoad() = default;
+    LayerLoad(int iterations, int bins, std::vector<double> load);  // [iterations][bins]
 
     std::span<const double> iteration(int i) const {
-        return std::span(load).subspan(
-            static_cast<std::size_t>(i) * static_cast<std::size_t>(num_bins),
-            static_cast<std::size_t>(num_bins));
+        return {begin_ + static_cast<std::ptrdiff_t>(i) * num_bins,
+                static_cast<std::size_t>(num_bins)};
     }
+
+    LayerLoad part(int first, int count) const;  // some iterations
+    std::vector<double> values() const;          // [num_iterations][num_bins]
+
+    int num_iterations = 0;
+    int num_bins = 0;
+
+  private:
+    std::shared_ptr<const std::vector<double>> load_;
+    const double* begin_ = nullptr;  // of the first iteration, in load_
 };
 
 // [num_bins]: summed over iterations.

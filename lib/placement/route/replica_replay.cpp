@@ -119,13 +119,13 @@ LayerLoad ReplicaReplay::slot_load(const LayerLoad& expert_load,
     assert(is_exact());
     const Layer& found = layers_[layer];
     const std::vector<int>& expert_ids = placements_[layer].expert_ids;
-    LayerLoad load{expert_load.num_iterations, found.router.num_slots(), {}};
-    load.load.reserve(static_cast<std::size_t>(load.num_iterations) * expert_ids.size());
-    for (int i = 0; i < load.num_iterations; ++i) {
+    std::vector<double> load;
+    load.reserve(expert_load.num_iterations * expert_ids.size());
+    for (int i = 0; i < expert_load.num_iterations; ++i) {
         const std::span<const double> experts = expert_load.iteration(i);
-        const std::size_t first = load.load.size();
+        const std::size_t first = load.size();
         for (const int expert : expert_ids)
-            load.load.push_back(experts[expert]);
+            load.push_back(experts[expert]);
         if (found.shared.empty())
             continue;
         const Cells& cells = cells_.at(iter_start + i);
@@ -133,11 +133,10 @@ LayerLoad ReplicaReplay::slot_load(const LayerLoad& expert_load,
             std::size_t cell = expert.first_cell;
             for (const std::int32_t slot :
                  found.router.replica_slots(static_cast<int>(expert.expert)))
-                load.load[first + static_cast<std::size_t>(slot)] =
-                    static_cast<double>(cells[cell++]);
+                load[first + slot] = static_cast<double>(cells[cell++]);
         }
     }
-    return load;
+    return {expert_load.num_iterations, found.router.num_slots(), std::move(load)};
 }
 
 }  // namespace eplb

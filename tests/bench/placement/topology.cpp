@@ -18,10 +18,10 @@ double imbalance_of_bins(const ExpertStatistics& statistics,
                          int layer,
                          const Placement& placement,
                          int num_bins) {
-    const LayerLoad load =
-        rank_load(projected_load(statistics, layer, placement.expert_ids), num_bins);
-    const double mean = std::accumulate(load.load.begin(), load.load.end(), 0.0) / num_bins;
-    return worst_of(load.load) / mean - 1;
+    const std::vector<double> load =
+        rank_load(projected_load(statistics, layer, placement.expert_ids), num_bins).values();
+    const double mean = std::accumulate(load.begin(), load.end(), 0.0) / num_bins;
+    return worst_of(load) / mean - 1;
 }
 
 void print_nodes(const std::vector<Recording>& recordings, ThreadPool& threads) {
