@@ -5,7 +5,7 @@
 // usage: fuzz_corpus TARGET FOLDER_OR_FILE…
 //
 // A fault ends the program; the input in work is then named on stderr.
-#include <unistd.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <csignal>
@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxTruncations = 4096;
 constexpr std::size_t kNumChanges = 2000;  // of the whole corpus
-constexpr unsigned kHangSeconds = 50;      // then something hangs
+constexpr rlim_t kHangSeconds = 50;        // of the processor: then something hangs
 
 char input_in_work[512];  // a signal handler may read it
 
@@ -106,9 +106,10 @@ void run_truncations(eplb::fuzz::Feed feed, const Input& input) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM})
+    for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGXCPU})
         std::signal(signal, print_input_and_die);
-    ::alarm(kHangSeconds);
+    const rlimit limit = {kHangSeconds, kHangSeconds + 10};
+    ::setrlimit(RLIMIT_CPU, &limit);
     if (&__sanitizer_set_death_callback != nullptr)
         __sanitizer_set_death_callback(print_input_in_work);
     const auto target = eplb::fuzz::targets().find(argc > 1 ? argv[1] : "");
