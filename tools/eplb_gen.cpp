@@ -7,9 +7,9 @@
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/formats/configs/eplb_config.h"
-#include "lib/formats/expert_size.h"
 #include "lib/formats/statistics/trtllm_cooccurrence.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
+#include "lib/model/expert_size.h"
 #include "lib/placement/plan/planner.h"
 #include "lib/placement/plan/sweep.h"
 #include "lib/placement/route/traffic.h"
@@ -305,7 +305,7 @@ EngineConfig online_config(const GenOptions& options) {
 double bytes_per_expert_of(const GenOptions& options) {
     return options.bytes_per_expert > 0 || options.statistics.model_config.empty()
                ? options.bytes_per_expert
-               : expert_bytes(options.statistics.model_config);
+               : expert_bytes(ModelJson::read(options.statistics.model_config));
 }
 
 // The same, 0 with a warning where the model's config.json does not tell: it may be there for its

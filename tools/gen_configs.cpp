@@ -132,7 +132,8 @@ std::vector<int> mtp_layers(const GenOptions& options, const ConfigContext& cont
     if (!is_by_position(options.configs.output_format) || context.num_hidden_layers == 0)
         return layers;
     const std::string& model_config = options.statistics.model_config;
-    const int count = model_config.empty() ? 1 : read_model_shape(model_config).num_mtp_layers;
+    const int count =
+        model_config.empty() ? 1 : model_shape(ModelJson::read(model_config)).num_mtp_layers;
     for (int i = 0; i < count; ++i)
         layers.push_back(context.num_hidden_layers + i);
     return layers;
@@ -215,10 +216,11 @@ std::string engine_text(const cli::Output& out,
     // TensorRT-LLM's rules are about the model, where the reader above has none left to check
     if (format == ConfigFormat::plain || (format == ConfigFormat::trtllm && !has_model))
         return text;
-    ConfigVerdict verdict = check_config(
-        text, name, format,
-        has_model ? read_model_shape(options.statistics.model_config) : shape_of(config, context),
-        ep_size, context.model_key);
+    ConfigVerdict verdict =
+        check_config(text, name, format,
+                     has_model ? model_shape(ModelJson::read(options.statistics.model_config))
+                               : shape_of(config, context),
+                     ep_size, context.model_key);
     refuse_what_does_not_load(config_format_name(format), verdict);
     if (format == ConfigFormat::sglang && options.output_path != "-" &&
         !options.output_path.ends_with(".json"))
@@ -283,7 +285,7 @@ int validate_config(const GenOptions& options) {
     const std::string& path = options.configs.validate_path;
     const std::string name = cli::name_of_input(path);
     const ConfigFormat engine = *options.configs.engine;
-    const ModelShape model = read_model_shape(options.statistics.model_config);
+    const ModelShape model = model_shape(ModelJson::read(options.statistics.model_config));
     const std::string text = cli::read_input(path);
     const int ep_size = options.one_ep_size();
     ConfigVerdict verdict =

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
-#include "lib/formats/model_shape.h"
+#include "lib/model/model_shape.h"
 #include "lib/placement/route/rank_load.h"
 #include "lib/placement/route/slot_fold.h"
 #include "lib/statistics/recording_checks.h"
@@ -49,7 +49,7 @@ void check_model(const ExpertStatistics& statistics,
 ConfigContext config_context(const StatisticsOptions& options) {
     ConfigContext context;
     if (!options.model_config.empty())
-        context = context_of(read_model_shape(options.model_config), 0);
+        context = context_of(model_shape(ModelJson::read(options.model_config)), 0);
     if (options.num_experts > 0)
         context.num_experts = options.num_experts;
     if (!options.layers.moe_layers.empty())
@@ -106,7 +106,7 @@ ExpertStatistics load_statistics(const Output& out,
     source.num_experts = options.num_experts;
     std::optional<ModelShape> model;
     if (!options.model_config.empty()) {
-        model = read_model_shape(options.model_config);
+        model = model_shape(ModelJson::read(options.model_config));
         source.model_moe_layers = model->moe_layers;
         source.model_num_experts = model->num_experts;
     }

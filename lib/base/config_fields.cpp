@@ -1,6 +1,7 @@
 #include "lib/base/config_fields.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
 

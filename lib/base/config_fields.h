@@ -1,8 +1,7 @@
 #ifndef EPLB_BASE_CONFIG_FIELDS_H
 #define EPLB_BASE_CONFIG_FIELDS_H
 
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace eplb {
@@ -33,6 +32,7 @@ class ConfigFields {
     // The object or list behind a field, null if there is none.
     const nlohmann::json* find(const char* field) const;
 
+    const nlohmann::json& object() const { return object_; }
     const std::string& where() const { return where_; }
 
   private:

@@ -2,59 +2,30 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <numbers>
 
-#include "lib/base/config_fields.h"
 #include "lib/base/error.h"
-#include "lib/base/file.h"
+#include "lib/model/model_shape.h"
+#include "lib/model/stored_types.h"
 
 namespace eplb {
 namespace {
 
 using nlohmann::json;
 
-std::vector<int> moe_layers(const ConfigFields& fields, const ModelFamily& family, int num_layers) {
-    std::vector<int> layers;
-    const int first = fields.index_or("first_k_dense_replace", 0);
-    const int frequency = fields.size_or("moe_layer_freq", 1);
-    const int step = fields.size_or("decoder_sparse_step", 1);
-    std::vector<std::int64_t> dense_layers;
-    if (const json* const list = fields.find("mlp_only_layers")) {
-        if (!list->is_array())
-            fields.fail("mlp_only_layers", "is no list");
-        for (const json& layer : *list) {
-            if (!layer.is_number_integer())
-                fields.fail("mlp_only_layers", "holds " + layer.dump() + ", no layer id");
-            dense_layers.push_back(layer.get<std::int64_t>());
-        }
-    }
-    for (int layer = 0; layer < num_layers; ++layer) {
-        bool is_moe = true;
-        if (family.moe_layers == MoeLayerRule::after_dense)
-            is_moe = layer >= first && layer % frequency == 0;
-        else if (family.moe_layers == MoeLayerRule::sparse_step)
-            is_moe = (layer + 1) % step == 0 && std::find(dense_layers.begin(), dense_layers.end(),
-                                                          layer) == dense_layers.end();
-        if (is_moe)
-            layers.push_back(layer);
-    }
-    if (layers.empty())
-        throw Error(fields.where() + "no layer of the model has experts");
-    return layers;
-}
-
-RouterSpec router_spec(const ConfigFields& fields, const ModelFamily& family) {
+RouterSpec router_spec(const ConfigFields& fields,
+                       const ModelFamily& family,
+                       const ModelShape& shape) {
     RouterSpec router;
     router.score_function = family.score_function;
     router.group_score = family.group_score;
-    router.num_experts = fields.size(family.num_experts, 1 << 16);
-    router.top_k = fields.size("num_experts_per_tok");
+    router.num_experts = shape.num_experts;
+    router.top_k = shape.top_k;
     router.has_bias = family.selection_bias != nullptr;
     router.normalize = family.has_norm_field ? fields.flag("norm_topk_prob") : true;
     router.scale =
         family.has_scale ? static_cast<float>(fields.positive_real("routed_scaling_factor")) : 1.0F;
-    if (router.top_k > router.num_experts)
-        fields.fail("num_experts_per_tok", "is more than there are experts");
 
     const char* const expected =
         family.score_function == ScoreFunction::sigmoid ? "sigmoid" : "softmax";
@@ -255,39 +226,27 @@ AttentionConfig attention_config(const ConfigFields& fields,
 }
 
 void read_types(const ConfigFields& fields, DecoderConfig& config) {
-    const std::string dtype = fields.text_or("torch_dtype", fields.text_or("dtype", "bfloat16"));
-    if (dtype == "float32")
-        config.plain_type = WeightType::f32;
-    else if (dtype == "float16")
-        config.plain_type = WeightType::f16;
-    else if (dtype == "bfloat16")
-        config.plain_type = WeightType::bf16;
-    else
-        fields.fail(fields.has("torch_dtype") ? "torch_dtype" : "dtype",
-                    "is \"" + dtype + "\"; float32, float16 and bfloat16 are known");
+    config.plain_type = plain_weight_type(fields).value_or(WeightType::bf16);
     config.linear_type = config.plain_type;
     const bool is_mxfp4 = config.family->storage == ExpertStorage::fused_mxfp4;
-    const json* const quantization = fields.find("quantization_config");
-    if (quantization == nullptr) {
+    const std::optional<ConfigFields> quantization = quantization_fields(fields);
+    if (!quantization) {
         if (is_mxfp4)
             fields.fail("quantization_config",
                         "is missing: gpt_oss is read as published, with MXFP4 experts");
         return;
     }
-    if (!quantization->is_object())
-        fields.fail("quantization_config", "is no object");
-    const ConfigFields quantized(*quantization, fields.where() + "quantization_config: ");
-    const std::string method = quantized.text_or("quant_method", "");
+    const std::string method = quantization->text_or("quant_method", "");
     if (method != (is_mxfp4 ? "mxfp4" : "fp8"))
-        quantized.fail("quant_method", "is \"" + method + "\"; known of " +
-                                           config.family->model_type + " is " +
-                                           (is_mxfp4 ? "mxfp4" : "fp8"));
+        quantization->fail("quant_method", "is \"" + method + "\"; known of " +
+                                               config.family->model_type + " is " +
+                                               (is_mxfp4 ? "mxfp4" : "fp8"));
     if (is_mxfp4)
         return;
-    const json* const block = quantized.find("weight_block_size");
+    const json* const block = quantization->find("weight_block_size");
     const json expected = {WeightMatrix::kScaleBlock, WeightMatrix::kScaleBlock};
     if (block == nullptr || *block != expected)
-        quantized.fail("weight_block_size", "must be " + expected.dump());
+        quantization->fail("weight_block_size", "must be " + expected.dump());
     config.linear_type = WeightType::f8_e4m3;
 }
 
@@ -302,10 +261,8 @@ DecoderConfig read_decoder_config(const std::filesystem::path& folder) {
     if (!std::filesystem::exists(path))
         throw Error(folder.string() +
                     ": holds no config.json; name the folder of a Hugging Face checkpoint");
-    const json object = json::parse(read_file(path), nullptr, false);
-    if (object.is_discarded() || !object.is_object())
-        throw Error(path.string() + ": is no JSON object");
-    const ConfigFields fields(object, path.string() + ": ");
+    const ModelJson model = ModelJson::read(path);
+    const ConfigFields& fields = model.fields();
 
     DecoderConfig config;
     const std::string model_type = fields.text_or("model_type", "");
@@ -313,7 +270,8 @@ DecoderConfig read_decoder_config(const std::filesystem::path& folder) {
         fields.fail("model_type", "is missing");
     const ModelFamily& family = find_family(model_type, fields.where());
     config.family = &family;
-    config.num_layers = fields.size("num_hidden_layers", 1 << 12);
+    const ModelShape shape = model_shape(model);
+    config.num_layers = shape.num_hidden_layers;
     config.norm_epsilon = static_cast<float>(fields.positive_real("rms_norm_eps"));
     if (const std::string name = fields.text_or("hidden_act", "silu"); name != "silu")
         fields.fail("hidden_act", "is \"" + name + "\"; silu is known");
@@ -321,8 +279,8 @@ DecoderConfig read_decoder_config(const std::filesystem::path& folder) {
 
     MoeModelConfig& moe = config.moe;
     moe.name = model_type;
-    moe.layers = moe_layers(fields, family, config.num_layers);
-    moe.router = router_spec(fields, family);
+    moe.layers = shape.moe_layers;
+    moe.router = router_spec(fields, family, shape);
     moe.hidden_size = fields.size("hidden_size");
     moe.intermediate_size = fields.size(family.expert_width);
     moe.shared_intermediate_size = shared_width(fields, family, moe.intermediate_size);

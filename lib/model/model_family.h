@@ -18,13 +18,6 @@ enum class AttentionKind {
 // RMSNorm of queries and keys, before the rotary embedding.
 enum class QkNorm { none, per_head, whole_width };
 
-// Which decoder layers have experts.
-enum class MoeLayerRule {
-    all,
-    after_dense,  // layer >= first_k_dense_replace, and layer % moe_layer_freq == 0
-    sparse_step,  // (layer + 1) % decoder_sparse_step == 0, and not in mlp_only_layers
-};
-
 enum class SharedExperts {
     none,
     count,  // n_shared_experts times the width of a routed one
@@ -44,9 +37,7 @@ struct ModelFamily {
     const char* model_type = "";
 
     // config.json
-    const char* num_experts = "";  // fields' names
-    const char* expert_width = "moe_intermediate_size";
-    MoeLayerRule moe_layers = MoeLayerRule::all;
+    const char* expert_width = "moe_intermediate_size";  // the field's name
     SharedExperts shared = SharedExperts::none;
     bool has_groups = false;     // n_group, topk_group (and topk_method)
     bool has_norm_field = true;  // norm_topk_prob; else weights are always normalized

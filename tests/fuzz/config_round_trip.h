@@ -1,7 +1,6 @@
 #ifndef EPLB_TESTS_FUZZ_CONFIG_ROUND_TRIP_H
 #define EPLB_TESTS_FUZZ_CONFIG_ROUND_TRIP_H
 
-#include <cstdint>
 #include <cstdlib>
 #include <string_view>
 
@@ -18,11 +17,7 @@ inline ConfigContext corpus_context() {
 }
 
 // Reads bytes as a config. One that is read must be written, and then read as the same.
-inline void config_round_trip(const std::uint8_t* data,
-                              std::size_t size,
-                              ConfigFormat format,
-                              ConfigContext context) {
-    const std::string_view text(reinterpret_cast<const char*>(data), size);
+inline void config_round_trip(std::string_view text, ConfigFormat format, ConfigContext context) {
     EngineConfig config;
     try {
         config = parse_config(text, "input", context, format);

@@ -3,12 +3,13 @@
 
 #include "lib/base/error.h"
 #include "lib/collect/dataset.h"
+#include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/scratch_folder.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("dataset", [](std::string_view input) {
     constexpr int kVocabSize = 1000;
     static const eplb::fuzz::ScratchFolder folder;
-    const std::string path = folder.write("dataset.json", eplb::fuzz::text_of(data, size));
+    const std::string path = folder.write("dataset.json", input);
     try {
         for (const eplb::Request& request : eplb::read_dataset(path, kVocabSize))
             for (const auto* const ids : {&request.input_ids, &request.output_ids})
@@ -17,5 +18,4 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                     std::abort();
     } catch (const eplb::Error&) {  // what bad input is to end in
     }
-    return 0;
-}
+});

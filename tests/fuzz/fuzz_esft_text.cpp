@@ -1,13 +1,13 @@
-#include <cstdint>
 #include <string>
 
 #include "lib/formats/statistics/count_readers.h"
 #include "tests/fuzz/check_table.h"
+#include "tests/fuzz/fuzz_target.h"
 
 // The files of several layers in one input: a form feed stands between them.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("esft_text", [](std::string_view input) {
     std::vector<eplb::EsftLayer> layers = {{0, "layer 0", ""}};
-    for (const char byte : std::string_view(reinterpret_cast<const char*>(data), size)) {
+    for (const char byte : input) {
         const int next = static_cast<int>(layers.size());
         if (byte == '\f')
             layers.push_back({next, "layer " + std::to_string(next), ""});
@@ -15,5 +15,4 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             layers.back().text += byte;
     }
     eplb::test::check_table([&] { return eplb::parse_esft_text(layers, 0); });
-    return 0;
-}
+});

@@ -1,11 +1,11 @@
 // Hygon's expert map: the only model of a file, and one of several.
 #include "tests/fuzz/config_round_trip.h"
+#include "tests/fuzz/fuzz_target.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("hygon_map", [](std::string_view input) {
     using namespace eplb;
     ConfigContext context = fuzz::corpus_context();
-    fuzz::config_round_trip(data, size, ConfigFormat::hygon, context);
+    fuzz::config_round_trip(input, ConfigFormat::hygon, context);
     context.model_key = "main";
-    fuzz::config_round_trip(data, size, ConfigFormat::hygon, context);
-    return 0;
-}
+    fuzz::config_round_trip(input, ConfigFormat::hygon, context);
+});

@@ -1,16 +1,14 @@
 // A model's config.json.
-#include <cstdint>
 #include <cstdlib>
-#include <string_view>
 
 #include "lib/base/error.h"
-#include "lib/formats/model_shape.h"
+#include "lib/model/model_shape.h"
+#include "tests/fuzz/fuzz_target.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("model_shape", [](std::string_view input) {
     using namespace eplb;
     try {
-        const ModelShape shape =
-            parse_model_shape(std::string_view(reinterpret_cast<const char*>(data), size), "input");
+        const ModelShape shape = model_shape(ModelJson::parse(input, "input"));
         int least = 0;
         for (const int layer : shape.moe_layers) {
             if (layer < least || layer >= shape.num_hidden_layers)
@@ -22,5 +20,4 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             std::abort();
     } catch (const Error&) {
     }
-    return 0;
-}
+});

@@ -1,15 +1,12 @@
-#include <cstddef>
-#include <cstdint>
-#include <span>
 
 #include "lib/base/error.h"
 #include "lib/formats/torch/pickle.h"
+#include "tests/fuzz/fuzz_target.h"
 
 // Any bytes as a pickle.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("pickle", [](std::string_view input) {
     try {
-        eplb::parse_pickle(std::as_bytes(std::span(data, size)), "fuzzed");
+        eplb::parse_pickle(eplb::fuzz::bytes_of(input), "fuzzed");
     } catch (const eplb::Error&) {
     }
-    return 0;
-}
+});

@@ -1,8 +1,8 @@
 // Our own config.
 #include "tests/fuzz/config_round_trip.h"
+#include "tests/fuzz/fuzz_target.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("plain_config", [](std::string_view input) {
     using namespace eplb;
-    fuzz::config_round_trip(data, size, ConfigFormat::plain, fuzz::corpus_context());
-    return 0;
-}
+    fuzz::config_round_trip(input, ConfigFormat::plain, fuzz::corpus_context());
+});

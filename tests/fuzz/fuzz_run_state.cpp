@@ -2,16 +2,17 @@
 
 #include "lib/base/error.h"
 #include "lib/collect/run_state.h"
+#include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/scratch_folder.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("run_state", [](std::string_view input) {
     static const eplb::fuzz::ScratchFolder folder;
-    const eplb::RunStateFile file(folder.write("state", eplb::fuzz::text_of(data, size)));
+    const eplb::RunStateFile file(folder.write("state", input));
     eplb::RunState state;
     try {
         state = file.load("run");
     } catch (const eplb::Error&) {  // what bad input is to end in
-        return 0;
+        return;
     }
     if (state.next_layer < 0 || state.num_near_ties < 0 || state.num_moved_slots < 0)
         std::abort();
@@ -20,5 +21,4 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (again.counts != state.counts || again.slot_ids != state.slot_ids ||
         again.hidden.size() != state.hidden.size())
         std::abort();
-    return 0;
-}
+});

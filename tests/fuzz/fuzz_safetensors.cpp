@@ -1,14 +1,13 @@
-#include <cstdint>
 #include <cstdlib>
-#include <span>
 
 #include "lib/base/error.h"
 #include "lib/base/safetensors.h"
+#include "tests/fuzz/fuzz_target.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("safetensors", [](std::string_view input) {
     try {
         const eplb::SafetensorsHeader header =
-            eplb::parse_safetensors(std::as_bytes(std::span(data, size)), "input");
+            eplb::parse_safetensors(eplb::fuzz::bytes_of(input), "input");
         // whatever is accepted has all its data in the file, one tensor after the other
         std::size_t next = 0;
         for (const eplb::Tensor& tensor : header.tensors) {
@@ -18,9 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             if (header.find(tensor.name) != &tensor)
                 std::abort();
         }
-        if (header.data_begin + next != size)
+        if (header.data_begin + next != input.size())
             std::abort();
     } catch (const eplb::Error&) {  // what bad input is to end in
     }
-    return 0;
-}
+});

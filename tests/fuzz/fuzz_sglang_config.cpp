@@ -1,8 +1,8 @@
 // SGLang's rows of slots, with the MoE layers given.
 #include "tests/fuzz/config_round_trip.h"
+#include "tests/fuzz/fuzz_target.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("sglang_config", [](std::string_view input) {
     using namespace eplb;
-    fuzz::config_round_trip(data, size, ConfigFormat::sglang, fuzz::corpus_context());
-    return 0;
-}
+    fuzz::config_round_trip(input, ConfigFormat::sglang, fuzz::corpus_context());
+});

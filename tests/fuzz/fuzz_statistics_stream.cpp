@@ -3,6 +3,7 @@
 
 #include "lib/base/error.h"
 #include "lib/formats/statistics/statistics_stream.h"
+#include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/scratch_folder.h"
 
 namespace {
@@ -24,16 +25,15 @@ void check_written_again(ExpertStatistics statistics, const std::string& path) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("statistics_stream", [](std::string_view input) {
     static const fuzz::ScratchFolder folder;
-    const std::string path = folder.write("stream", fuzz::text_of(data, size));
+    const std::string path = folder.write("stream", input);
     ExpertStatistics statistics;
     try {
         read_statistics_stream(path, {{}, {}, true});
         statistics = read_statistics_stream(path, {});
     } catch (const Error&) {  // what bad input is to end in
-        return 0;
+        return;
     }
     check_written_again(std::move(statistics), (folder.path() / "again").string());
-    return 0;
-}
+});

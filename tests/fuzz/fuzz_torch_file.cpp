@@ -1,12 +1,10 @@
-#include <cstddef>
-#include <cstdint>
-#include <span>
 #include <utility>
 #include <vector>
 
 #include "lib/base/error.h"
 #include "lib/formats/statistics/sglang_dump.h"
 #include "lib/formats/torch/torch_file.h"
+#include "tests/fuzz/fuzz_target.h"
 
 namespace {
 
@@ -24,11 +22,10 @@ void read_as_dump(eplb::TorchFile file) {
 
 // Any bytes as a file of torch.save and as a dump of SGLang's recorder; checksums, which nothing
 // would guess, are left alone.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("torch_file", [](std::string_view input) {
     try {
-        read_as_dump(eplb::parse_torch_file(std::as_bytes(std::span(data, size)), "fuzzed",
+        read_as_dump(eplb::parse_torch_file(eplb::fuzz::bytes_of(input), "fuzzed",
                                             eplb::ZipChecksums::ignored));
     } catch (const eplb::Error&) {
     }
-    return 0;
-}
+});

@@ -7,6 +7,7 @@
 #include "lib/base/error.h"
 #include "lib/formats/statistics/trtllm_cooccurrence.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
+#include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/scratch_folder.h"
 
 namespace {
@@ -57,16 +58,16 @@ void check_written_again(const ExpertStatistics& statistics, const RoutedIds* ro
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const eplb::fuzz::Target target("trtllm_folder", [](std::string_view input) {
     static const fuzz::ScratchFolder folder;
     folder.clear();
-    write_files(folder, fuzz::text_of(data, size));
+    write_files(folder, input);
     ThreadPool alone(1);
     ExpertStatistics statistics;
     try {
         statistics = read_trtllm_statistics(folder.path(), {}, alone);
     } catch (const Error&) {  // what bad input is to end in
-        return 0;
+        return;
     }
     check_written_again(statistics, nullptr);
     const ExpertStatistics sums = read_trtllm_statistics(folder.path(), {{}, {}, true}, alone);
@@ -82,5 +83,4 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         read_trtllm_cooccurrence(folder.path(), {}, alone);
     } catch (const Error&) {
     }
-    return 0;
-}
+});

@@ -2,23 +2,22 @@
 // file of a corpus, its truncations at every byte (of files up to 4 KB; of larger ones 4096 evenly
 // spread), and copies with one byte changed. Deterministic.
 //
-// usage: fuzz_NAME FOLDER_OR_FILE…
+// usage: fuzz_corpus TARGET FOLDER_OR_FILE…
 //
 // A fault ends the program; the input in work is then named on stderr.
-#include <unistd.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "lib/base/file.h"
+#include "tests/fuzz/fuzz_target.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 // of the sanitizers, where they are linked: called before they end the program
 extern "C" __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)());
 
@@ -28,7 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxTruncations = 4096;
 constexpr std::size_t kNumChanges = 2000;  // of the whole corpus
-constexpr unsigned kHangSeconds = 50;      // then something hangs
+constexpr rlim_t kHangSeconds = 50;        // of the processor: then something hangs
 
 char input_in_work[512];  // a signal handler may read it
 
@@ -42,11 +41,11 @@ void print_input_and_die(int signal) {
     std::raise(signal);
 }
 
-void run(const std::string& bytes, const std::string& name) {
+void run(eplb::fuzz::Feed feed, const std::string& bytes, const std::string& name) {
     std::snprintf(input_in_work, sizeof input_in_work, "%s", name.c_str());
     // memory of its own, so that a sanitizer sees a step past the end
-    const std::vector<std::uint8_t> copy(bytes.begin(), bytes.end());
-    LLVMFuzzerTestOneInput(copy.data(), copy.size());
+    const std::vector<char> copy(bytes.begin(), bytes.end());
+    feed({copy.data(), copy.size()});
 }
 
 struct Input {
@@ -78,7 +77,7 @@ std::uint8_t changed_byte(std::uint32_t random) {
                                                      : kTelling[(random >> 8) % sizeof kTelling]);
 }
 
-void run_changes(const std::vector<Input>& corpus) {
+void run_changes(eplb::fuzz::Feed feed, const std::vector<Input>& corpus) {
     std::uint64_t state = 1;  // Knuth's linear congruential generator
     const auto random = [&] {
         state = state * 6364136223846793005u + 1442695040888963407u;
@@ -92,35 +91,45 @@ void run_changes(const std::vector<Input>& corpus) {
         const std::uint8_t byte = changed_byte(random());
         std::string bytes = input.bytes;
         bytes[position] = static_cast<char>(byte);
-        run(bytes,
+        run(feed, bytes,
             input.name + ", byte " + std::to_string(position) + " set to " + std::to_string(byte));
     }
 }
 
 // At every byte, or at evenly spread ones of a long input.
-void run_truncations(const Input& input) {
+void run_truncations(eplb::fuzz::Feed feed, const Input& input) {
     const std::size_t step = (input.bytes.size() + kMaxTruncations - 1) / kMaxTruncations;
     for (std::size_t size = 0; size < input.bytes.size(); size += step)
-        run(input.bytes.substr(0, size), input.name + ", cut to " + std::to_string(size));
+        run(feed, input.bytes.substr(0, size), input.name + ", cut to " + std::to_string(size));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM})
+    for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGXCPU})
         std::signal(signal, print_input_and_die);
-    ::alarm(kHangSeconds);
+    const rlimit limit = {kHangSeconds, kHangSeconds + 10};
+    ::setrlimit(RLIMIT_CPU, &limit);
     if (&__sanitizer_set_death_callback != nullptr)
         __sanitizer_set_death_callback(print_input_in_work);
-    const std::vector<Input> corpus = read_corpus({argv + 1, argv + argc});
-    if (corpus.empty()) {
-        std::fprintf(stderr, "usage: %s FOLDER_OR_FILE...; no file there\n", argv[0]);
+    const auto target = eplb::fuzz::targets().find(argc > 1 ? argv[1] : "");
+    if (target == eplb::fuzz::targets().end()) {
+        std::fprintf(stderr, "usage: %s TARGET FOLDER_OR_FILE...; targets:", argv[0]);
+        for (const auto& [name, feed] : eplb::fuzz::targets())
+            std::fprintf(stderr, " %s", name.c_str());
+        std::fprintf(stderr, "\n");
         return 2;
     }
-    for (const Input& input : corpus) {
-        run(input.bytes, input.name);
-        run_truncations(input);
+    const std::vector<Input> corpus = read_corpus({argv + 2, argv + argc});
+    if (corpus.empty()) {
+        std::fprintf(stderr, "%s: no file of the corpus is there\n", argv[0]);
+        return 2;
     }
-    run_changes(corpus);
+    const eplb::fuzz::Feed feed = target->second;
+    for (const Input& input : corpus) {
+        run(feed, input.bytes, input.name);
+        run_truncations(feed, input);
+    }
+    run_changes(feed, corpus);
     return 0;
 }

@@ -1,9 +1,7 @@
 #ifndef EPLB_TESTS_FUZZ_SCRATCH_FOLDER_H
 #define EPLB_TESTS_FUZZ_SCRATCH_FOLDER_H
 
-#include <cstdint>
 #include <filesystem>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -26,10 +24,6 @@ class ScratchFolder {
   private:
     std::filesystem::path path_;
 };
-
-inline std::string_view text_of(const std::uint8_t* data, std::size_t size) {
-    return {reinterpret_cast<const char*>(data), size};
-}
 
 }  // namespace eplb::fuzz
 

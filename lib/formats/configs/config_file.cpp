@@ -7,7 +7,7 @@
 #include "lib/formats/configs/config_rules.h"
 #include "lib/formats/configs/engine_configs.h"
 #include "lib/formats/configs/eplb_config.h"
-#include "lib/formats/strict_json.h"
+#include "lib/base/strict_json.h"
 
 namespace eplb {
 namespace {

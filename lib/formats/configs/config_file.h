@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/formats/model_shape.h"
+#include "lib/model/model_shape.h"
 #include "lib/placement/placement.h"
 
 // EPLB configs as the engines load them. docs/configs.md describes the formats and names their

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
-#include "lib/formats/strict_json.h"
+#include "lib/base/strict_json.h"
 
 namespace eplb {
 namespace {

@@ -8,7 +8,7 @@
 #include "lib/base/error.h"
 #include "lib/formats/configs/config_rules.h"
 #include "lib/formats/configs/engine_configs.h"
-#include "lib/formats/strict_json.h"
+#include "lib/base/strict_json.h"
 
 namespace eplb {
 namespace {

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics/quoted_name.h"
+#include "lib/base/quoted_name.h"
 
 // A key that SGLang's recorder adds to dumps whose logical_count has other dimensions than the
 // usual: counts per source rank, "rank_layer_expert", have ranks where steps are expected.

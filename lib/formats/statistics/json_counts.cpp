@@ -7,7 +7,7 @@
 
 #include "lib/base/error.h"
 #include "lib/formats/statistics/nested_counts.h"
-#include "lib/formats/statistics/quoted_name.h"
+#include "lib/base/quoted_name.h"
 #include "lib/statistics/selection.h"
 
 namespace eplb {

@@ -7,7 +7,7 @@
 #include <system_error>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics/quoted_name.h"
+#include "lib/base/quoted_name.h"
 
 namespace eplb {
 namespace {

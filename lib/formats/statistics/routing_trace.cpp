@@ -7,7 +7,7 @@
 #include "lib/base/file.h"
 #include "lib/formats/statistics/count_readers.h"
 #include "lib/formats/statistics/expert_ids.h"
-#include "lib/formats/statistics/quoted_name.h"
+#include "lib/base/quoted_name.h"
 #include "lib/formats/statistics/trace_line.h"
 
 namespace eplb {

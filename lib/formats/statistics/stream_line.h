@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics/quoted_name.h"
+#include "lib/base/quoted_name.h"
 
 // One line of a statistics stream as JSON; what its members mean is statistics_stream's matter.
 namespace eplb {

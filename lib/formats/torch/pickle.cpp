@@ -6,7 +6,7 @@
 #include <map>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics/quoted_name.h"
+#include "lib/base/quoted_name.h"
 
 namespace eplb {
 namespace {

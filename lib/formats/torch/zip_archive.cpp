@@ -9,7 +9,7 @@
 #include <set>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics/quoted_name.h"
+#include "lib/base/quoted_name.h"
 
 namespace eplb {
 namespace {

@@ -1,15 +1,12 @@
-#include "lib/formats/model_shape.h"
+#include "lib/model/model_shape.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <initializer_list>
-#include <system_error>
+#include <nlohmann/json.hpp>
+#include <span>
 
-#include "lib/base/config_fields.h"
 #include "lib/base/error.h"
-#include "lib/base/file.h"
-#include "lib/formats/statistics/quoted_name.h"
-#include "lib/formats/strict_json.h"
+#include "lib/base/quoted_name.h"
+#include "lib/base/strict_json.h"
 
 namespace eplb {
 namespace {
@@ -28,37 +25,38 @@ constexpr std::string_view kKnownRules[] = {"interleave_moe_layer_step", "moe_la
                                             "moe_layer_num_skipped", "moe_layers",
                                             "num_dense_layers"};
 
-// The language model's members: multimodal models keep them inside.
-const json& language_part(const json& root, std::string& where) {
-    for (const char* const key : {"text_config", "language_config"})
-        if (const json* const part = find_json_member(root, key);
-            part != nullptr && part->is_object() && part->contains("num_hidden_layers")) {
-            where += std::string(key) + ": ";
-            return *part;
-        }
-    return root;
-}
+// One number under the names that families give it.
+struct NamedNumber {
+    const char* what;
+    std::span<const char* const> names;
+};
 
-// The one number that families give under different names.
-int number_of(const ConfigFields& fields,
-              std::initializer_list<const char*> names,
-              const std::string& what) {
+constexpr const char* kNumExpertsNames[] = {"n_routed_experts", "num_experts", "num_local_experts"};
+constexpr const char* kTopKNames[] = {"num_experts_per_tok", "num_experts_per_token",
+                                      "experts_per_token"};
+constexpr NamedNumber kNumExperts = {"experts", kNumExpertsNames};
+constexpr NamedNumber kTopK = {"experts per token", kTopKNames};
+
+// Error: none of the names is there, or two of them with different numbers.
+int number_of(const ConfigFields& fields, const NamedNumber& number) {
     const char* given = nullptr;
-    int number = 0;
-    for (const char* const name : names) {
+    int value = 0;
+    std::string names;
+    for (const char* const name : number.names) {
+        names += std::string(names.empty() ? "" : ", ") + '"' + name + '"';
         if (!fields.has(name))
             continue;
-        const int value = fields.size(name, kMostExperts);
-        if (given != nullptr && value != number)
-            fields.fail(name, "is " + std::to_string(value) + " where \"" + given + "\" is " +
-                                  std::to_string(number));
+        const int said = fields.size(name, kMostExperts);
+        if (given != nullptr && said != value)
+            fields.fail(name, "is " + std::to_string(said) + " where \"" + given + "\" is " +
+                                  std::to_string(value));
         given = name;
-        number = value;
+        value = said;
     }
     if (given == nullptr)
-        throw Error(fields.where() + "does not give the " + what + " (\"" + *names.begin() +
-                    "\" or a field of that kind); is it the config.json of an MoE model?");
-    return number;
+        throw Error(fields.where() + "does not give the number of " + number.what + " (one of " +
+                    names + "); is it the config.json of an MoE model?");
+    return value;
 }
 
 template <std::size_t size>
@@ -72,12 +70,12 @@ bool speaks_of_moe_layers(std::string_view name) {
 }
 
 // null and false switch a rule off.
-void refuse_unknown_rules(const json& part, const std::string& where) {
-    for (const auto& [name, value] : part.items())
+void refuse_unknown_rules(const ConfigFields& fields) {
+    for (const auto& [name, value] : fields.object().items())
         if ((is_among(kUnknownRules, name) ||
              (speaks_of_moe_layers(name) && !is_among(kKnownRules, name))) &&
             !value.is_null() && value != false)
-            throw Error(where + "field " + quoted_name(name) +
+            throw Error(fields.where() + "field " + quoted_name(name) +
                         " tells which layers are MoE layers in a way that is not known here; give "
                         "the ids of the MoE layers");
 }
@@ -170,38 +168,24 @@ std::vector<int> moe_layers(const ConfigFields& fields, int num_layers) {
 
 }  // namespace
 
-ModelShape parse_model_shape(std::string_view text, const std::string& name) {
-    const json root = parse_strict_json(text, name);
-    require_object(root, name + ": the content");
-    std::string where = name + ": ";
-    const json& part = language_part(root, where);
-    const ConfigFields fields(part, where);
+ModelShape model_shape(const ModelJson& model) {
+    const ConfigFields& fields = model.fields();
     ModelShape shape;
     shape.num_hidden_layers = fields.size("num_hidden_layers", kMostLayers);
-    shape.num_experts = number_of(fields, {"n_routed_experts", "num_experts", "num_local_experts"},
-                                  "number of experts");
-    shape.top_k =
-        number_of(fields, {"num_experts_per_tok", "num_experts_per_token", "experts_per_token"},
-                  "number of experts per token");
+    shape.num_experts = number_of(fields, kNumExperts);
+    shape.top_k = number_of(fields, kTopK);
     if (shape.top_k > shape.num_experts)
-        throw Error(where + "has " + std::to_string(shape.top_k) + " experts per token of " +
-                    std::to_string(shape.num_experts));
-    refuse_unknown_rules(part, where);
+        throw Error(fields.where() + "has " + std::to_string(shape.top_k) +
+                    " experts per token of " + std::to_string(shape.num_experts) +
+                    " (\"num_experts_per_tok\")");
+    refuse_unknown_rules(fields);
     shape.moe_layers = moe_layers(fields, shape.num_hidden_layers);
     if (shape.moe_layers.empty())
-        throw Error(where + "no layer of the model has experts");
+        throw Error(fields.where() + "no layer of the model has experts");
     shape.num_mtp_layers = fields.index_or("num_nextn_predict_layers", 0);
     if (shape.num_mtp_layers > kMostLayers)
         fields.fail("num_nextn_predict_layers", "is more than any model has");
     return shape;
-}
-
-ModelShape read_model_shape(const std::string& path) {
-    const std::filesystem::path given = path;
-    std::error_code ignored;  // what cannot be looked at cannot be opened either
-    const std::filesystem::path file =
-        std::filesystem::is_directory(given, ignored) ? given / "config.json" : given;
-    return parse_model_shape(read_file(file), file.string());
 }
 
 }  // namespace eplb

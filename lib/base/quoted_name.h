@@ -1,5 +1,5 @@
-#ifndef EPLB_FORMATS_STATISTICS_QUOTED_NAME_H
-#define EPLB_FORMATS_STATISTICS_QUOTED_NAME_H
+#ifndef EPLB_BASE_QUOTED_NAME_H
+#define EPLB_BASE_QUOTED_NAME_H
 
 #include <string>
 #include <string_view>

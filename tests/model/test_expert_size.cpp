@@ -1,4 +1,4 @@
-#include "lib/formats/expert_size.h"
+#include "lib/model/expert_size.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
@@ -10,9 +10,9 @@ class ConfigFile {
   public:
     explicit ConfigFile(const std::string& text) { test::write_text(path(), text); }
     std::string path() const { return (folder_ / "config.json").string(); }
-    double bytes() const { return expert_bytes(path()); }
+    double bytes() const { return expert_bytes(ModelJson::read(path())); }
     std::string error() const {
-        return test::error_of([&] { expert_bytes(path()); });
+        return test::error_of([&] { expert_bytes(ModelJson::read(path())); });
     }
 
   private:

@@ -2,7 +2,7 @@
 #include <numeric>
 
 #include "lib/base/error.h"
-#include "lib/formats/model_shape.h"
+#include "lib/model/model_shape.h"
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
@@ -24,7 +24,7 @@ std::vector<int> range(int start, int stop) {
 ModelShape shape_of(const json& fields) {
     json config = {{"num_hidden_layers", 6}, {"num_experts", 8}, {"num_experts_per_tok", 2}};
     config.update(fields);
-    return parse_model_shape(config.dump(), "config.json");
+    return model_shape(ModelJson::parse(config.dump(), "config.json"));
 }
 
 std::vector<int> layers_of(const json& fields) {
@@ -45,7 +45,7 @@ TEST_CASE("published models have the shapes that their makers publish") {
     const std::filesystem::path models =
         test::test_data().parent_path().parent_path() / "data/models";
     const auto shape = [&](const std::string& model) {
-        return read_model_shape((models / model).string());
+        return model_shape(ModelJson::read(models / model));
     };
     CHECK(shape("deepseek-r1") == ModelShape{256, 61, range(3, 61), 8, 1});
     CHECK(shape("deepseek-v2-lite") == ModelShape{64, 27, range(1, 27), 6, 0});
@@ -93,7 +93,7 @@ TEST_CASE("a multimodal model's language part counts") {
     const ModelShape expected = {16, 4, {1, 2, 3}, 4, 0};
     for (const char* const key : {"text_config", "language_config"}) {
         CHECK(shape_of({{key, part}}) == expected);
-        CHECK(parse_model_shape(json{{key, part}}.dump(), "c") == expected);
+        CHECK(model_shape(ModelJson::parse(json{{key, part}}.dump(), "c")) == expected);
     }
     CHECK(shape_of({{"text_config", {{"vocab_size", 5}}}}).num_experts == 8);
 }
@@ -155,17 +155,17 @@ TEST_CASE("a config.json that does not tell the shape is refused") {
         CHECK_STARTS_WITH(error, "config.json: ");
         CHECK(has(error, broken.says));
     }
-    CHECK(has(error_of([] { parse_model_shape("[]", "c"); }), "c: the content is a value of type"));
-    CHECK(has(error_of([] { read_model_shape("absent.json"); }), "absent.json: cannot open"));
+    CHECK(has(error_of([] { ModelJson::parse("[]", "c"); }), "c: the content is a value of type"));
+    CHECK(has(error_of([] { ModelJson::read("absent.json"); }), "absent.json: cannot open"));
     const std::string too_long(5000, 'x');  // for the system to look at
-    CHECK_STARTS_WITH(error_of([&] { read_model_shape(too_long); }), too_long + ": cannot open");
+    CHECK_STARTS_WITH(error_of([&] { ModelJson::read(too_long); }), too_long + ": cannot open");
 }
 
 TEST_CASE("a config.json cut off at any byte is refused") {
     const std::string text =
         read_text(test::test_data() / "models" / "deepseek_v3" / "config.json");
     const std::size_t end = text.rfind('}');
-    CHECK(parse_model_shape(text, "c").num_experts == 16);
+    CHECK(model_shape(ModelJson::parse(text, "c")).num_experts == 16);
     for (std::size_t size = 0; size <= end; ++size)
-        CHECK_STARTS_WITH(error_of([&] { parse_model_shape(text.substr(0, size), "c"); }), "c: ");
+        CHECK_STARTS_WITH(error_of([&] { ModelJson::parse(text.substr(0, size), "c"); }), "c: ");
 }

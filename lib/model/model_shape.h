@@ -1,9 +1,9 @@
-#ifndef EPLB_FORMATS_MODEL_SHAPE_H
-#define EPLB_FORMATS_MODEL_SHAPE_H
+#ifndef EPLB_MODEL_MODEL_SHAPE_H
+#define EPLB_MODEL_MODEL_SHAPE_H
 
-#include <string>
-#include <string_view>
 #include <vector>
+
+#include "lib/model/model_json.h"
 
 namespace eplb {
 
@@ -19,8 +19,7 @@ struct ModelShape {
     bool operator==(const ModelShape&) const = default;
 };
 
-// From a model's config.json (Hugging Face's). Where the model is multimodal, its text_config (or
-// language_config) counts. Which layers are MoE follows from whatever fields are there:
+// Which layers are MoE follows from whatever fields are there:
 //   mlp_layer_types          a list, "dense" or else
 //   first_k_dense_replace, moe_layer_freq (a number, or a list of 0 and 1)     DeepSeek, Kimi, GLM
 //   mlp_only_layers, decoder_sparse_step                                       Qwen
@@ -29,10 +28,7 @@ struct ModelShape {
 //   moe_layer_num_skipped, the same                                            Hunyuan
 // and is all layers where none of them is there (Mixtral, OLMoE, MiniMax, gpt-oss). Any other field
 // whose name speaks of MoE or dense layers is an Error, never a guess.
-ModelShape parse_model_shape(std::string_view text, const std::string& name);
-
-// path: a config.json, or the folder of a checkpoint, which holds one.
-ModelShape read_model_shape(const std::string& path);
+ModelShape model_shape(const ModelJson& model);
 
 }  // namespace eplb
 

@@ -1,5 +1,5 @@
-#ifndef EPLB_FORMATS_STRICT_JSON_H
-#define EPLB_FORMATS_STRICT_JSON_H
+#ifndef EPLB_BASE_STRICT_JSON_H
+#define EPLB_BASE_STRICT_JSON_H
 
 #include <nlohmann/json.hpp>
 #include <string>

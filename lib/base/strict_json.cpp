@@ -1,10 +1,10 @@
-#include "lib/formats/strict_json.h"
+#include "lib/base/strict_json.h"
 
 #include <algorithm>
 #include <set>
 
 #include "lib/base/error.h"
-#include "lib/formats/statistics/quoted_name.h"
+#include "lib/base/quoted_name.h"
 
 namespace eplb {
 namespace {
