@@ -57,9 +57,10 @@ void CheckpointLayers::release(int layer) {
     reader_.drop(layer);
 }
 
-void CheckpointLayers::move_experts(int layer, const ExpertPlaces&, const ExpertPlaces& to) {
-    if (layer == layers_.back())
-        return;  // it only routes
+void CheckpointLayers::move_experts(int layer, const ExpertPlaces& from, const ExpertPlaces& to) {
+    const bool only_routes = layer == layers_.back();
+    if (only_routes || from.experts(device_) == to.experts(device_))
+        return;
     loaded_[layer].reset();
     reader_.set_experts(layer, to.experts(device_));
 }

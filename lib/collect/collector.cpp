@@ -149,6 +149,8 @@ bool Collector::run(const TokenSchedule& schedule,
 }
 
 void Collector::begin_batch(const Batch& batch) {
+    expert_ids_.grow(num_ids(batch));
+    margins_.grow(batch.token_ids.size());
     hidden_.grow(static_cast<std::size_t>(batch.num_rows()) *
                  static_cast<std::size_t>(config_.moe.hidden_size));
     if (state_.next_layer > 0) {  // resumed
