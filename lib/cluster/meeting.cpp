@@ -23,8 +23,6 @@ using std::chrono::milliseconds;
 constexpr auto kBetweenAttempts = milliseconds(50);
 // how long rank 0 looks for newcomers before it looks whether those that have come still live
 constexpr auto kBetweenChecks = milliseconds(50);
-// for a last message to arrive
-constexpr auto kLastMessage = std::chrono::seconds(1);
 // what rank 0 may be late with its verdict
 constexpr auto kMargin = std::chrono::seconds(2);
 
@@ -242,7 +240,7 @@ class Host {
     // words.
     [[noreturn]] void refuse(const Failure& failure) {
         const std::string last = failure.frame();
-        const Clock::time_point end = Clock::now() + kLastMessage;
+        const Clock::time_point end = Clock::now() + request_.last_message;
         const auto tell = [&](const Socket& socket) {
             if (socket.is_open() && send_all(socket, last, end))
                 socket.end_sending();

@@ -18,6 +18,7 @@ struct MeetingRequest {
     // What all processes must have in common, for people to read: the model, ep_size, …
     std::string configuration;
     std::chrono::milliseconds time_limit{300'000};
+    std::chrono::milliseconds last_message{1000};  // as in TcpGroupOptions
     // asked while waiting: an Error where it says yes; may be null
     std::function<bool()> is_interrupted = {};
 };

@@ -28,8 +28,6 @@ using std::chrono::milliseconds;
 // members see the same failure at about the same time.
 constexpr int kHeartbeatsPerLimit = 5;
 constexpr auto kMaxBetweenHeartbeats = milliseconds(2000);
-// how long the last messages of a process may take to leave it, and to be read
-constexpr auto kLeaving = milliseconds(2000);
 
 // Signals are for the thread that the tool expects them in.
 class SignalsBlocked {
@@ -95,7 +93,8 @@ class TcpProcessGroup::Wires {
         : rank_(launch.rank),
           silence_limit_(options.silence_limit),
           between_heartbeats_(
-              std::min(kMaxBetweenHeartbeats, options.silence_limit / kHeartbeatsPerLimit)) {
+              std::min(kMaxBetweenHeartbeats, options.silence_limit / kHeartbeatsPerLimit)),
+          leaving_(2 * options.last_message) {
         if (launch.world_size == 1) {
             hosts_ = {own_host_name()};
             local_address_ = "127.0.0.1";
@@ -106,6 +105,7 @@ class TcpProcessGroup::Wires {
                         .point = launch.meeting_point,
                         .configuration = options.configuration,
                         .time_limit = options.meeting_limit,
+                        .last_message = options.last_message,
                         .is_interrupted = options.is_interrupted});
         hosts_ = std::move(met.hosts);
         local_address_ = std::move(met.local_address);
@@ -192,7 +192,7 @@ class TcpProcessGroup::Wires {
             return;
         set_failure(failure);
         bell_.ring();
-        changed_.wait_for(lock, kLeaving, [&] {
+        changed_.wait_for(lock, leaving_, [&] {
             return std::all_of(links_.begin(), links_.end(),
                                [](const Link& link) { return !link.is_open() || link.is_sent(); });
         });
@@ -268,7 +268,7 @@ class TcpProcessGroup::Wires {
             changed_.wait(lock, [&] { return failure_ || is_over(); });
         }
         end_links();
-        changed_.wait_for(lock, kLeaving, is_over);
+        changed_.wait_for(lock, leaving_, is_over);
     }
 
     // The other end sees the end once it has read what is to be sent, and closes.
@@ -401,6 +401,7 @@ class TcpProcessGroup::Wires {
     const int rank_;
     const milliseconds silence_limit_;
     const milliseconds between_heartbeats_;
+    const milliseconds leaving_;  // a last message leaves, and is read
     std::vector<std::string> hosts_;
     std::string local_address_;
     Bell bell_;

@@ -21,6 +21,8 @@ struct TcpGroupOptions {
     // A process that sends nothing for so long, not even the heartbeats that a thread of its own
     // sends, is stopped, or its host unreachable: it has failed.
     std::chrono::milliseconds silence_limit{60'000};
+    // How long the last message of a process that fails may take to leave it, and then to be read.
+    std::chrono::milliseconds last_message{1000};
 };
 
 // Processes that each keep a TCP connection to rank 0. A thread in each reads and sends, so that

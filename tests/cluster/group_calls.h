@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,13 +18,20 @@
 // position, so each knows what is to come from others.
 namespace eplb::test {
 
+// Every 8 bytes a function of the key and their position.
+inline void fill_with_noise(std::uint64_t key, std::span<std::byte> bytes) {
+    for (std::size_t begin = 0; begin < bytes.size(); begin += sizeof key) {
+        const std::uint64_t noise = mix_bits(key + begin);
+        std::memcpy(&bytes[begin], &noise, std::min(sizeof noise, bytes.size() - begin));
+    }
+}
+
 inline std::string text_of(int rank, int call) {
     const std::uint64_t key = combine_keys(7, rank, call);
     // none, few and many bytes
     const std::size_t sizes[] = {0, 1, 100, 70'000};
     std::string text(sizes[key % 4], '\0');
-    for (std::size_t i = 0; i < text.size(); ++i)
-        text[i] = static_cast<char>(mix_bits(key + i));
+    fill_with_noise(key, std::as_writable_bytes(std::span(text)));
     return text;
 }
 
@@ -43,8 +52,10 @@ inline void check_calls(ProcessGroup& group, int rank, int size, int num_rounds 
     }
 }
 
-inline std::byte data_byte(std::uint64_t key, std::int64_t position) {
-    return static_cast<std::byte>(mix_bits(key + static_cast<std::uint64_t>(position)) >> 56);
+inline std::vector<std::byte> noise_of(std::uint64_t key, std::int64_t num_bytes) {
+    std::vector<std::byte> bytes(num_bytes);
+    fill_with_noise(key, bytes);
+    return bytes;
 }
 
 // how much `from` sends to `to` in an exchange: often nothing, at times `max_bytes`
@@ -75,41 +86,41 @@ inline void check_exchange(Communicator& communicator, std::uint64_t seed, std::
     }
     std::vector<std::byte> send(send_begin.back());
     for (int peer = 0; peer < size; ++peer)
-        for (std::int64_t i = send_begin[peer]; i < send_begin[static_cast<std::size_t>(peer) + 1];
-             ++i)
-            send[i] = data_byte(combine_keys(seed, rank, peer, 1), i - send_begin[peer]);
+        fill_with_noise(
+            combine_keys(seed, rank, peer, 1),
+            std::span(send).subspan(send_begin[peer], send_begin[peer + 1] - send_begin[peer]));
     // a margin that nobody may write to
-    constexpr std::size_t kMargin = 64;
+    constexpr std::int64_t kMargin = 64;
     constexpr std::byte kUntouched{0xa5};
-    std::vector<std::byte> receive(static_cast<std::size_t>(receive_begin.back()) + 2 * kMargin,
-                                   kUntouched);
+    std::vector<std::byte> receive(receive_begin.back() + 2 * kMargin, kUntouched);
     communicator.exchange(send.data(), send_begin, receive.data() + kMargin, receive_begin);
     // the sender's memory is its own again
     std::fill(send.begin(), send.end(), std::byte{0});
-    for (int peer = 0; peer < size; ++peer)
-        for (std::int64_t i = receive_begin[peer];
-             i < receive_begin[static_cast<std::size_t>(peer) + 1]; ++i)
-            if (receive[static_cast<std::size_t>(i) + kMargin] !=
-                data_byte(combine_keys(seed, peer, rank, 1), i - receive_begin[peer]))
-                throw Error("exchange: a wrong byte from rank " + std::to_string(peer));
-    for (std::size_t i = 0; i < kMargin; ++i)
-        if (receive[i] != kUntouched || receive[receive.size() - 1 - i] != kUntouched)
-            throw Error("exchange: wrote outside");
+    for (int peer = 0; peer < size; ++peer) {
+        const auto expected = noise_of(combine_keys(seed, peer, rank, 1),
+                                       receive_begin[peer + 1] - receive_begin[peer]);
+        if (!std::equal(expected.begin(), expected.end(),
+                        receive.begin() + kMargin + receive_begin[peer]))
+            throw Error("exchange: a wrong byte from rank " + std::to_string(peer));
+    }
+    const auto is_untouched = [&](std::byte byte) { return byte == kUntouched; };
+    if (!std::all_of(receive.begin(), receive.begin() + kMargin, is_untouched) ||
+        !std::all_of(receive.end() - kMargin, receive.end(), is_untouched))
+        throw Error("exchange: wrote outside");
 }
 
 inline void check_all_gather(Communicator& communicator,
                              std::uint64_t seed,
                              std::int64_t num_bytes) {
     const int size = communicator.size();
-    std::vector<std::byte> send(num_bytes);
-    for (std::int64_t i = 0; i < num_bytes; ++i)
-        send[i] = data_byte(combine_keys(seed, communicator.rank()), i);
+    const auto send = noise_of(combine_keys(seed, communicator.rank()), num_bytes);
     std::vector<std::byte> receive(send.size() * static_cast<std::size_t>(size));
     communicator.all_gather(send.data(), send.size(), receive.data());
-    for (int peer = 0; peer < size; ++peer)
-        for (std::int64_t i = 0; i < num_bytes; ++i)
-            if (receive[peer * num_bytes + i] != data_byte(combine_keys(seed, peer), i))
-                throw Error("all_gather: a wrong byte from rank " + std::to_string(peer));
+    for (int peer = 0; peer < size; ++peer) {
+        const auto expected = noise_of(combine_keys(seed, peer), num_bytes);
+        if (!std::equal(expected.begin(), expected.end(), receive.begin() + peer * num_bytes))
+            throw Error("all_gather: a wrong byte from rank " + std::to_string(peer));
+    }
     // in place
     std::vector<std::byte> whole(receive.size());
     const std::size_t own = static_cast<std::size_t>(communicator.rank()) * send.size();
