@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what is missing, builds and runs the tests: with g++, and with CUDA where it is found. With
-# --all also what CI checks besides: a build with clang without CUDA, for the compiler's default
-# processor, and its tests under the address and undefined-behaviour sanitizers; and the report's page in
-# a browser. Warnings are errors.
-# Closes with "N passed, N failed".
+# Installs what is missing, builds what is tested as quickly as can be (in build-test, without CUDA) and
+# runs the tests. With --all what CI checks instead: what users build, with g++ and with CUDA where it is
+# found; the same with clang, for the compiler's default processor, under the address and
+# undefined-behaviour sanitizers; and the report's page in a browser. Warnings are errors.
+# Closes with where the time went, and "N passed, N failed, N skipped".
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,44 +20,50 @@ else
     scripts/install_packages.sh python3 python3-jsonschema
 fi
 
-builds=
+# took NAME COMMAND…: runs it, and notes in the folder when it began and ended
+took() {
+    name=$1
+    shift
+    begin=$(date +%s)
+    status=0
+    "$@" || status=$?
+    echo "$name $begin $(date +%s)" >> "$folder/meson-logs/seconds"
+    return $status
+}
+
+folders=
 # build FOLDER [SETUP OPTION…]: sets up, builds, remembers the folder
 build() {
     folder=$1
     shift
-    [ -f "$folder/build.ninja" ] || meson setup "$folder" "$@"
-    ninja -C "$folder"
-    builds="$builds $folder"
+    mkdir -p "$folder/meson-logs"
+    : > "$folder/meson-logs/seconds"
+    [ -f "$folder/build.ninja" ] || took setup meson setup "$folder" "$@"
+    took build ninja -C "$folder"
+    folders="$folders $folder"
 }
 
-# with CUDA where it is found; CI compiles for one GPU alone
+# several files at once: what they include, which is most of what there is to compile, is read once
+at_once='--unity=on -Dunity_size=10'
+# shellcheck disable=SC2086  # a list of words
 if $all; then
+    # as users build it, for one GPU alone
     build build -Dgpu_arch=90
     # another compiler, its sanitizers, the kernels for a plain processor, no CUDA
-    CC=clang CXX=clang++ build build-sanitize -Dbuildtype=plain -Doptimization=1 -Dcpp_args=-g1 \
-        -Dcpu_arch= -Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false
+    CC=clang CXX=clang++ build build-sanitize $at_once -Dbuildtype=plain -Doptimization=1 \
+        -Dcpp_args=-g1 -Dcpu_arch= -Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false
 else
-    build build
+    build build-test $at_once -Dbuildtype=plain -Doptimization=1 -Dcuda=disabled
 fi
 
 failed=0
-for folder in $builds; do
-    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        meson test -C "$folder" --print-errorlogs || failed=1
+for folder in $folders; do
+    # one more than there are processors: some tests wait for one another's processes
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 took tests \
+        meson test -C "$folder" --no-rebuild --print-errorlogs \
+        --num-processes $(($(nproc) + 1)) || failed=1
 done
 
-# one line over all builds, from what meson recorded of each test
 # shellcheck disable=SC2086  # a list of folders
-python3 - $builds << 'EOF'
-import json
-import sys
-
-results = []
-for folder in sys.argv[1:]:
-    with open(f"{folder}/meson-logs/testlog.json", encoding="utf-8") as log:
-        results += [json.loads(line)["result"] for line in log]
-passed = results.count("OK")
-skipped = results.count("SKIP")
-print(f"{passed} passed, {len(results) - passed - skipped} failed, {skipped} skipped")
-EOF
+python3 scripts/test_summary.py $folders
 exit $failed
