@@ -20,7 +20,7 @@ constexpr auto kBetweenChecks = milliseconds(100);
 constexpr auto kVerdict = milliseconds(5000);
 
 // number of the call and of the bytes that follow: both ends must agree
-constexpr std::size_t kHeaderSize = 16;
+constexpr std::size_t kPartHeaderSize = 16;
 
 // this process's part of making the connections
 class Mesh {
@@ -129,7 +129,7 @@ struct SocketCommunicator::Part {
     std::string arrived = {};  // of the header
     std::size_t num_done = 0;
 
-    bool is_done() const { return num_done == kHeaderSize + num_bytes; }
+    bool is_done() const { return num_done == kPartHeaderSize + num_bytes; }
 };
 
 struct SocketCommunicator::Traffic {
@@ -221,10 +221,10 @@ void SocketCommunicator::transfer(std::vector<Traffic>& peers) {
 
 void SocketCommunicator::send_part(int peer, Part& part) {
     const std::string_view rest =
-        part.num_done < kHeaderSize
+        part.num_done < kPartHeaderSize
             ? std::string_view(part.header).substr(part.num_done)
             : std::string_view(reinterpret_cast<const char*>(part.data), part.num_bytes)
-                  .substr(part.num_done - kHeaderSize);
+                  .substr(part.num_done - kPartHeaderSize);
     const Moved moved = send_some(sockets_[peer], rest);
     if (moved.is_closed)
         throw_lost(peer);
@@ -233,8 +233,8 @@ void SocketCommunicator::send_part(int peer, Part& part) {
 
 void SocketCommunicator::receive_part(int peer, Part& part) {
     const Socket& socket = sockets_[peer];
-    if (part.num_done >= kHeaderSize) {
-        const std::size_t num_done = part.num_done - kHeaderSize;
+    if (part.num_done >= kPartHeaderSize) {
+        const std::size_t num_done = part.num_done - kPartHeaderSize;
         const Moved moved = receive_some(socket, reinterpret_cast<char*>(part.data) + num_done,
                                          part.num_bytes - num_done);
         if (moved.is_closed)
@@ -242,13 +242,13 @@ void SocketCommunicator::receive_part(int peer, Part& part) {
         part.num_done += moved.num_bytes;
         return;
     }
-    char bytes[kHeaderSize];
-    const Moved moved = receive_some(socket, bytes, kHeaderSize - part.num_done);
+    char bytes[kPartHeaderSize];
+    const Moved moved = receive_some(socket, bytes, kPartHeaderSize - part.num_done);
     if (moved.is_closed)
         throw_lost(peer);
     part.num_done += moved.num_bytes;
     part.arrived.append(bytes, moved.num_bytes);
-    if (part.num_done == kHeaderSize && part.arrived != part.header) {
+    if (part.num_done == kPartHeaderSize && part.arrived != part.header) {
         Unpacker unpacker(part.arrived);
         const std::uint64_t call = unpacker.number();
         const std::string what =

@@ -42,7 +42,7 @@ const LayerWeights& CheckpointLayers::load(int layer) {
                                : HeldWeights(backend_, reader_.parts(layer));
     coming_.reset();
     HeldWeights vectors(backend_, vector_parts(weights));
-    loaded.emplace(std::move(weights), std::move(vectors), std::move(matrices));
+    loaded.emplace(Loaded{std::move(weights), std::move(vectors), std::move(matrices)});
     if (order_ == LoopOrder::by_layer && layer + 1 < config_.num_needed_layers()) {
         reader_.start_reading(layer + 1, is_stopped_);
         coming_.emplace(layer + 1, HeldWeights(backend_, reader_.parts(layer + 1)));

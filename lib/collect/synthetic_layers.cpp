@@ -19,8 +19,8 @@ SyntheticLayers::SyntheticLayers(const SyntheticModel& model,
     config_.norm_epsilon = SyntheticModel::kNormEpsilon;
     layers_.reserve(config_.moe.layers.size());  // what is held stays where it is
     for (int i = 0; i < config_.moe.num_layers(); ++i) {
-        Layer& layer = layers_.emplace_back(LayerWeights(), DeviceBuffer<float>(backend),
-                                            DeviceBuffer<float>(backend));
+        Layer& layer = layers_.emplace_back(
+            Layer{LayerWeights(), DeviceBuffer<float>(backend), DeviceBuffer<float>(backend)});
         layer.weights.router = model.router(i);
         const std::vector<int>& experts = layout.places[i].experts(this_device());
         std::vector<float> made(experts.size() * expert_size_);

@@ -5,17 +5,17 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
-#include "lib/formats/configs/config_rules.h"
-#include "lib/formats/configs/engine_configs.h"
 #include "lib/base/quoted_name.h"
 #include "lib/base/strict_json.h"
+#include "lib/formats/configs/config_rules.h"
+#include "lib/formats/configs/engine_configs.h"
 
 namespace eplb {
 namespace {
 
 using nlohmann::json;
 
-constexpr const char* kMap = "physical_to_logical_map";
+constexpr const char* kSlotMap = "physical_to_logical_map";
 
 // what SGLang itself has in the rows of layers without experts
 std::vector<int> trivial_row(int num_slots, int num_experts) {
@@ -34,12 +34,12 @@ std::vector<std::vector<int>> parse_rows(const json& root,
         throw Error(name +
                     ": holds counts (\"logical_count\"), no placement; it is read where "
                     "statistics are");
-    const json& map = json_member(root, kMap, name);
+    const json& map = json_member(root, kSlotMap, name);
     for (const auto& [key, value] : root.items())
-        if (key != kMap)
+        if (key != kSlotMap)
             throw Error(name + ": has the key " + quoted_name(key) + " beside \"" +
-                        std::string(kMap) + "\", with which SGLang does not start; remove it");
-    std::vector<std::vector<int>> rows = parse_slot_rows(map, name + ": " + kMap);
+                        std::string(kSlotMap) + "\", with which SGLang does not start; remove it");
+    std::vector<std::vector<int>> rows = parse_slot_rows(map, name + ": " + kSlotMap);
     const auto num_rows = std::to_string(rows.size());
     if (context.num_hidden_layers > 0 &&
         rows.size() != static_cast<std::size_t>(context.num_hidden_layers))
@@ -125,7 +125,7 @@ std::string format_sglang_config(const EngineConfig& config, const ConfigContext
                                        trivial_row(config.config.num_slots, config.num_experts));
     for (const auto& [layer, expert_ids] : layers)
         rows[layer] = expert_ids;
-    return "{\"" + std::string(kMap) + "\": " + format_slot_rows(rows) + "}\n";
+    return "{\"" + std::string(kSlotMap) + "\": " + format_slot_rows(rows) + "}\n";
 }
 
 void judge_sglang_config(const EngineConfig& config,

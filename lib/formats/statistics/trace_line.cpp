@@ -12,9 +12,9 @@ using nlohmann::json;
 
 constexpr int kMaxIgnoredDepth = 100;
 
-class LineHandler : public nlohmann::json_sax<json> {
+class TraceHandler : public nlohmann::json_sax<json> {
   public:
-    LineHandler(TraceLine& line, const std::string& where) : line_(line), where_(where) {}
+    TraceHandler(TraceLine& line, const std::string& where) : line_(line), where_(where) {}
 
     bool start_object(std::size_t) override {
         if (!is_in_object_)
@@ -183,7 +183,7 @@ class LineHandler : public nlohmann::json_sax<json> {
 
 TraceLine parse_trace_line(std::string_view text, const std::string& where) {
     TraceLine line;
-    LineHandler handler(line, where);
+    TraceHandler handler(line, where);
     json::sax_parse(text.begin(), text.end(), &handler);
     return line;
 }

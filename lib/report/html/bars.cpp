@@ -8,10 +8,10 @@
 namespace eplb::html {
 namespace {
 
-constexpr int kHeight = 220;
-constexpr int kMostTicks = 12;
+constexpr int kBarsHeight = 220;
+constexpr int kMostLabels = 12;
 constexpr std::size_t kMostLayerWidth = 80;  // pixels: bars of few layers are no walls
-constexpr std::size_t kSides = 250;          // for axis and title
+constexpr std::size_t kAroundBars = 250;     // for axis and title
 constexpr double kGap = 0.25;  // of a layer's room, between its bars and the next layer's
 
 // layer id -> [subjects], null where a subject lacks it
@@ -47,7 +47,7 @@ std::string bar(const GridRow& row,
     const double top = axis.y(ratio);
     std::string text;
     append(text, "<rect x=\"", percent(x), "\" y=\"", trimmed(top, 1), "\" width=\"",
-           percent(width), "\" height=\"", trimmed(kHeight - top, 1), "\" class=\"s",
+           percent(width), "\" height=\"", trimmed(kBarsHeight - top, 1), "\" class=\"s",
            std::to_string(series), "\"><title>layer ", std::to_string(row.layer), " of ",
            drawn.number, ": ", row.has_tokens() ? short_number(ratio) : "no tokens",
            "</title></rect>\n");
@@ -57,7 +57,7 @@ std::string bar(const GridRow& row,
 std::string bars(const std::vector<Drawn>& subjects, const Rows& rows, const Axis& axis) {
     std::string text;
     const double room = 1.0 / static_cast<double>(rows.size());
-    const std::size_t label_step = (rows.size() + kMostTicks - 1) / kMostTicks;
+    const std::size_t label_step = (rows.size() + kMostLabels - 1) / kMostLabels;
     std::size_t position = 0;
     for (const auto& [layer, of_layer] : rows) {
         const double width = room * (1 - kGap) / static_cast<double>(of_layer.size());
@@ -68,7 +68,7 @@ std::string bars(const std::vector<Drawn>& subjects, const Rows& rows, const Axi
                             width, i);
         if (position % label_step == 0)
             append(text, "<text x=\"", percent(room * (static_cast<double>(position) + 0.5)),
-                   "\" y=\"", std::to_string(kHeight + 12), "\" class=\"m\">",
+                   "\" y=\"", std::to_string(kBarsHeight + 12), "\" class=\"m\">",
                    std::to_string(layer), "</text>\n");
         ++position;
     }
@@ -88,7 +88,7 @@ std::string legend(const std::vector<Drawn>& subjects, std::size_t num_bars) {
 std::string layer_bars(const std::vector<Drawn>& subjects) {
     const std::size_t num_bars = std::min<std::size_t>(subjects.size(), kMostBars);
     const Rows rows = rows_of(subjects, num_bars);
-    const Axis axis(largest(rows), kHeight);
+    const Axis axis(largest(rows), kBarsHeight);
     std::string text;
     append(text, "<section><h2>Imbalance ratio per layer</h2>\n<p>(max − mean) / mean over the ",
            subjects.front().grid.bin_name,
@@ -99,12 +99,12 @@ std::string layer_bars(const std::vector<Drawn>& subjects) {
     append(text, "</p>\n", legend(subjects, num_bars),
            "<figure class=\"scroll\"><div class=\"plot\" style=\"min-width:",
            std::to_string(rows.size() * (2 * num_bars + 1)),
-           "px;max-width:", std::to_string(kSides + kMostLayerWidth * rows.size()),
-           "px\"><svg role=\"img\" width=\"100%\" height=\"", std::to_string(kHeight + 40),
+           "px;max-width:", std::to_string(kAroundBars + kMostLayerWidth * rows.size()),
+           "px\"><svg role=\"img\" width=\"100%\" height=\"", std::to_string(kBarsHeight + 40),
            "\" aria-label=\"Bars of the imbalance ratio of ", std::to_string(rows.size()),
-           " layers\">\n<svg y=\"8\" width=\"100%\" height=\"", std::to_string(kHeight + 32),
+           " layers\">\n<svg y=\"8\" width=\"100%\" height=\"", std::to_string(kBarsHeight + 32),
            "\" class=\"open\">\n", axis.grid_lines(), bars(subjects, rows, axis),
-           "<text x=\"50%\" y=\"", std::to_string(kHeight + 26),
+           "<text x=\"50%\" y=\"", std::to_string(kBarsHeight + 26),
            "\" class=\"m\">layer</text></svg></svg></div></figure></section>\n");
     return text;
 }

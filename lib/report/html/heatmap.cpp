@@ -8,18 +8,18 @@
 namespace eplb::html {
 namespace {
 
-constexpr int kHeight = 800;  // of all rows, in pixels, where they have room in it
+constexpr int kRowsHeight = 800;  // of all rows, in pixels, where they have room in it
 constexpr int kMostRowHeight = 18;
 constexpr int kLeastRowHeight = 7;
 constexpr int kLabelHeight = 11;  // rows that are lower are labelled now and then
-constexpr int kMostTicks = 8;
+constexpr int kMostBinTicks = 8;
 constexpr int kLeastBinWidth = 3;
 constexpr int kMostBinWidth = 70;
-constexpr int kSides = 200;      // for labels
-constexpr int kMostGapped = 72;  // bins that are still wide enough for gaps between them
+constexpr int kAroundRows = 200;  // for labels
+constexpr int kMostGapped = 72;   // bins that are still wide enough for gaps between them
 
 int row_height(std::size_t num_rows) {
-    return std::clamp(kHeight / static_cast<int>(num_rows), kLeastRowHeight, kMostRowHeight);
+    return std::clamp(kRowsHeight / static_cast<int>(num_rows), kLeastRowHeight, kMostRowHeight);
 }
 
 // every how many rows one is labelled
@@ -98,7 +98,8 @@ std::string row_labels(const LoadGrid& grid, const GridRow& row, int y, int heig
 // ids of the bins below the cells
 std::string ticks(const LoadGrid& grid, int y) {
     std::string text;
-    const int step = std::max(1, static_cast<int>(std::ceil(axis_step(grid.num_bins, kMostTicks))));
+    const int step =
+        std::max(1, static_cast<int>(std::ceil(axis_step(grid.num_bins, kMostBinTicks))));
     for (int bin = 0; bin < grid.num_bins; bin += step)
         append(text, "<text x=\"", percent((bin + 0.5) / grid.num_bins), "\" y=\"",
                std::to_string(y), "\" class=\"m\">", std::to_string(bin), "</text>");
@@ -165,7 +166,7 @@ std::string heatmap(const Drawn& drawn, const Scale& scale, bool has_legend) {
            has_legend ? legend(scale) : "", "<div class=\"scroll\"><div class=\"plot ",
            grid.num_bins <= kMostGapped ? "gaps" : "dense",
            "\" style=\"min-width:", std::to_string(kLeastBinWidth * grid.num_bins),
-           "px;max-width:", std::to_string(kSides + kMostBinWidth * grid.num_bins),
+           "px;max-width:", std::to_string(kAroundRows + kMostBinWidth * grid.num_bins),
            "px\"><svg role=\"img\" width=\"100%\" height=\"", std::to_string(bottom + 36),
            "\" aria-label=\"", aria_label(drawn), "\">\n",
            "<text x=\"0\" dx=\"-6\" y=\"8\" class=\"e\">layer</text>"

@@ -8,11 +8,11 @@
 namespace eplb::html {
 namespace {
 
-constexpr int kHeight = 200;
+constexpr int kLinesHeight = 200;
 constexpr int kBoxWidth = 1000;   // of the box in which lines are drawn, stretched to the width
 constexpr int kMostPoints = 500;  // per line
 constexpr double kLabelDistance = 14;
-constexpr int kMostTicks = 6;
+constexpr int kMostTimeTicks = 6;
 
 // A layer's imbalance ratios, thinned out.
 struct Line {
@@ -121,7 +121,7 @@ std::vector<Label> labels_of(const std::vector<Line>& lines, const Axis& axis) {
                      [](const Label& a, const Label& b) { return a.end < b.end; });
     for (std::size_t i = 1; i < labels.size(); ++i)
         labels[i].y = std::max(labels[i].y, labels[i - 1].y + kLabelDistance);
-    double lowest = kHeight;
+    double lowest = kLinesHeight;
     for (auto label = labels.rbegin(); label != labels.rend(); ++label) {
         label->y = std::min(label->y, lowest);
         lowest = label->y - kLabelDistance;
@@ -144,15 +144,15 @@ std::string direct_labels(const std::vector<Line>& lines, const Axis& axis) {
 std::string ticks(const Subject& subject) {
     std::string text;
     const int last = subject.num_iterations - 1;
-    const int step = std::max(1, static_cast<int>(std::ceil(axis_step(last, kMostTicks))));
+    const int step = std::max(1, static_cast<int>(std::ceil(axis_step(last, kMostTimeTicks))));
     for (int i = 0; i <= last; i += step) {
         const std::string x = percent(static_cast<double>(i) / last);
-        append(text, "<line x1=\"", x, "\" x2=\"", x, "\" y1=\"", std::to_string(kHeight),
-               "\" y2=\"", std::to_string(kHeight + 4), "\" class=\"base\"/><text x=\"", x,
-               "\" y=\"", std::to_string(kHeight + 14), "\" class=\"m\">",
+        append(text, "<line x1=\"", x, "\" x2=\"", x, "\" y1=\"", std::to_string(kLinesHeight),
+               "\" y2=\"", std::to_string(kLinesHeight + 4), "\" class=\"base\"/><text x=\"", x,
+               "\" y=\"", std::to_string(kLinesHeight + 14), "\" class=\"m\">",
                std::to_string(subject.iter_start + i), "</text>\n");
     }
-    append(text, "<text x=\"50%\" y=\"", std::to_string(kHeight + 29),
+    append(text, "<text x=\"50%\" y=\"", std::to_string(kLinesHeight + 29),
            "\" class=\"m\">iteration</text>\n");
     return text;
 }
@@ -164,13 +164,13 @@ std::string panel(const Drawn& drawn, const std::vector<Line>& lines, const Axis
     if (subject.num_iterations < 2)
         return text + "<p class=\"empty\">One iteration: there is no line to draw.</p></figure>\n";
     append(text, "<div class=\"plot named\"><svg role=\"img\" width=\"100%\" height=\"",
-           std::to_string(kHeight + 44),
+           std::to_string(kLinesHeight + 44),
            "\" aria-label=\"Imbalance ratio of the worst layers over iterations ",
            std::to_string(subject.iter_start), " to ", std::to_string(subject.iter_stop() - 1),
-           "\">\n<svg y=\"8\" width=\"100%\" height=\"", std::to_string(kHeight + 36),
+           "\">\n<svg y=\"8\" width=\"100%\" height=\"", std::to_string(kLinesHeight + 36),
            "\" class=\"open\">\n", axis.grid_lines(), ticks(subject),
-           "<svg width=\"100%\" height=\"", std::to_string(kHeight), "\" viewBox=\"0 0 ",
-           std::to_string(kBoxWidth), " ", std::to_string(kHeight),
+           "<svg width=\"100%\" height=\"", std::to_string(kLinesHeight), "\" viewBox=\"0 0 ",
+           std::to_string(kBoxWidth), " ", std::to_string(kLinesHeight),
            "\" preserveAspectRatio=\"none\" class=\"open\">\n");
     for (std::size_t i = 0; i < lines.size(); ++i)
         if (lines[i].row != nullptr)
@@ -201,7 +201,7 @@ std::string time_lines(const std::vector<Drawn>& subjects) {
         if (i > 0)
             others += (others.empty() ? " The same in " : ", ") + subjects[i].number;
     }
-    const Axis axis(most, kHeight);
+    const Axis axis(most, kLinesHeight);
     std::string text;
     append(text, "<section><h2>Imbalance ratio over iterations</h2>\n<p>",
            layers.size() == 1 ? "The layer" : "The layers", " with the highest ratio in ",

@@ -39,7 +39,7 @@ std::string header_of(const std::string& key) {
     return header;
 }
 
-TableColumn column(const std::string& key) {
+TableColumn plan_column(const std::string& key) {
     return {key, header_of(key)};
 }
 
@@ -74,7 +74,7 @@ std::string algorithm_name(Algorithm algorithm) {
 Table plan_table(const Plan& plan, std::span<const int> layers) {
     Table table;
     table.title = "Placement, imbalance ratios:";
-    table.columns = {column("layer"), column("algorithm")};
+    table.columns = {plan_column("layer"), plan_column("algorithm")};
     table.average = {std::string("average"), std::string("")};
     for (const LayerPlan& layer : plan.layers)
         table.rows.push_back({static_cast<std::int64_t>(layers[table.rows.size()]),
@@ -83,7 +83,7 @@ Table plan_table(const Plan& plan, std::span<const int> layers) {
         const double mean = mean_over_layers(plan, figure.value);
         if (std::isnan(mean))
             continue;
-        table.columns.push_back(column(figure.key));
+        table.columns.push_back(plan_column(figure.key));
         table.average.emplace_back(mean);
         for (std::size_t i = 0; i < plan.layers.size(); ++i)
             table.rows[i].emplace_back(plan.layers[i].*figure.value);
@@ -94,9 +94,9 @@ Table plan_table(const Plan& plan, std::span<const int> layers) {
 Table workload_table(const Plan& plan, std::span<const std::string> names) {
     Table table;
     table.title = "Workloads, imbalance ratios (means over layers):";
-    table.columns = {column("workload")};
+    table.columns = {plan_column("workload")};
     for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
-        table.columns.push_back(column(figure.key));
+        table.columns.push_back(plan_column(figure.key));
     for (std::size_t w = 0; w < names.size(); ++w) {
         table.rows.push_back({names[w]});
         for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
@@ -112,12 +112,13 @@ Table sweep_table(std::span<const SweepRow> rows, bool has_memory) {
     table.context.emplace_back(
         "imbalance",
         std::string(std::all_of(rows.begin(), rows.end(), is_predicted) ? "predicted" : "fitted"));
-    table.columns = {column("ep_size"),    column("num_slots"), column("slots_per_rank"),
-                     column("unbalanced"), column("imbalance"), column("bound")};
+    table.columns = {plan_column("ep_size"),        plan_column("num_slots"),
+                     plan_column("slots_per_rank"), plan_column("unbalanced"),
+                     plan_column("imbalance"),      plan_column("bound")};
     if (has_memory)
         table.columns.push_back({"extra_gib_per_rank", "extra-GiB-per-rank"});
-    table.columns.push_back(column("speedup"));
-    table.columns.push_back(column("best"));
+    table.columns.push_back(plan_column("speedup"));
+    table.columns.push_back(plan_column("best"));
     for (const SweepRow& row : rows) {
         std::vector<Cell> cells = {static_cast<std::int64_t>(row.ep_size),
                                    static_cast<std::int64_t>(row.num_slots),

@@ -17,7 +17,7 @@ namespace {
 
 constexpr double kMegabyte = 1e6;
 
-TableColumn column(const std::string& key, int decimals = -1) {
+TableColumn traffic_column(const std::string& key, int decimals = -1) {
     std::string header = key;
     std::replace(header.begin(), header.end(), '_', '-');
     return {key, header, decimals};
@@ -105,12 +105,12 @@ Table traffic_table(const Subject& subject,
     const bool knows_own_rank = layers.front().knows_own_rank();
     Table table;
     table.title = "Traffic:";
-    table.columns = {column("layer")};
+    table.columns = {traffic_column("layer")};
     for (const int layer_id : subject.layers)
         table.rows.push_back({static_cast<std::int64_t>(layer_id)});
     table.average = {std::string("average")};
     const auto add_column = [&](const char* key, const auto& figure) {
-        table.columns.push_back(column(key, 4));
+        table.columns.push_back(traffic_column(key, 4));
         std::vector<double> values;
         for (std::size_t i = 0; i < layers.size(); ++i) {
             values.push_back(figure(layers[i]));
@@ -177,10 +177,10 @@ Table rank_traffic_table(const Subject& subject,
     table.title =
         options.bytes_per_token > 0 ? "MB from rank to rank:" : "Tokens from rank to rank:";
     const int decimals = options.bytes_per_token > 0 ? 4 : 1;
-    table.columns = {column("source_rank")};
+    table.columns = {traffic_column("source_rank")};
     for (std::size_t rank = 0; rank < ep_size; ++rank)
-        table.columns.push_back(column("rank_" + std::to_string(rank), decimals));
-    table.columns.push_back(column("total", decimals));
+        table.columns.push_back(traffic_column("rank_" + std::to_string(rank), decimals));
+    table.columns.push_back(traffic_column("total", decimals));
     std::vector<std::int64_t> received(ep_size + 1);  // the last is the total
     for (int source = 0; source < first.num_sources; ++source) {
         std::vector<std::int64_t> row(
