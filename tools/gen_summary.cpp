@@ -4,8 +4,7 @@
 #include <cmath>
 #include <iostream>
 
-#include "lib/placement/plan/evaluation.h"
-#include "lib/placement/route/load_summary.h"
+#include "lib/placement/plan/plan_summary.h"
 #include "lib/report/text/number_text.h"
 #include "lib/report/text/table_writers.h"
 #include "lib/report/views/plan_table.h"
@@ -26,17 +25,7 @@ std::string rounded(double value) {
     return formatted("%.3f", value);
 }
 
-template <typename Value>
-std::size_t worst_layer(const Plan& plan, const Value& value) {
-    std::size_t worst = plan.layers.size();
-    for (std::size_t i = 0; i < plan.layers.size(); ++i)
-        if (plan.layers[i].has_tokens &&
-            (worst == plan.layers.size() || value(plan.layers[i]) > value(plan.layers[worst])))
-            worst = i;
-    return worst;  // the statistics hold tokens: some layer has them
-}
-
-std::string layer_name(const GenSummary& summary, std::size_t layer) {
+std::string layer_name(const GenSummary& summary, int layer) {
     return "layer " + std::to_string(summary.statistics.front().layers[layer]);
 }
 
@@ -54,30 +43,16 @@ void print_heading(const GenSummary& summary) {
     summary.out.note(line);
 }
 
-// What was there before: the recording itself where it was made under a config, else the experts in
-// order on the ranks; over the workloads.
 std::string before_text(const GenSummary& summary) {
-    const ExpertStatistics& first = summary.statistics.front();
-    if (summary.under && summary.statistics.size() == 1 && !first.has_unknown_sources &&
-        summary.under->config.num_slots % first.ep_size == 0) {
-        std::vector<LoadSummary> layers;
-        for (const LayerLoad& load : summary.under->slot_load)
-            layers.push_back(summarize(rank_load(load, first.ep_size)));
-        return "average imbalance ratio " + rounded(average(layers).imbalance_ratio) +
-               " as recorded, with the config in force; ";
-    }
-    for (const int ep_size : {summary.request.ep_size, first.ep_size}) {
-        // speeds are of the deployment's ranks alone, and a sum tells nothing of ranks
-        if (first.num_experts % ep_size != 0 || !summary.request.rank_speed.empty() ||
-            (first.has_unknown_sources && ep_size == first.ep_size))
-            continue;
-        std::vector<double> means;
-        for (const ExpertStatistics& statistics : summary.statistics)
-            means.push_back(average(recorded_summaries(statistics, ep_size)).imbalance_ratio);
-        return "average imbalance ratio " + rounded(mean_of(means)) +
-               " with the experts in order on " + std::to_string(ep_size) + " ranks; ";
-    }
-    return "average imbalance ratio ";
+    const std::optional<ImbalanceBefore> before =
+        imbalance_before(summary.statistics, summary.under, summary.request);
+    const std::string subject = "average imbalance ratio ";
+    if (!before)
+        return subject;
+    return subject + rounded(before->imbalance_ratio) +
+           (before->ep_size == 0
+                ? " as recorded, with the config in force; "
+                : " with the experts in order on " + std::to_string(before->ep_size) + " ranks; ");
 }
 
 std::string percent_lower(double ratio) {
@@ -146,16 +121,14 @@ void print_choice(const GenSummary& summary) {
 
 void print_bound(const GenSummary& summary) {
     const Plan& plan = summary.plan;
-    const auto gap = [](const LayerPlan& layer) { return layer.aggregated - layer.bound; };
-    const std::size_t worst = worst_layer(plan, gap);
+    const BoundGap farthest = largest_bound_gap(plan);
     const double aggregated = mean_over_layers(plan, &LayerPlan::aggregated);
     const double bound = mean_over_layers(plan, &LayerPlan::bound);
     summary.out.note("summed load: " + formatted("%.5f", aggregated) + ", no placement is below " +
                      formatted("%.5f", bound) +
-                     "; farthest from its bound: " + layer_name(summary, worst) + ", by " +
-                     formatted("%.5f", gap(plan.layers[worst])));
-    const auto forced = [](const LayerPlan& layer) { return layer.bound; };
-    const std::size_t most = worst_layer(plan, forced);
+                     "; farthest from its bound: " + layer_name(summary, farthest.layer) + ", by " +
+                     formatted("%.5f", farthest.gap));
+    const int most = most_forced_layer(plan);
     if (plan.layers[most].bound <= kForcedImbalance)
         return;
     const int enough = plan.layers[most].slots_to_lift;
@@ -168,9 +141,7 @@ void print_bound(const GenSummary& summary) {
 }
 
 void print_duplicates(const GenSummary& summary) {
-    int num_duplicates = 0;
-    for (const LayerPlan& layer : summary.plan.layers)
-        num_duplicates += num_duplicate_slots(layer.placement);
+    const int num_duplicates = num_duplicate_slots(summary.plan);
     summary.out.note(
         num_duplicates == 0
             ? "no rank holds an expert twice"
@@ -192,7 +163,7 @@ void print_workloads(const GenSummary& summary) {
 }
 
 void warn_of_layers(const GenSummary& summary) {
-    for (std::size_t i = 0; i < summary.plan.layers.size(); ++i)
+    for (int i = 0; i < static_cast<int>(summary.plan.layers.size()); ++i)
         if (!summary.plan.layers[i].has_tokens)
             summary.out.warn(layer_name(summary, i) +
                              (summary.has_bounded_moves

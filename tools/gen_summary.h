@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "lib/placement/plan/planner.h"
-#include "tools/statistics_input.h"
+#include "lib/placement/route/recorded_under.h"
+#include "tools/output.h"
 
 namespace eplb {
 
@@ -18,7 +19,7 @@ struct GenSummary {
     std::span<const std::string> paths;            // [workloads]
     const PlanRequest& request;
     const Plan& plan;
-    const std::optional<cli::RecordedUnder>& under;  // of the first workload
+    const std::optional<RecordedUnder>& under;  // of the first workload
     bool has_bounded_moves;  // then a layer without tokens keeps what is in force
 };
 

@@ -193,7 +193,7 @@ class Projection : public RowSink {
 // The slots as they were, with the experts that the config in force put there. statistics: folded
 // to experts, all_layers those before some were chosen.
 Subject in_force_subject(const ExpertStatistics& statistics,
-                         const cli::RecordedUnder& under,
+                         const RecordedUnder& under,
                          const std::vector<int>& all_layers,
                          const std::string& path,
                          int ep_size) {
@@ -226,12 +226,13 @@ ReportInput load_input(const cli::Output& out,
     // a placement that is fitted here is eplb-gen's, which looks at the source ranks too
     const bool is_fitted = options.view == View::held_out && !is_projected;
     Projection projection(out, options, path);
-    std::optional<cli::RecordedUnder> under;
     cli::StatisticsOptions reading = options.statistics;
     reading.may_hold_experts = options.expert_statistic_paths.size() > 1;
-    input.statistics = cli::load_statistics(out, path, reading,
-                                            is_fitted ? cli::Sources::kept : cli::Sources::summed,
-                                            threads, &under, is_projected ? &projection : nullptr);
+    RecordingReading recording = cli::load_statistics(
+        out, path, reading, is_fitted ? cli::Sources::kept : cli::Sources::summed, threads,
+        is_projected ? &projection : nullptr);
+    const std::optional<RecordedUnder>& under = recording.under;
+    input.statistics = std::move(recording.statistics);
     ExpertStatistics& statistics = input.statistics;
     if (const auto incomplete = projection.replay_routed_ids(statistics, threads))
         out.warn(*incomplete + "; the counts are used alone");

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <span>
 
+#include "lib/base/error.h"
+
 namespace eplb {
 namespace {
 
@@ -152,6 +154,23 @@ std::vector<std::string> recording_warnings(const ExpertStatistics& statistics) 
     warn_of_unequal_totals(statistics, totals, warnings);
     warn_of_warm_up(statistics, warnings);
     return warnings;
+}
+
+void require_alike(const ExpertStatistics& statistics,
+                   const std::string& name,
+                   const ExpertStatistics& first,
+                   const std::string& first_name) {
+    const auto differ = [&](const std::string& what) {
+        throw Error(name + ": has other " + what + " than " + first_name +
+                    "; workloads of one model share them");
+    };
+    if (statistics.num_experts != first.num_experts)
+        differ("experts (" + std::to_string(statistics.num_experts) + ", not " +
+               std::to_string(first.num_experts) + ")");
+    if (statistics.top_k != first.top_k && statistics.top_k > 0 && first.top_k > 0)
+        differ("experts per token");
+    if (statistics.layers != first.layers)
+        differ("layers");
 }
 
 }  // namespace eplb

@@ -19,6 +19,13 @@ namespace eplb {
 // Works on statistics with or without source ranks.
 std::vector<std::string> recording_warnings(const ExpertStatistics& statistics);
 
+// Error where workloads cannot be of one model: other experts, experts per token or layers than
+// those of `first`.
+void require_alike(const ExpertStatistics& statistics,
+                   const std::string& name,
+                   const ExpertStatistics& first,
+                   const std::string& first_name);
+
 }  // namespace eplb
 
 #endif

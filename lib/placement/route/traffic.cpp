@@ -124,6 +124,13 @@ double TokenTraffic::nodes_per_token() const {
     return num_tokens == 0 ? 0 : num_nodes / static_cast<double>(num_tokens);
 }
 
+TokenTraffic& TokenTraffic::operator+=(const TokenTraffic& other) {
+    num_tokens += other.num_tokens;
+    num_ranks += other.num_ranks;
+    num_nodes += other.num_nodes;
+    return *this;
+}
+
 TokenTraffic expected_traffic(std::span<const std::int32_t> ids,
                               int top_k,
                               const Placement& placement,

@@ -24,6 +24,8 @@ struct TokenTraffic {
     // From 1 to the lesser of top_k and ep_size; 0 without tokens.
     double ranks_per_token() const;
     double nodes_per_token() const;
+
+    TokenTraffic& operator+=(const TokenTraffic& other);
 };
 
 // Of one layer's tokens. ids is [num_tokens][top_k], experts, -1: not routed. Nodes are num_nodes
