@@ -30,6 +30,7 @@ const CLI::Validator& id();
 // Any text but none: an empty one is a shell variable that was not set.
 const CLI::Validator& not_empty();
 
+// What a std::optional holds, or the type itself.
 template <typename Value>
 struct ChoiceOf {
     using type = Value;
@@ -39,8 +40,7 @@ struct ChoiceOf<std::optional<Value>> {
     using type = Value;
 };
 
-// An option that takes one of some names; its help and its error list them. An optional target has
-// no default.
+// Takes one of some names, which its help and its error list. A std::optional has no default.
 template <typename Target>
 CLI::Option* add_choice(
     CLI::App& app,

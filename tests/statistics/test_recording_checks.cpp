@@ -78,3 +78,21 @@ TEST_CASE("iterations that look like warm-up") {
         count /= 8;
     CHECK(warnings({few_tokens, kPlain}).empty());
 }
+
+TEST_CASE("workloads share experts, layers and, where both say so, experts per token") {
+    const ExpertStatistics first = recording({kPlain});
+    const auto error_with = [&](const auto& change) {
+        ExpertStatistics other = first;
+        change(other);
+        return test::error_of([&] { require_alike(other, "b", first, "a"); });
+    };
+    CHECK(error_with([](ExpertStatistics&) {}).empty());
+    CHECK(error_with([](ExpertStatistics& other) { other.top_k = 0; }).empty());
+    CHECK(error_with([](ExpertStatistics& other) { other.num_experts = 8; }) ==
+          "b: has other experts (8, not 6) than a; workloads of one model share them");
+    CHECK(error_with([](ExpertStatistics& other) { other.top_k = 4; }) ==
+          "b: has other experts per token than a; workloads of one model share them");
+    CHECK(error_with([](ExpertStatistics& other) {
+              other.layers = {3, 8};
+          }) == "b: has other layers than a; workloads of one model share them");
+}
