@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 #include <stdexcept>
+#include <system_error>
+#include <utility>
 
 #include "lib/base/error.h"
 
@@ -48,183 +51,194 @@ std::string in_quotes(std::string_view text) {
 
 // Takes a header's JSON apart without building a tree: quick, and the only way to see a key that
 // stands there twice.
-class HeaderHandler : public nlohmann::json_sax<json> {
+class HeaderReader {
   public:
-    HeaderHandler(const std::string& name, std::vector<Tensor>& tensors)
-        : name_(name), tensors_(tensors) {}
+    HeaderReader(std::string_view text, const std::string& name) : text_(text), name_(name) {}
 
-    bool start_object(std::size_t) override {
-        if (place_ == Place::start)
-            place_ = Place::top;
-        else if (place_ == Place::value)
-            place_ = Place::tensor;
-        else if (place_ == Place::metadata)
-            place_ = Place::metadata_entry;
-        else
-            refuse("an object");
-        return true;
-    }
-
-    bool key(string_t& key) override {
-        if (place_ == Place::top)
-            start_member(key);
-        else if (place_ == Place::metadata_entry)
-            start_metadata_entry(key);
-        else
-            start_tensor_member(key);
-        return true;
-    }
-
-    bool end_object() override {
-        if (place_ == Place::top) {
-            place_ = Place::start;
-            return true;
-        }
-        if (place_ == Place::tensor)
-            finish_tensor();
-        place_ = Place::top;
-        return true;
-    }
-
-    bool start_array(std::size_t) override {
-        if ((place_ == Place::shape || place_ == Place::offsets) && !in_array_)
-            in_array_ = true;
-        else
-            refuse("a list");
-        return true;
-    }
-
-    bool end_array() override {
-        in_array_ = false;
-        place_ = Place::tensor;
-        return true;
-    }
-
-    bool string(string_t& text) override {
-        if (place_ == Place::metadata_entry)
-            return true;
-        if (place_ != Place::dtype)
-            refuse("a string");
-        tensors_.back().dtype = text;
-        place_ = Place::tensor;
-        return true;
-    }
-
-    bool number_unsigned(number_unsigned_t number) override {
-        if (!in_array_)
-            refuse("a number");
-        if (number > static_cast<number_unsigned_t>(INT64_MAX))
-            fail_at(name_, key_, "a number that is too large");
-        if (place_ == Place::shape)
-            tensors_.back().shape.push_back(static_cast<std::int64_t>(number));
-        else
-            add_offset(static_cast<std::size_t>(number));
-        return true;
-    }
-
-    bool number_integer(number_integer_t) override { return refuse("a negative number"); }
-    bool number_float(number_float_t, const string_t&) override {
-        return refuse("a number that is no integer");
-    }
-    bool null() override { return refuse("null"); }
-    bool boolean(bool) override { return refuse("a boolean"); }
-    bool binary(binary_t&) override { return refuse("binary data"); }
-
-    bool parse_error(std::size_t position,
-                     const std::string&,
-                     const nlohmann::detail::exception&) override {
-        throw Error(name_ + ": the header is no valid JSON at its byte " +
-                    std::to_string(position));
+    std::vector<Tensor> read() {
+        read_object([&](const std::string& key) {
+            key_ = key;
+            if (key == "__metadata__")
+                read_metadata();
+            else
+                read_tensor();
+        });
+        if (next() != '\0' || at_ < text_.size())
+            fail_json();
+        return std::move(tensors_);
     }
 
   private:
-    // what the next event belongs to
-    enum class Place { start, top, value, tensor, dtype, shape, offsets, metadata, metadata_entry };
+    void read_metadata() {
+        if (std::exchange(has_metadata_, true))
+            fail("stands there twice");
+        std::set<std::string> keys;
+        read_object([&](const std::string& key) {
+            if (!keys.insert(key).second)
+                fail(in_quotes(key) + " stands there twice");
+            require('"', "a string");
+            read_string();
+        });
+    }
 
-    void start_member(const std::string& key) {
-        key_ = key;
-        if (key != "__metadata__") {
-            place_ = Place::value;
-            tensors_.push_back({key, {}, {}, 0, 0});
-            has_dtype_ = has_shape_ = has_offsets_ = false;
-            num_offsets_ = 0;
-            return;
+    void read_tensor() {
+        Tensor tensor{key_, {}, {}, 0, 0};
+        std::vector<std::int64_t> offsets;
+        bool has_dtype = false;
+        bool has_shape = false;
+        bool has_offsets = false;
+        read_object([&](const std::string& member) {
+            const auto start_once = [&](bool& has_member) {
+                if (std::exchange(has_member, true))
+                    fail(in_quotes(member) + " stands there twice");
+            };
+            if (member == "dtype") {
+                start_once(has_dtype);
+                require('"', "the name of a dtype");
+                tensor.dtype = read_string();
+            } else if (member == "shape") {
+                start_once(has_shape);
+                tensor.shape = read_numbers();
+            } else if (member == "data_offsets") {
+                start_once(has_offsets);
+                offsets = read_numbers();
+            } else {
+                fail("unknown member " + in_quotes(member));
+            }
+        });
+        if (!has_dtype || !has_shape || !has_offsets)
+            fail("\"dtype\", \"shape\" and \"data_offsets\" are needed");
+        if (offsets.size() != 2)
+            fail("\"data_offsets\" must be [begin, end]");
+        tensor.begin = static_cast<std::size_t>(offsets[0]);
+        tensor.end = static_cast<std::size_t>(offsets[1]);
+        tensors_.push_back(std::move(tensor));
+    }
+
+    // read_member: called behind each key's colon
+    template <typename ReadMember>
+    void read_object(const ReadMember& read_member) {
+        require('{', "an object");
+        ++at_;
+        for (bool is_first = true; next() != '}'; is_first = false) {
+            if (!is_first)
+                skip(',');
+            if (next() != '"')
+                fail_json();
+            const std::string key = read_string();
+            skip(':');
+            read_member(key);
         }
-        if (has_metadata_)
-            fail_at(name_, key, "stands there twice");
-        has_metadata_ = true;
-        place_ = Place::metadata;
+        ++at_;
     }
 
-    void start_metadata_entry(const std::string& key) {
-        if (!metadata_keys_.insert(key).second)
-            fail_at(name_, key_, in_quotes(key) + " stands there twice");
-    }
-
-    void start_tensor_member(const std::string& member) {
-        if (member == "dtype")
-            start_once(has_dtype_, member, Place::dtype);
-        else if (member == "shape")
-            start_once(has_shape_, member, Place::shape);
-        else if (member == "data_offsets")
-            start_once(has_offsets_, member, Place::offsets);
-        else
-            fail_at(name_, key_, "unknown member " + in_quotes(member));
-    }
-
-    void start_once(bool& seen, const std::string& member, Place place) {
-        if (seen)
-            fail_at(name_, key_, in_quotes(member) + " stands there twice");
-        seen = true;
-        place_ = place;
-    }
-
-    void add_offset(std::size_t offset) {
-        Tensor& tensor = tensors_.back();
-        (num_offsets_ == 0 ? tensor.begin : tensor.end) = offset;
-        ++num_offsets_;
-    }
-
-    void finish_tensor() {
-        if (!has_dtype_ || !has_shape_ || !has_offsets_)
-            fail_at(name_, key_, "\"dtype\", \"shape\" and \"data_offsets\" are needed");
-        if (num_offsets_ != 2)
-            fail_at(name_, key_, "\"data_offsets\" must be [begin, end]");
-    }
-
-    // never returns; bool so that handlers stay one line
-    [[noreturn]] bool refuse(const char* found) const {
-        if (place_ == Place::start)
-            throw Error(name_ + ": the header must be an object, not " + found);
-        fail_at(name_, key_, std::string(found) + " where " + expected() + " is needed");
-    }
-
-    const char* expected() const {
-        switch (place_) {
-            case Place::dtype:
-                return "the name of a dtype";
-            case Place::shape:
-            case Place::offsets:
-                return "a list of non-negative integers";
-            case Place::metadata_entry:
-                return "a string";
-            default:
-                return "an object";
+    std::vector<std::int64_t> read_numbers() {
+        constexpr const char* kExpected = "a list of non-negative integers";
+        require('[', kExpected);
+        ++at_;
+        std::vector<std::int64_t> numbers;
+        while (next() != ']') {
+            if (!numbers.empty())
+                skip(',');
+            if (next() < '0' || next() > '9')
+                refuse(kExpected);
+            numbers.push_back(read_number(kExpected));
         }
+        ++at_;
+        return numbers;
     }
 
+    std::int64_t read_number(const char* expected) {
+        const char* const begin = text_.data() + at_;
+        const char* const text_end = text_.data() + text_.size();
+        std::int64_t number = 0;
+        const auto [end, error] = std::from_chars(begin, text_end, number);
+        const bool is_whole = end == text_end || std::strchr("eE.", *end) == nullptr;
+        if (!is_whole || (*begin == '0' && end - begin > 1))
+            refuse(expected);
+        if (error != std::errc())
+            fail("a number that is too large");
+        at_ += static_cast<std::size_t>(end - begin);
+        return number;
+    }
+
+    std::string read_string() {
+        const std::size_t begin = ++at_;
+        bool is_plain = true;  // neither escapes nor bytes that may be no UTF-8
+        for (; at_ < text_.size() && text_[at_] != '"'; ++at_) {
+            const auto byte = static_cast<unsigned char>(text_[at_]);
+            is_plain = is_plain && byte >= 0x20 && byte < 0x80 && byte != '\\';
+            at_ += byte == '\\';
+        }
+        if (at_ >= text_.size())
+            fail_json();
+        const std::size_t end = at_++;
+        if (is_plain)
+            return std::string(text_.substr(begin, end - begin));
+        const json parsed = json::parse(text_.substr(begin - 1, at_ - begin + 1), nullptr, false);
+        if (parsed.is_discarded())
+            fail_json();
+        return parsed.get<std::string>();
+    }
+
+    // The first character behind spaces, which is not read yet; 0 at the end.
+    char next() {
+        at_ = std::min(text_.find_first_not_of(" \t\n\r", at_), text_.size());
+        return at_ < text_.size() ? text_[at_] : '\0';
+    }
+
+    void skip(char expected) {
+        if (next() != expected)
+            fail_json();
+        ++at_;
+    }
+
+    void require(char first, const char* expected) {
+        if (next() != first)
+            refuse(expected);
+    }
+
+    // What stands here is no part of a header; it may be no JSON either.
+    [[noreturn]] void refuse(const char* expected) {
+        const auto refuse_as = [&](const char* found) {
+            fail(std::string(found) + " where " + expected + " is needed");
+        };
+        next();
+        const std::string_view rest = text_.substr(at_);
+        const std::string_view word = rest.substr(0, rest.find_first_of(" \t\n\r,:]}"));
+        if (rest.starts_with('{'))
+            refuse_as("an object");
+        if (rest.starts_with('['))
+            refuse_as("a list");
+        if (rest.starts_with('"')) {
+            read_string();
+            refuse_as("a string");
+        }
+        const json value = json::parse(word, nullptr, false);
+        if (value.is_null())
+            refuse_as("null");
+        if (value.is_boolean())
+            refuse_as("a boolean");
+        if (value.is_number_unsigned())
+            refuse_as("a number");
+        if (value.is_number_integer())
+            refuse_as("a negative number");
+        if (value.is_number_float())
+            refuse_as("a number that is no integer");
+        fail_json();
+    }
+
+    [[noreturn]] void fail(const std::string& what) const { fail_at(name_, key_, what); }
+    [[noreturn]] void fail_json() const {
+        throw Error(name_ + ": the header is no valid JSON at its byte " + std::to_string(at_ + 1));
+    }
+
+    std::string_view text_;
     const std::string& name_;
-    std::vector<Tensor>& tensors_;
-    Place place_ = Place::start;
+    std::size_t at_ = 0;
     std::string key_;  // of the member of the top object
-    bool in_array_ = false;
     bool has_metadata_ = false;
-    std::set<std::string> metadata_keys_;
-    // of the tensor in work
-    bool has_dtype_ = false;
-    bool has_shape_ = false;
-    bool has_offsets_ = false;
-    int num_offsets_ = 0;
+    std::vector<Tensor> tensors_;
 };
 
 // nothing where it does not fit
@@ -326,8 +340,7 @@ SafetensorsHeader parse_header(std::string_view text,
     SafetensorsHeader header;
     header.data_begin = text.size();
     header.file_size = file_size;
-    HeaderHandler handler(name, header.tensors);
-    json::sax_parse(header_json.data(), header_json.data() + header_json.size(), &handler);
+    header.tensors = HeaderReader(header_json, name).read();
 
     const auto position = [](const Tensor& tensor) { return std::pair(tensor.begin, tensor.end); };
     const auto is_before = [&](const Tensor& a, const Tensor& b) {

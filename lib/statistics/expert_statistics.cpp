@@ -5,12 +5,16 @@
 #include <functional>
 #include <utility>
 
+#include "lib/base/large_pages.h"
+
 namespace eplb {
 
 void ExpertStatistics::allocate() {
-    counts.assign(static_cast<std::size_t>(num_iterations) * layers.size() *
-                      static_cast<std::size_t>(num_sources) * static_cast<std::size_t>(num_experts),
-                  0);
+    const std::size_t size = num_iterations * layers.size() * num_sources * num_experts;
+    counts = {};
+    counts.reserve(size);
+    use_large_pages(std::as_bytes(std::span(counts.data(), size)));
+    counts.resize(size);
 }
 
 std::span<const std::int64_t> ExpertStatistics::row(int iteration, int layer, int source) const {

@@ -69,6 +69,15 @@ TEST_CASE("a header's tensors come in the order of their data and are found by n
     CHECK(header.file_size == header.data_begin + 32);
 }
 
+TEST_CASE("names may hold escapes and UTF-8, and spaces stand anywhere") {
+    const SafetensorsHeader header = parse(
+        file_of("{ \"\\u00e9\\\"\\\\\u00e9\" :\t{\"shape\" : [ 2 , 1 ], \"data_offsets\":[0,8] ,"
+                "\"dtype\":\"I32\" } }\r\n",
+                8));
+    CHECK(header.tensors[0].name == "\u00e9\"\\\u00e9");
+    CHECK(header.tensors[0].shape == std::vector<std::int64_t>{2, 1});
+}
+
 TEST_CASE("each broken header is refused with the file, the key and the fault") {
     struct Case {
         std::string header;
@@ -116,6 +125,16 @@ TEST_CASE("each broken header is refused with the file, the key and the fault") 
         {R"({"k":)" + good + "}", 7,
          R"(key "k": its data end at byte 8 of 7: the file is cut off)"},
         {R"({"k":)" + good + "}", 9, "1 bytes after the last tensor"},
+        {R"({"k":)" + good + ",}", 8, "no valid JSON at its byte"},
+        {R"({,"k":)" + good + "}", 8, "no valid JSON at its byte"},
+        {R"({"k" )" + good + "}", 8, "no valid JSON at its byte"},
+        {R"({"k\x":)" + good + "}", 8, "no valid JSON at its byte"},
+        {"{\"k\n\":" + good + "}", 8, "no valid JSON at its byte"},
+        {R"({"k":)" + tensor("I32", "[2 3]", "[0,8]") + "}", 8, "no valid JSON at its byte"},
+        {R"({"k":)" + tensor("I32", "[2,]", "[0,8]") + "}", 8, "no valid JSON at its byte"},
+        {R"({"k":)" + tensor("I32", "[02]", "[0,8]") + "}", 8, "no valid JSON at its byte"},
+        {R"({"k":)" + tensor("I32", "[tru]", "[0,8]") + "}", 8, "no valid JSON at its byte"},
+        {R"({"k":)" + tensor("I32", "[2e0]", "[0,8]") + "}", 8, "no integer"},
         {R"({"__metadata__":5})", 0, R"(key "__metadata__": a number where an object)"},
         {R"({"__metadata__":{"a":5}})", 0, R"(key "__metadata__": a number where a string)"},
         {R"({"__metadata__":{"a":{}}})", 0, R"(key "__metadata__": an object where a string)"},
