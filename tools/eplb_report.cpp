@@ -5,6 +5,8 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/not_known.h"
+#include "lib/base/text.h"
 #include "lib/report/text/table_edit.h"
 #include "lib/report/text/table_writers.h"
 #include "lib/report/views/views.h"
@@ -14,7 +16,6 @@
 #include "tools/report_page.h"
 #include "tools/report_pictures.h"
 #include "tools/report_views.h"
-#include "tools/terminal.h"
 #include "tools/tool.h"
 
 namespace {
@@ -31,26 +32,50 @@ void warn_of_empty_iterations(const cli::Output& out, const std::vector<ReportIn
                  "averages");
 }
 
+// The view, sorted and cut.
+ViewResult make_view(const ViewInput& input) {
+    const ReportView& view = view_of(input.options);
+    ViewResult result = view.make(input);
+    Table& table = result.table;
+    table.context.insert(table.context.begin(), {"view", view.name});
+    if (const std::optional<SortOrder>& sort = input.options.sort) {
+        const std::optional<int> column = find_column(table, sort->column);
+        if (!column) {
+            std::vector<std::string> keys;
+            for (const TableColumn& one : table.columns)
+                keys.push_back(one.key);
+            throw UsageError("--sort: there is no column '" + sort->column + "'; this table has " +
+                             joined(keys, ", "));
+        }
+        sort_rows(table, *column, sort->is_reversed);
+    }
+    if (input.options.top > 0)
+        keep_top(table, input.options.top);
+    return result;
+}
+
+// What --max_imbalance is about: the average of the last statistics, under the last config where
+// there is one; where a placement was tested, that on the test.
+double gated_imbalance(const ViewInput& input, const std::optional<TestedImbalance>& tested) {
+    if (tested && !tested->is_held_out)
+        throw Error(
+            "--max_imbalance: what was measured may have been fitted to; choose ranges apart "
+            "with --fit and --test");
+    if (tested)
+        return tested->imbalance_ratio;
+    const ReportInput& last = input.inputs.back();
+    const MeasuredSubject& measured =
+        input.measurements.of(last.projected.empty() ? last.recorded : last.projected.back());
+    return measured.has_tokens() ? measured.average.imbalance_ratio : kNotKnown;
+}
+
 void check_max_imbalance(double imbalance, double limit) {
     if (std::isnan(imbalance))
         throw Error("--max_imbalance: nothing was measured, no iteration has tokens");
     if (imbalance > limit)
-        throw GateError("--max_imbalance " + cli::formatted("%.6g", limit) +
-                        ": the average imbalance ratio is " + cli::formatted("%.6g", imbalance) +
+        throw GateError("--max_imbalance " + formatted("%.6g", limit) +
+                        ": the average imbalance ratio is " + formatted("%.6g", imbalance) +
                         "; fit a new placement with eplb-gen, or give it more slots");
-}
-
-// The view, sorted and cut.
-Table make_table(const ReportOptions& options,
-                 const std::vector<ReportInput>& inputs,
-                 ThreadPool& threads) {
-    Table table = make_view(options, inputs, threads);
-    table.context.insert(table.context.begin(), {"view", view_name(view_of(options))});
-    if (!options.sort.empty())
-        sort_rows(table, options.sort);
-    if (options.top > 0)
-        keep_top(table, options.top);
-    return table;
 }
 
 int report(const cli::Output& out, const ReportOptions& options) {
@@ -72,19 +97,20 @@ int report(const cli::Output& out, const ReportOptions& options) {
     ThreadPool threads(options.statistics.num_threads);
     const std::vector<ReportInput> inputs = load_report_inputs(out, options, threads);
     warn_of_empty_iterations(out, inputs);
+    Measurements measurements(bins_of(options), threads);
+    const ViewInput input{options, inputs, measurements};
     const bool is_picture_alone = options.heatmap && !page;
-    const Table table = is_picture_alone ? Table() : make_table(options, inputs, threads);
-    output.write(options.heatmap ? heatmap_text(options, inputs, threads)
-                                 : write_table(table, options.format, options.precision));
+    const ViewResult result = is_picture_alone ? ViewResult() : make_view(input);
+    output.write(options.heatmap ? heatmap_text(input)
+                                 : write_table(result.table, options.format, options.digits));
     output.sync();
     if (page) {
-        page->write(html_page(options, inputs, table, threads));
+        page->write(html_page(input, result));
         page->commit();
     }
     output.commit();
     if (options.max_imbalance)
-        check_max_imbalance(gated_imbalance(options, inputs, table, threads),
-                            *options.max_imbalance);
+        check_max_imbalance(gated_imbalance(input, result.tested), *options.max_imbalance);
     return cli::kDone;
 }
 

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <iostream>
 
+#include "lib/base/text.h"
 #include "lib/placement/plan/plan_summary.h"
-#include "lib/report/text/number_text.h"
 #include "lib/report/text/table_writers.h"
 #include "lib/report/views/plan_table.h"
 #include "tools/terminal.h"

@@ -2,45 +2,31 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/report/views/comparison.h"
 #include "lib/report/views/drift.h"
 #include "lib/report/views/held_out.h"
+#include "lib/report/views/held_out_ranges.h"
+#include "lib/report/views/held_out_table.h"
 #include "lib/report/views/speedup.h"
 #include "tools/paths.h"
-#include "tools/typed_values.h"
 
 namespace eplb {
 namespace {
 
-Pairing pairing_of(const std::vector<ReportInput>& inputs) {
-    return inputs.size() == 1 ? Pairing::paired : Pairing::independent;
-}
-
-IterationRange recorded_range(const ReportInput& input) {
-    return {input.recorded.iter_start, input.recorded.iter_stop()};
-}
-
-std::optional<IterationRange> range_of(const std::string& text, const std::string& option) {
-    if (text.empty())
-        return {};
-    return cli::parse_iteration_range(text, option);
-}
-
 // Of one recording split_iterations(); of two all of each, or what is given.
 HeldOutRanges ranges_of(const ReportOptions& options, const std::vector<ReportInput>& inputs) {
-    const std::optional<IterationRange> fit = range_of(options.fit, "--fit");
-    const std::optional<IterationRange> test = range_of(options.test, "--test");
-    const IterationRange first = recorded_range(inputs.front());
-    const IterationRange last = recorded_range(inputs.back());
-    if (fit)
-        check_range(*fit, first, inputs.front().path);
-    if (test)
-        check_range(*test, last, inputs.back().path);
+    const IterationRange first = inputs.front().recorded.iterations();
+    const IterationRange last = inputs.back().recorded.iterations();
+    if (options.fit)
+        check_range(*options.fit, first, inputs.front().path);
+    if (options.test)
+        check_range(*options.test, last, inputs.back().path);
     if (inputs.size() == 1)
-        return split_iterations(first, fit, test);
-    return {fit.value_or(first), test.value_or(last)};
+        return split_iterations(first, options.fit, options.test);
+    return {options.fit.value_or(first), options.test.value_or(last)};
 }
 
 HeldOut planned(const ReportOptions& options,
@@ -78,43 +64,74 @@ HeldOut of_config(const ReportOptions& options,
 
 }  // namespace
 
-Table comparison_view(const std::vector<ReportInput>& inputs, Bins bins, ThreadPool& threads) {
-    return comparison_table(compared_subjects(inputs), bins, pairing_of(inputs), threads);
+std::string refusal_of_comparison(const ReportOptions& options) {
+    return options.expert_statistic_paths.size() + options.config_paths.size() < 2
+               ? "takes two statistics or more, or one and configs"
+               : "";
 }
 
-Table held_out_view(const ReportOptions& options,
-                    const std::vector<ReportInput>& inputs,
-                    ThreadPool& threads) {
-    const HeldOutRanges ranges = ranges_of(options, inputs);
-    HeldOut held_out = inputs.front().projected.empty() ? planned(options, inputs, ranges, threads)
-                                                        : of_config(options, inputs, ranges);
+ViewResult make_comparison(const ViewInput& input) {
+    return {comparison_table(input.all_measured(), pairing_of(input.inputs)), {}};
+}
+
+std::string refusal_of_held_out(const ReportOptions& options) {
+    if (options.expert_statistic_paths.size() > 2 || options.config_paths.size() > 1)
+        return "takes the statistics that were fitted to, those to test on where they are others, "
+               "and at most one config";
+    if (options.config_paths.empty() && (options.ep_size == 0 || options.num_slots == 0))
+        return "fits a placement: give --ep_size and --num_slots, or the config to test with "
+               "--projection_eplb_config_path";
+    return "";
+}
+
+ViewResult make_held_out(const ViewInput& input) {
+    const std::vector<ReportInput>& inputs = input.inputs;
+    ThreadPool& threads = input.measurements.threads();
+    const bool is_of_config = !inputs.front().projected.empty();
+    const HeldOutRanges ranges = ranges_of(input.options, inputs);
+    HeldOut held_out = is_of_config ? of_config(input.options, inputs, ranges)
+                                    : planned(input.options, inputs, ranges, threads);
     held_out.overlaps = cli::is_same_file(inputs.front().path, inputs.back().path) &&
                         overlap(ranges.fit, ranges.test);
-    held_out.fit_is_assumed =
-        !inputs.front().projected.empty() && inputs.size() == 1 && options.fit.empty();
-    return held_out_table(held_out, options.min_speedup, threads);
+    held_out.fit_is_assumed = is_of_config && inputs.size() == 1 && !input.options.fit;
+    HeldOutReport report = held_out_table(held_out, input.options.min_speedup, threads);
+    return {std::move(report.table),
+            TestedImbalance{report.imbalance_ratio, report.verdict != Verdict::none}};
 }
 
-Table drift_view(const std::vector<ReportInput>& inputs, ThreadPool& threads) {
-    DriftInput input;
-    input.first = &inputs.front().recorded;
-    input.second = &inputs.back().recorded;
-    if (!inputs.front().projected.empty()) {
-        input.first_projected = &inputs.front().projected.front();
-        input.second_projected = &inputs.back().projected.front();
+std::string refusal_of_drift(const ReportOptions& options) {
+    return options.expert_statistic_paths.size() != 2 || options.config_paths.size() > 1
+               ? "takes two statistics, the earlier one first, and at most one config"
+               : "";
+}
+
+ViewResult make_drift(const ViewInput& input) {
+    const ReportInput& first = input.inputs.front();
+    const ReportInput& second = input.inputs.back();
+    DriftInput drift;
+    drift.first = &first.recorded;
+    drift.second = &second.recorded;
+    if (!first.projected.empty()) {
+        drift.first_projected = &input.measurements.of(first.projected.front());
+        drift.second_projected = &input.measurements.of(second.projected.front());
     }
-    return drift_table(input, threads);
+    return {drift_table(drift, input.measurements.threads()), {}};
 }
 
-Table worth_view(const ReportOptions& options,
-                 const std::vector<ReportInput>& inputs,
-                 ThreadPool& threads) {
-    const std::vector<const Subject*> subjects = compared_subjects(inputs);
-    return worth_table(*subjects.front(), subjects.size() > 1 ? subjects.back() : nullptr,
-                       pairing_of(inputs),
-                       {.moe_share = options.moe_share,
-                        .tokens_per_second_per_rank = options.tokens_per_second_per_rank},
-                       threads);
+std::string refusal_of_worth(const ReportOptions& options) {
+    const std::size_t num_statistics = options.expert_statistic_paths.size();
+    return num_statistics + (num_statistics > 1 ? 0 : options.config_paths.size()) > 2
+               ? "takes two statistics, or one and a config; comparison takes more"
+               : "";
+}
+
+ViewResult make_worth(const ViewInput& input) {
+    const std::vector<const MeasuredSubject*> subjects = input.all_measured();
+    return {worth_table(*subjects.front(), subjects.size() > 1 ? subjects.back() : nullptr,
+                        pairing_of(input.inputs),
+                        {.moe_share = input.options.moe_share,
+                         .tokens_per_second_per_rank = input.options.tokens_per_second_per_rank}),
+            {}};
 }
 
 }  // namespace eplb

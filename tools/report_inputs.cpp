@@ -1,18 +1,17 @@
 #include "tools/report_inputs.h"
 
 #include <algorithm>
-#include <deque>
 #include <optional>
 #include <utility>
 
 #include "lib/base/error.h"
 #include "lib/formats/configs/config_file.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
-#include "lib/placement/route/replica_replay.h"
-#include "lib/statistics/row_sink.h"
+#include "lib/placement/route/projection.h"
+#include "lib/statistics/selection.h"
 #include "tools/paths.h"
+#include "tools/report_views.h"
 #include "tools/statistics_input.h"
-#include "tools/typed_values.h"
 
 namespace eplb {
 namespace {
@@ -49,18 +48,26 @@ int required_ep_size(const ReportOptions& options, int recorded_ep_size, int num
     return recorded_ep_size;
 }
 
-const std::vector<int>& assignment_of(const EplbConfig& config,
-                                      const std::string& path,
-                                      int layer_id) {
+// Each layer's; an Error that says what to do where one is missing.
+std::vector<Placement> placements_of(const EplbConfig& config,
+                                     const std::string& path,
+                                     const std::vector<int>& layers,
+                                     int ep_size) {
     if (config.initial_global_assignments.empty())
         throw Error(path +
                     ": has no initial_global_assignments, as one of online balancing: there is no "
                     "placement to project; give one that eplb-gen made from statistics");
-    const auto found = config.initial_global_assignments.find(layer_id);
-    if (found == config.initial_global_assignments.end())
-        throw Error(path + ": has no assignment for layer " + std::to_string(layer_id) +
-                    "; leave the layer out with --layers, or add it with eplb-gen --fill_layers");
-    return found->second;
+    std::vector<Placement> placements;
+    placements.reserve(layers.size());
+    for (const int layer_id : layers) {
+        const auto found = config.initial_global_assignments.find(layer_id);
+        if (found == config.initial_global_assignments.end())
+            throw Error(path + ": has no assignment for layer " + std::to_string(layer_id) +
+                        "; leave the layer out with --layers, or add it with eplb-gen "
+                        "--fill_layers");
+        placements.push_back({ep_size, config.num_slots / ep_size, found->second});
+    }
+    return placements;
 }
 
 // Ranks of the recording, or what stands in for them where it does not say.
@@ -74,146 +81,113 @@ int source_ep_size(const ReportOptions& options,
     return options.ep_size;
 }
 
-std::vector<Placement> placements_of(const EplbConfig& config,
-                                     const std::string& path,
-                                     const std::vector<int>& layers,
-                                     int ep_size) {
-    std::vector<Placement> placements;
-    placements.reserve(layers.size());
-    for (const int layer_id : layers)
-        placements.push_back(
-            {ep_size, config.num_slots / ep_size, assignment_of(config, path, layer_id)});
-    return placements;
+// What a config may leave open: the recording is of the same model.
+ConfigContext context_of_recording(const ReportOptions& options,
+                                   const ExpertStatistics& recording) {
+    ConfigContext context = cli::config_context(options.statistics);
+    context.num_experts = recording.num_experts;
+    if (context.num_hidden_layers == 0)
+        context.num_hidden_layers = recording.num_hidden_layers;
+    if (context.moe_layers.empty() && !context.first_moe_layer && recording.has_all_moe_layers)
+        context.moe_layers = recording.layers;
+    return context;
 }
 
-// What the configs make of a recording, row by row while it is read.
-class Projection : public RowSink {
-  public:
-    Projection(const cli::Output& out, const ReportOptions& options, std::string path)
-        : out_(out), options_(options), path_(std::move(path)) {}
-
-    void begin(const ExpertStatistics& recording) override {
-        if (recording.ids == IdKind::slot)
-            throw Error(path_ +
-                        ": holds the slot ids of a run with EPLB; give the yaml that was in force "
-                        "with --load_balancer to project them");
-        ExpertStatistics shape = recording;
-        shape.num_iterations = 0;
-        if (!options_.layers.empty())
-            keep_layers(shape, cli::parse_layer_list(options_.layers, "--layers"), path_);
-        for (const int layer_id : recording.layers)
-            positions_.push_back(shape.find_layer(layer_id));
-        for (const std::string& config_path : options_.config_paths) {
-            const EngineConfig read = cli::read_engine_config(
-                out_, config_path, options_.statistics, context_of_recording(recording));
-            const EplbConfig& config = read.config;
-            int ep_size = options_.ep_size == 0 ? read.ep_size : 0;
-            if (ep_size == 0)
-                ep_size =
-                    options_.per_expert
-                        ? std::max(dividing_ep_size(options_, shape.ep_size, config.num_slots), 1)
-                        : required_ep_size(options_, source_ep_size(options_, shape, path_),
-                                           config.num_slots);
-            replays_.emplace_back(placements_of(config, config_path, shape.layers, ep_size),
-                                  shape.num_experts, recording.iter_start,
-                                  recording.num_iterations);
-        }
-    }
-
-    void add(std::int64_t iteration,
-             int layer,
-             int source,
-             std::span<const std::int64_t> counts) override {
-        const std::optional<int> position = positions_[layer];
-        if (!position || options_.equal_split)
-            return;
-        for (ReplicaReplay& replay : replays_)
-            replay.add_counts(iteration, *position, source, counts);
-    }
-
-    // Where counts did not do, routed ids may. recording: all layers, summed over source ranks.
-    // Gives the reason where there are ids that do not do either.
-    std::optional<std::string> replay_routed_ids(const ExpertStatistics& recording,
-                                                 ThreadPool& threads) {
-        std::vector<ReplicaReplay*> inexact;
-        for (ReplicaReplay& replay : replays_)
-            if (!replay.is_exact())
-                inexact.push_back(&replay);
-        const bool is_folded = !options_.statistics.load_balancer.empty();  // the ids are slots
-        if (inexact.empty() || is_folded || !cli::is_folder(path_) || !has_trtllm_routed_ids(path_))
-            return std::nullopt;
-        if (auto incomplete = find_incomplete_routed_ids(path_, recording))
-            return incomplete;
-        for (ReplicaReplay* const replay : inexact)
-            replay->restart_from_ids();
-        try {
-            visit_trtllm_routed_ids(
-                path_, recording, threads,
-                [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
-                    if (const auto position = positions_[layer])
-                        for (ReplicaReplay* const replay : inexact)
-                            replay->add_ids(iteration, *position, source, ids);
-                });
-        } catch (const Error& error) {
-            throw Error(std::string(error.what()) + ", or give --equal_split, which needs none");
-        }
-        return std::nullopt;
-    }
-
-    std::size_t num_configs() const { return replays_.size(); }
-
-    // statistics: only the layers wanted
-    Subject subject(const ExpertStatistics& statistics, std::size_t config) const {
-        const ReplicaReplay& replay = replays_[config];
-        std::string name = path_ + " under " + options_.config_paths[config];
-        return options_.equal_split
-                   ? projected_subject(statistics, std::move(name), replay.placements())
-                   : replayed_subject(statistics, std::move(name), replay);
-    }
-
-  private:
-    // What a config may leave open: the recording is of the same model.
-    ConfigContext context_of_recording(const ExpertStatistics& recording) const {
-        ConfigContext context = cli::config_context(options_.statistics);
-        context.num_experts = recording.num_experts;
-        if (context.num_hidden_layers == 0)
-            context.num_hidden_layers = recording.num_hidden_layers;
-        if (context.moe_layers.empty() && !context.first_moe_layer && recording.has_all_moe_layers)
-            context.moe_layers = recording.layers;
-        return context;
-    }
-
-    const cli::Output& out_;
-    const ReportOptions& options_;
-    std::string path_;
-    std::vector<std::optional<int>> positions_;  // [layers of the recording], among those wanted
-    std::deque<ReplicaReplay> replays_;          // [configs]
-};
-
-// The slots as they were, with the experts that the config in force put there. statistics: folded
-// to experts, all_layers those before some were chosen.
-Subject in_force_subject(const ExpertStatistics& statistics,
-                         const RecordedUnder& under,
-                         const std::vector<int>& all_layers,
+// The configs' placements on the layers asked for.
+Projection::Placed place(const cli::Output& out,
+                         const ReportOptions& options,
                          const std::string& path,
-                         int ep_size) {
-    Subject subject = recorded_subject(statistics, path, 1);
-    subject.ep_size = ep_size;
-    subject.ids = IdKind::slot;
-    subject.slot_load.clear();
-    subject.placements.clear();
-    for (const int layer_id : statistics.layers) {
-        const auto layer = std::lower_bound(all_layers.begin(), all_layers.end(), layer_id);
-        subject.slot_load.push_back(under.slot_load[layer - all_layers.begin()]);
-        subject.placements.push_back({ep_size, under.config.num_slots / ep_size,
-                                      under.config.initial_global_assignments.at(layer_id)});
+                         const ExpertStatistics& recording) {
+    if (recording.ids == IdKind::slot)
+        throw Error(path +
+                    ": holds the slot ids of a run with EPLB; give the yaml that was in force "
+                    "with --load_balancer to project them");
+    ExpertStatistics shape = recording;
+    shape.num_iterations = 0;
+    if (!options.layers.empty())
+        keep_layers(shape, options.layers, path);
+    Projection::Placed placed;
+    placed.layers = shape.layers;
+    for (const std::string& config_path : options.config_paths) {
+        const EngineConfig read = cli::read_engine_config(out, config_path, options.statistics,
+                                                          context_of_recording(options, recording));
+        const int num_slots = read.config.num_slots;
+        int ep_size = options.ep_size == 0 ? read.ep_size : 0;
+        if (ep_size == 0)
+            ep_size =
+                options.per_expert
+                    ? std::max(dividing_ep_size(options, shape.ep_size, num_slots), 1)
+                    : required_ep_size(options, source_ep_size(options, shape, path), num_slots);
+        placed.placements.push_back(placements_of(read.config, config_path, shape.layers, ep_size));
     }
-    return subject;
+    return placed;
 }
 
-bool looks_at_ranks(const ReportOptions& options) {
-    return !options.per_expert && options.view != View::experts && options.view != View::drift &&
-           options.view != View::held_out;
+// Replays the routed ids beside the counts, where counts alone did not tell exactly which replica
+// took each token. recording: all layers, summed over source ranks.
+void replay_routed_ids(const cli::Output& out,
+                       const ReportOptions& options,
+                       const std::string& path,
+                       const ExpertStatistics& recording,
+                       Projection& projection,
+                       ThreadPool& threads) {
+    const bool is_folded = !options.statistics.load_balancer.empty();  // the ids are slots
+    if (projection.is_exact() || is_folded || !cli::is_folder(path) || !has_trtllm_routed_ids(path))
+        return;
+    if (const auto incomplete = find_incomplete_routed_ids(path, recording)) {
+        out.warn(*incomplete + "; the counts are used alone");
+        return;
+    }
+    projection.restart_from_ids();
+    try {
+        visit_trtllm_routed_ids(
+            path, recording, threads,
+            [&](std::int64_t iteration, int layer, int source, std::vector<std::int32_t> ids) {
+                projection.add_ids(iteration, layer, source, ids);
+            });
+    } catch (const Error& error) {
+        throw Error(std::string(error.what()) + ", or give --equal_split, which needs none");
+    }
+}
+
+// Of the recording as it ran; 0 where no number of ranks is needed, and none divides the experts.
+int recorded_ep_size(const ReportOptions& options,
+                     const ExpertStatistics& statistics,
+                     const std::string& path,
+                     const std::optional<RecordedUnder>& under) {
+    const ReportView& view = view_of(options);
+    const bool is_projected = !options.config_paths.empty();
+    if (!under) {
+        if (!is_projected && view.looks_at_ranks && !options.per_expert)
+            return required_ep_size(options, source_ep_size(options, statistics, path),
+                                    statistics.num_experts);
+        return dividing_ep_size(options, statistics.has_unknown_sources ? 0 : statistics.ep_size,
+                                statistics.num_experts);
+    }
+    // on the ranks that it ran on
+    const int ep_size =
+        required_ep_size({}, source_ep_size(options, statistics, path), under->config.num_slots);
+    if (!is_projected && !view.tests_placement && options.ep_size > 0 && options.ep_size != ep_size)
+        throw UsageError("--ep_size " + std::to_string(options.ep_size) + ": " + path + " ran on " +
+                         std::to_string(ep_size) +
+                         " ranks, and with --load_balancer the report is of what ran; leave "
+                         "--ep_size out");
+    return ep_size;
+}
+
+// What ran. all_layers: those that `under` has, before some were chosen.
+Subject recorded(const ExpertStatistics& statistics,
+                 const std::string& path,
+                 const std::optional<RecordedUnder>& under,
+                 const std::vector<int>& all_layers,
+                 int ep_size) {
+    if (!under)
+        return recorded_subject(statistics, path, ep_size);
+    std::vector<LayerLoad> slot_load;
+    for (std::size_t i = 0; i < all_layers.size(); ++i)
+        if (statistics.find_layer(all_layers[i]))
+            slot_load.push_back(under->slot_load[i]);
+    return in_force_subject(statistics, path, under->config, std::move(slot_load), ep_size);
 }
 
 ReportInput load_input(const cli::Output& out,
@@ -224,8 +198,10 @@ ReportInput load_input(const cli::Output& out,
     input.path = path;
     const bool is_projected = !options.config_paths.empty();
     // a placement that is fitted here is eplb-gen's, which looks at the source ranks too
-    const bool is_fitted = options.view == View::held_out && !is_projected;
-    Projection projection(out, options, path);
+    const bool is_fitted = view_of(options).tests_placement && !is_projected;
+    Projection projection(
+        [&](const ExpertStatistics& recording) { return place(out, options, path, recording); },
+        !options.equal_split);
     cli::StatisticsOptions reading = options.statistics;
     reading.may_hold_experts = options.expert_statistic_paths.size() > 1;
     RecordingReading recording = cli::load_statistics(
@@ -234,40 +210,26 @@ ReportInput load_input(const cli::Output& out,
     const std::optional<RecordedUnder>& under = recording.under;
     input.statistics = std::move(recording.statistics);
     ExpertStatistics& statistics = input.statistics;
-    if (const auto incomplete = projection.replay_routed_ids(statistics, threads))
-        out.warn(*incomplete + "; the counts are used alone");
+    replay_routed_ids(out, options, path, statistics, projection, threads);
     const std::vector<int> all_layers = statistics.layers;
     if (!options.layers.empty())
-        keep_layers(statistics, cli::parse_layer_list(options.layers, "--layers"), path);
-
-    input.is_folded = under.has_value();
-    int recorded_ep_size = dividing_ep_size(
-        options, statistics.has_unknown_sources ? 0 : statistics.ep_size, statistics.num_experts);
-    if (under)  // what ran, on the ranks that it ran on
-        recorded_ep_size = required_ep_size({}, source_ep_size(options, statistics, path),
-                                            under->config.num_slots);
-    else if (!is_projected && looks_at_ranks(options))
-        recorded_ep_size = required_ep_size(options, source_ep_size(options, statistics, path),
-                                            statistics.num_experts);
-    if (under && !is_projected && options.view != View::held_out && options.ep_size > 0 &&
-        options.ep_size != recorded_ep_size)
-        throw UsageError("--ep_size " + std::to_string(options.ep_size) + ": " + path + " ran on " +
-                         std::to_string(recorded_ep_size) +
-                         " ranks, and with --load_balancer the report is of what ran; leave "
-                         "--ep_size out");
+        keep_layers(statistics, options.layers, path);
+    if (under)
+        input.in_force = under->config;
+    const int ep_size = recorded_ep_size(options, statistics, path, under);
     input.projected.resize(projection.num_configs());
-    threads.for_each(1 + static_cast<std::int64_t>(input.projected.size()), [&](std::int64_t i) {
+    threads.for_each(1 + projection.num_configs(), [&](std::int64_t i) {
         if (i > 0) {
-            const auto config = static_cast<std::size_t>(i - 1);
-            input.projected[config] = projection.subject(statistics, config);
-        } else if (under) {
-            input.recorded =
-                in_force_subject(statistics, *under, all_layers, path, recorded_ep_size);
-        } else if (recorded_ep_size > 0) {
-            input.recorded = recorded_subject(statistics, path, recorded_ep_size);
+            const ReplicaReplay& replay = projection.replay(static_cast<int>(i - 1));
+            const std::string name = path + " under " + options.config_paths[i - 1];
+            input.projected[i - 1] = options.equal_split
+                                         ? projected_subject(statistics, name, replay.placements())
+                                         : replayed_subject(statistics, name, replay);
+        } else if (ep_size > 0) {
+            input.recorded = recorded(statistics, path, under, all_layers, ep_size);
         }
     });
-    if (recorded_ep_size == 0)
+    if (ep_size == 0)
         input.recorded = unbalanced_subject(statistics, path,
                                             is_projected ? input.projected.front().ep_size : 1);
     return input;
@@ -285,14 +247,20 @@ void say_onto_which_ranks(const cli::Output& out,
 
 }  // namespace
 
-Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name, int ep_size) {
-    if (statistics.num_experts % ep_size == 0)
-        return recorded_subject(statistics, std::move(name), ep_size);
-    const int slots_per_rank = (statistics.num_experts + ep_size - 1) / ep_size;
-    return projected_subject(
-        statistics, std::move(name),
-        std::vector<Placement>(statistics.layers.size(),
-                               default_placement(statistics.num_experts, ep_size, slots_per_rank)));
+std::vector<ReportInput> load_report_inputs(const cli::Output& out,
+                                            const ReportOptions& options,
+                                            ThreadPool& threads) {
+    std::vector<ReportInput> inputs;
+    for (const std::string& path : options.expert_statistic_paths)
+        inputs.push_back(load_input(out, options, path, threads));
+    const bool any_is_folded =
+        std::any_of(inputs.begin(), inputs.end(),
+                    [](const ReportInput& one) { return one.in_force.has_value(); });
+    if (!options.statistics.load_balancer.empty() && !any_is_folded)
+        throw Error(options.statistics.load_balancer +
+                    ": none of the recordings holds slot ids of it; leave --load_balancer out");
+    say_onto_which_ranks(out, options, inputs);
+    return inputs;
 }
 
 std::vector<const Subject*> compared_subjects(const std::vector<ReportInput>& inputs) {
@@ -306,19 +274,8 @@ std::vector<const Subject*> compared_subjects(const std::vector<ReportInput>& in
     return subjects;
 }
 
-std::vector<ReportInput> load_report_inputs(const cli::Output& out,
-                                            const ReportOptions& options,
-                                            ThreadPool& threads) {
-    std::vector<ReportInput> inputs;
-    for (const std::string& path : options.expert_statistic_paths)
-        inputs.push_back(load_input(out, options, path, threads));
-    const bool any_is_folded = std::any_of(inputs.begin(), inputs.end(),
-                                           [](const ReportInput& one) { return one.is_folded; });
-    if (!options.statistics.load_balancer.empty() && !any_is_folded)
-        throw Error(options.statistics.load_balancer +
-                    ": none of the recordings holds slot ids of it; leave --load_balancer out");
-    say_onto_which_ranks(out, options, inputs);
-    return inputs;
+Pairing pairing_of(const std::vector<ReportInput>& inputs) {
+    return inputs.size() == 1 ? Pairing::paired : Pairing::independent;
 }
 
 }  // namespace eplb

@@ -1,41 +1,48 @@
 #include "tools/report_options.h"
 
+#include "lib/report/text/picture_text.h"
 #include "tools/cli.h"
+#include "tools/report_views.h"
+#include "tools/typed_values.h"
 
 namespace eplb {
 namespace {
 
-const std::vector<std::pair<std::string, View>>& views() {
-    static const std::vector<std::pair<std::string, View>> all = {
-        {"layers", View::layers},           {"ranks", View::ranks},
-        {"experts", View::experts},         {"iterations", View::iterations},
-        {"percentiles", View::percentiles}, {"comparison", View::comparison},
-        {"held_out", View::held_out},       {"drift", View::drift},
-        {"traffic", View::traffic},         {"rank_traffic", View::rank_traffic},
-        {"faults", View::faults},           {"worth", View::worth},
-    };
-    return all;
-}
-
 void add_view_option(CLI::App& app, ReportOptions& options) {
-    cli::add_choice(app, "--view", options.view, views(),
+    std::vector<std::pair<std::string, const ReportView*>> choices;
+    for (const ReportView& view : report_views())
+        choices.emplace_back(view.name, &view);
+    cli::add_choice(app, "--view", options.view, choices,
                     "What the table is about; by default layers, and comparison of several "
                     "statistics or configs");
 }
 
+// "  layers        how uneven each layer is …", a line for each.
+std::string views_help() {
+    constexpr std::size_t kWidth = 14;
+    std::string text;
+    for (const ReportView& view : report_views())
+        text += "  " + pad_right(view.name, kWidth) + view.help + "\n";
+    return text;
+}
+
+SortOrder parse_sort_order(const std::string& text, const std::string& /*option*/) {
+    const bool is_reversed = text.starts_with('-');
+    return {text.substr(is_reversed ? 1 : 0), is_reversed};
+}
+
 void add_table_options(CLI::App& app, ReportOptions& options) {
-    app.add_option("--layers", options.layers, "Only these layers, like 3,10-20")
-        ->type_name("LIST")
-        ->check(cli::not_empty());
-    app.add_option(
-           "--sort", options.sort,
-           "Sort rows by this column of the JSON, largest first; with - before it, smallest")
-        ->type_name("COLUMN")
-        ->check(cli::not_empty());
+    cli::add_parsed(app, "layers", options.layers, cli::parse_layer_list,
+                    "Only these layers, like 3,10-20")
+        ->type_name("LIST");
+    cli::add_parsed(
+        app, "sort", options.sort, parse_sort_order,
+        "Sort rows by this column of the JSON, largest first; with - before it, smallest")
+        ->type_name("COLUMN");
     app.add_option("--top", options.top, "Only the first N rows")
         ->type_name("N")
         ->check(cli::positive());
-    app.add_option("--precision", options.precision,
+    app.add_option("--digits", options.digits,
                    "Digits after the point in text and md, 0 to 17; csv and json have all")
         ->type_name("N")
         ->check(cli::between(0, 17));
@@ -48,11 +55,11 @@ void add_table_options(CLI::App& app, ReportOptions& options) {
 }
 
 void add_view_options(CLI::App& app, ReportOptions& options) {
-    app.add_option("--fit", options.fit,
-                   "held_out: iterations of the first statistics to fit to, like 100-150")
+    cli::add_parsed(app, "fit", options.fit, cli::parse_iteration_range,
+                    "held_out: iterations of the first statistics to fit to, like 100-150")
         ->type_name("A-B");
-    app.add_option("--test", options.test,
-                   "held_out: iterations of the last statistics to measure on, like 150-200")
+    cli::add_parsed(app, "test", options.test, cli::parse_iteration_range,
+                    "held_out: iterations of the last statistics to measure on, like 150-200")
         ->type_name("C-D");
     app.add_option(cli::flag("num_slots"), options.num_slots,
                    "held_out: slots of the placement that is fitted, where no config is given")
@@ -85,13 +92,6 @@ void add_view_options(CLI::App& app, ReportOptions& options) {
 }
 
 }  // namespace
-
-std::string view_name(View view) {
-    for (const auto& [name, value] : views())
-        if (value == view)
-            return name;
-    return "";
-}
 
 void add_report_options(CLI::App& app, ReportOptions& options) {
     cli::add_statistics_paths(app, options.expert_statistic_paths, "compare them");
@@ -134,19 +134,8 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
         "For each layer, over the ranks of an iteration and then averaged over iterations: mean\n"
         "tokens, standard deviation (n - 1), imbalance ratio (max - mean) / mean. Best 0.\n"
         "\n"
-        "views:\n"
-        "  layers        how uneven each layer is, its worst rank and what makes it hot\n"
-        "  ranks         how loaded each rank is, over all layers\n"
-        "  experts       tokens, replicas and ranks of each expert\n"
-        "  iterations    how it changes with time\n"
-        "  percentiles   how it differs between layers\n"
-        "  comparison    statistics side by side, or one under several configs\n"
-        "  held_out      a placement on iterations, or traffic, that it was not fitted to\n"
-        "  drift         whether traffic has changed from one recording to another\n"
-        "  traffic       how many ranks and nodes a token goes to (needs routed ids)\n"
-        "  rank_traffic  the same from rank to rank\n"
-        "  faults        which experts are lost with a rank\n"
-        "  worth         how much faster it makes the model\n"
+        "views:\n" +
+        views_help() +
         "\n"
         "examples:\n"
         "  eplb-report expert_statistic\n"

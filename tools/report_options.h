@@ -12,38 +12,27 @@
 
 namespace eplb {
 
-enum class View {
-    layers,        // a row per layer
-    ranks,         // per rank
-    experts,       // per layer and expert
-    iterations,    // per iteration
-    percentiles,   // over layers
-    comparison,    // per layer, of several statistics or configs
-    held_out,      // per layer, a placement where it was not fitted
-    drift,         // per layer, from one recording to another
-    traffic,       // per layer, ranks and nodes of a token
-    rank_traffic,  // rank x rank
-    faults,        // per rank, what is lost with it
-    worth,         // per layer, estimated speed-up
-};
+struct ReportView;
 
-// As --view names it.
-std::string view_name(View view);
+struct SortOrder {
+    std::string column;  // key or header
+    bool is_reversed = false;
+};
 
 struct ReportOptions {
     std::vector<std::string> expert_statistic_paths;
     cli::StatisticsOptions statistics;
     std::vector<std::string> config_paths;
-    int ep_size = 0;  // 0: not given
-    std::optional<View> view;
+    int ep_size = 0;                   // 0: not given
+    const ReportView* view = nullptr;  // null: what suits the inputs
     bool per_expert = false;
     bool equal_split = false;
-    std::string layers;
+    std::vector<int> layers;  // empty: all
 
     // the table
-    std::string sort;  // a column's key; empty: as it comes
-    int top = 0;       // 0: all rows
-    std::optional<int> precision;
+    std::optional<SortOrder> sort;  // else as it comes
+    int top = 0;                    // 0: all rows
+    std::optional<int> digits;
     TableFormat format = TableFormat::text;
     std::string output_path = "-";
 
@@ -52,8 +41,8 @@ struct ReportOptions {
     std::string html_path;
 
     // views of their own
-    std::string fit;   // iterations, of the first statistics
-    std::string test;  // iterations, of the last
+    std::optional<IterationRange> fit;   // of the first statistics
+    std::optional<IterationRange> test;  // of the last
     int num_slots = 0;
     int num_nodes = 1;
     double bytes_per_token = 0;  // 0: count tokens

@@ -1,96 +1,45 @@
 #include "tools/report_page.h"
 
 #include <algorithm>
-#include <array>
-#include <cctype>
-#include <cstddef>
 #include <utility>
 
 #include "lib/report/html/page.h"
 #include "lib/report/text/short_names.h"
 #include "lib/report/views/comparison.h"
 #include "lib/report/views/views.h"
-#include "tools/report_pictures.h"
-#include "tools/report_views.h"
 #include "tools/version.h"
 
 namespace eplb {
 namespace {
 
-constexpr std::size_t kMostTabulated = 4;  // subjects, as many as the page has bars of
-
-using Notes = std::vector<std::string>;
-
-// Notes without that of --top, which stands last.
-Notes notes_of(const Table& table, const ReportOptions& options) {
-    Notes notes = table.notes;
-    const std::string cut = std::to_string(options.top) + " of ";
-    if (options.top > 0 && !notes.empty() && notes.back().rfind(cut, 0) == 0)
-        notes.pop_back();
-    return notes;
-}
-
-// How many of its last notes are the view's verdict; 0 where it has none.
-std::size_t num_verdicts(const ReportOptions& options,
-                         const std::vector<ReportInput>& inputs,
-                         std::size_t num_subjects) {
-    switch (view_of(options)) {
-        case View::comparison:  // and of several the best
-            return num_subjects - 1 + (num_subjects > 2 ? 1 : 0);
-        case View::drift:  // and what it costs under a config
-            return inputs.front().projected.empty() ? 1 : 2;
-        case View::worth:  // and in tokens per second
-            return options.tokens_per_second_per_rank > 0 ? 2 : 1;
-        case View::held_out:
-        case View::faults:
-            return 1;
-        default:
-            return 0;
-    }
-}
-
-// "1 -> 2: average imbalance …", by the numbers of the page.
-std::string numbered(const std::string& numbers, std::string sentence) {
-    if (!sentence.empty())
-        sentence.front() =
-            static_cast<char>(std::tolower(static_cast<unsigned char>(sentence.front())));
-    return numbers + ": " + sentence;
-}
+constexpr int kMostTabulated = 4;  // subjects, as many as the page has bars of
 
 class Page {
   public:
-    Page(const ReportOptions& options,
-         const std::vector<ReportInput>& inputs,
-         const Table& table,
-         ThreadPool& threads)
-        : options_(options), inputs_(inputs), threads_(threads), view_(view_of(options)) {
+    Page(const ViewInput& input, const ViewResult& result)
+        : input_(input), view_(view_of(input.options)) {
         page_.title = "How evenly experts load their ranks";
         page_.version = EPLB_VERSION;
-        page_.bins = bins_of(options);
-        page_.subjects = compared_subjects(inputs);
-        page_.is_table_first = options.view.has_value();
-        page_.tables.push_back(table);
-        if (is_of_one_subject())
-            page_.tables.back().title = title_of(table, only_subject(inputs));
-        add_headline(table);
+        page_.subjects = input.all_measured();
+        page_.is_table_first = input.options.view != nullptr;
+        page_.tables.push_back(result.table);
+        if (view_.is_of_one_subject)
+            page_.tables.back().title = title_of(result.table, input.subject());
+        add_headline(result);
         add_tables_of_subjects();
     }
 
     const ReportPage& page() const { return page_; }
 
   private:
-    bool is_of_one_subject() const {
-        constexpr std::array kOfOne = {View::layers,      View::ranks,   View::experts,
-                                       View::iterations,  View::traffic, View::rank_traffic,
-                                       View::percentiles, View::faults};
-        return std::find(kOfOne.begin(), kOfOne.end(), view_) != kOfOne.end();
-    }
+    int num_subjects() const { return static_cast<int>(page_.subjects.size()); }
 
-    // "2"; empty where the subject has no picture
+    // "2" where there are several subjects; empty where this one has no picture.
     std::string number_of(const Subject& subject) const {
-        const auto found = std::find(page_.subjects.begin(), page_.subjects.end(), &subject);
-        return found == page_.subjects.end() ? ""
-                                             : std::to_string(found - page_.subjects.begin() + 1);
+        for (int i = 0; i < num_subjects() && num_subjects() > 1; ++i)
+            if (page_.subjects[i]->subject == &subject)
+                return std::to_string(i + 1);
+        return "";
     }
 
     // "Load statistics, 2: before under eplb.yaml" where there are several subjects.
@@ -99,110 +48,108 @@ class Page {
         if (!title.empty() && title.back() == ':')
             title.pop_back();
         const std::string number = number_of(subject);
-        if (page_.subjects.size() < 2 || number.empty())
+        if (number.empty())
             return title;
         std::vector<std::string> names;
-        for (const Subject* const one : page_.subjects)
-            names.push_back(one->name);
-        return title + ", " + number + ": " + short_names(names)[std::stoul(number) - 1];
+        for (const MeasuredSubject* const one : page_.subjects)
+            names.push_back(one->subject->name);
+        return title + ", " + number + ": " + short_names(names)[std::stoi(number) - 1];
     }
 
-    // The last `num_verdicts` notes are the headline, the others follow it in small letters.
-    void set_headline(const Notes& notes, std::size_t num_verdicts) {
-        const auto verdicts = notes.end() - num_verdicts;
-        for (auto note = verdicts; note != notes.end(); ++note)
-            page_.headline.push_back(*note);
-        page_.notes.assign(notes.begin(), verdicts);
+    // False where the table has no verdict.
+    bool take_verdicts(const Table& table, const std::string& number) {
+        for (const Note& note : table.notes)
+            if (note.kind == Note::Kind::verdict)
+                page_.headline.push_back((number.empty() ? "" : number + ": ") +
+                                         (note.headline.empty() ? note.text : note.headline));
+        return !page_.headline.empty();
     }
 
-    void set_comparison(Notes notes) {
-        const std::size_t num_subjects = page_.subjects.size();
-        // first it says what the numbers stand for, as the page does anyway
-        notes.erase(notes.begin(), notes.begin() + num_subjects);
-        set_headline(notes, num_subjects - 1 + (num_subjects > 2 ? 1 : 0));
-        if (num_subjects == 2)
-            page_.headline.front() = numbered("1 -> 2", page_.headline.front());
+    void take_notes(const Table& table) {
+        for (const Note& note : table.notes)
+            if (note.kind == Note::Kind::scope)
+                page_.notes.push_back(note.text);
     }
 
-    void add_headline(const Table& table) {
-        const Notes notes = notes_of(table, options_);
-        const std::size_t num_subjects = page_.subjects.size();
-        if (view_ == View::comparison) {
-            set_comparison(notes);
-        } else if (const std::size_t count = num_verdicts(options_, inputs_, num_subjects)) {
-            set_headline(notes, count);
-            if (view_ == View::worth && num_subjects > 1)
-                page_.headline.front() =
-                    numbered("1 -> " + std::to_string(num_subjects), page_.headline.front());
-            if (view_ == View::faults && num_subjects > 1)
-                page_.headline.front() =
-                    number_of(only_subject(inputs_)) + ": " + page_.headline.front();
-            if (view_ == View::held_out)
+    // The notes of the view's own table; where that comes first, they are not said twice.
+    void take_notes_of_view() {
+        Table& table = page_.tables.front();
+        take_notes(table);
+        if (page_.is_table_first)
+            std::erase_if(table.notes,
+                          [](const Note& note) { return note.kind == Note::Kind::scope; });
+    }
+
+    void add_headline(const ViewResult& result) {
+        const bool is_of_layers = view_.name == "layers";
+        // the layers of one of several subjects say less than the comparison
+        if (!(is_of_layers && num_subjects() > 1) &&
+            take_verdicts(result.table,
+                          view_.is_of_one_subject ? number_of(input_.subject()) : "")) {
+            take_notes_of_view();
+            if (result.tested)
                 page_.notes.emplace_back(
-                    inputs_.front().projected.empty()
+                    input_.options.config_paths.empty()
                         ? "The pictures are of what was recorded, not of the placement that was "
                           "fitted."
                         : "The pictures are of all iterations, those that were fitted to among "
                           "them.");
         }
-        if (view_ != View::comparison && num_subjects > 1)
+        if (view_.name != "comparison" && num_subjects() > 1)
             add_comparison();
         if (page_.headline.empty())
-            add_headline_of_layers(notes);
+            add_headline_of_layers(is_of_layers);
     }
 
     void add_comparison() {
-        Table comparison = comparison_table(
-            page_.subjects, page_.bins,
-            inputs_.size() == 1 ? Pairing::paired : Pairing::independent, threads_);
-        if (page_.headline.empty())
-            set_comparison(comparison.notes);
+        Table comparison = comparison_table(page_.subjects, pairing_of(input_.inputs));
+        if (page_.headline.empty()) {
+            take_verdicts(comparison, "");
+            take_notes(comparison);
+        }
         page_.tables.push_back(std::move(comparison));
     }
 
-    void add_headline_of_layers(const Notes& notes) {
-        if (view_ == View::layers) {
-            set_headline(notes, 1);
-            return;
-        }
-        const Table layers = layer_table(*page_.subjects.front(), page_.bins, threads_);
-        set_headline(layers.notes, 1);
-        page_.notes = notes;
+    // Of the only subject. Where there is nothing to balance, what the layers cover stands in for
+    // the verdict.
+    void add_headline_of_layers(bool is_view) {
+        const Table layers = layer_table(*page_.subjects.front(), input_.measurements.threads());
+        if (!take_verdicts(layers, ""))
+            page_.headline.push_back(layers.notes.back().text);
+        if (!is_view)
+            take_notes_of_view();
     }
 
     void add_tables_of_subjects() {
-        const std::size_t count = std::min(page_.subjects.size(), kMostTabulated);
-        for (std::size_t i = 0; i < count; ++i) {
-            const Subject& subject = *page_.subjects[i];
+        for (int i = 0; i < std::min(num_subjects(), kMostTabulated); ++i) {
+            const MeasuredSubject& measured = *page_.subjects[i];
+            const Subject& subject = *measured.subject;
+            ThreadPool& threads = input_.measurements.threads();
             // whole, the view's own table is there already
             const bool is_there =
-                is_of_one_subject() && options_.top == 0 && &subject == &only_subject(inputs_);
-            const auto add = [&](View view, Table one) {
-                if (is_there && view_ == view)
+                view_.is_of_one_subject && input_.options.top == 0 && &subject == &input_.subject();
+            const auto add = [&](const std::string& view, const auto& make) {
+                if (is_there && view_.name == view)
                     return;
-                one.title = title_of(one, subject);
-                page_.tables.push_back(std::move(one));
+                Table table = make();
+                table.title = title_of(table, subject);
+                page_.tables.push_back(std::move(table));
             };
-            add(View::layers, layer_table(subject, page_.bins, threads_));
-            add(View::percentiles, percentile_table(subject, page_.bins, threads_));
-            add(View::ranks, bin_table(subject, page_.bins, threads_));
+            add("layers", [&] { return layer_table(measured, threads); });
+            add("percentiles", [&] { return percentile_table(measured); });
+            add("ranks", [&] { return bin_table(subject, measured.bins, threads); });
         }
     }
 
-    const ReportOptions& options_;
-    const std::vector<ReportInput>& inputs_;
-    ThreadPool& threads_;
-    View view_;
+    const ViewInput& input_;
+    const ReportView& view_;
     ReportPage page_;
 };
 
 }  // namespace
 
-std::string html_page(const ReportOptions& options,
-                      const std::vector<ReportInput>& inputs,
-                      const Table& table,
-                      ThreadPool& threads) {
-    return html_report(Page(options, inputs, table, threads).page(), threads);
+std::string html_page(const ViewInput& input, const ViewResult& result) {
+    return html_report(Page(input, result).page());
 }
 
 }  // namespace eplb

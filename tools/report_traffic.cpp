@@ -1,18 +1,15 @@
 #include "tools/report_traffic.h"
 
-#include <algorithm>
 #include <deque>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/configs/config_file.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/report/views/fault_table.h"
 #include "lib/report/views/traffic_table.h"
 #include "tools/paths.h"
-#include "tools/statistics_input.h"
 
 namespace eplb {
 namespace {
@@ -39,31 +36,19 @@ TrafficOptions traffic_options(const ReportOptions& options) {
     return {.num_nodes = options.num_nodes, .bytes_per_token = options.bytes_per_token};
 }
 
-// [layers of the recording]: their positions among those of the subject.
-std::vector<std::optional<int>> positions_in(const Subject& subject,
-                                             const ExpertStatistics& recording) {
-    std::vector<std::optional<int>> positions;
-    for (const int layer_id : recording.layers) {
-        const auto found = std::lower_bound(subject.layers.begin(), subject.layers.end(), layer_id);
-        positions.push_back(found != subject.layers.end() && *found == layer_id
-                                ? std::optional(static_cast<int>(found - subject.layers.begin()))
-                                : std::nullopt);
-    }
-    return positions;
-}
-
 // Slot ids turn into experts. The counts beside them were folded before, so that the assignment is
 // known to fit.
 void fold(std::vector<std::int32_t>& ids, const std::vector<int>& expert_ids) {
     for (std::int32_t& id : ids)
-        id = id < 0 ? id : expert_ids.at(static_cast<std::size_t>(id));
+        id = id < 0 ? id : expert_ids.at(id);
 }
 
 // One cell of ids after the other, which are not held.
-std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
-                                          const ReportInput& input,
-                                          const Subject& subject,
-                                          ThreadPool& threads) {
+std::vector<ReplayedTraffic> read_traffic(const ViewInput& view) {
+    const ReportOptions& options = view.options;
+    const ReportInput& input = view.inputs.front();
+    const Subject& subject = view.subject();
+    ThreadPool& threads = view.measurements.threads();
     check_ranks(options, subject);
     if (options.equal_split)
         throw UsageError(
@@ -77,13 +62,9 @@ std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
                                 .iter_stop = options.statistics.iter_stop,
                                 .sum_sources = true},
                                threads);
-    const std::string& config_path = options.statistics.load_balancer;
-    const EplbConfig in_force =
-        config_path.empty() ? EplbConfig{}
-                            : cli::read_engine_config(config_path, options.statistics,
-                                                      cli::config_context(options.statistics))
-                                  .config;
-    const std::vector<std::optional<int>> positions = positions_in(subject, recording);
+    std::vector<std::optional<int>> positions;  // [layers of the recording], among the subject's
+    for (const int layer_id : recording.layers)
+        positions.push_back(input.statistics.find_layer(layer_id));
     std::deque<TrafficReplay> replays =
         traffic_replays(subject, recording.ep_size, options.num_nodes);
     visit_trtllm_routed_ids(
@@ -92,8 +73,8 @@ std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
             const auto position = positions[layer];
             if (!position)
                 return;
-            if (!config_path.empty())
-                fold(ids, in_force.initial_global_assignments.at(recording.layers[layer]));
+            if (input.in_force)
+                fold(ids, input.in_force->initial_global_assignments.at(recording.layers[layer]));
             replays[*position].add(static_cast<int>(iteration - recording.iter_start), source, ids);
         });
     std::vector<ReplayedTraffic> layers;
@@ -104,25 +85,20 @@ std::vector<ReplayedTraffic> read_traffic(const ReportOptions& options,
 
 }  // namespace
 
-Table make_traffic_table(const ReportOptions& options,
-                         const ReportInput& input,
-                         const Subject& subject,
-                         ThreadPool& threads) {
-    return traffic_table(subject, read_traffic(options, input, subject, threads),
-                         traffic_options(options));
+ViewResult make_traffic(const ViewInput& input) {
+    return {traffic_table(input.subject(), read_traffic(input), traffic_options(input.options)),
+            {}};
 }
 
-Table make_rank_traffic_table(const ReportOptions& options,
-                              const ReportInput& input,
-                              const Subject& subject,
-                              ThreadPool& threads) {
-    return rank_traffic_table(subject, read_traffic(options, input, subject, threads),
-                              traffic_options(options));
+ViewResult make_rank_traffic(const ViewInput& input) {
+    return {
+        rank_traffic_table(input.subject(), read_traffic(input), traffic_options(input.options)),
+        {}};
 }
 
-Table make_fault_table(const ReportOptions& options, const Subject& subject) {
-    check_ranks(options, subject);
-    return fault_table(subject, options.num_nodes);
+ViewResult make_faults(const ViewInput& input) {
+    check_ranks(input.options, input.subject());
+    return {fault_table(input.subject(), input.options.num_nodes), {}};
 }
 
 }  // namespace eplb

@@ -1,39 +1,62 @@
 #ifndef EPLB_TOOLS_REPORT_VIEWS_H
 #define EPLB_TOOLS_REPORT_VIEWS_H
 
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "lib/base/parallel.h"
+#include "lib/report/measured_subject.h"
 #include "lib/report/table.h"
-#include "lib/report/views/views.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
 
 namespace eplb {
 
+struct ViewInput {
+    const ReportOptions& options;
+    const std::vector<ReportInput>& inputs;
+    Measurements& measurements;
+
+    // Of a view of a single one: as recorded, or under the config.
+    const Subject& subject() const;
+    const MeasuredSubject& measured() const { return measurements.of(subject()); }
+    // compared_subjects(), measured.
+    std::vector<const MeasuredSubject*> all_measured() const;
+};
+
+// What --max_imbalance is about where a view tests a placement: the average on the test.
+struct TestedImbalance {
+    double imbalance_ratio = 0;
+    bool is_held_out = false;  // for sure
+};
+
+struct ViewResult {
+    Table table;
+    std::optional<TestedImbalance> tested;  // of held_out
+};
+
+// A kind of table. A new one is a row of report_views().
+struct ReportView {
+    std::string name;
+    std::string help;                       // its line in --help
+    std::vector<std::string> options = {};  // those it heeds among those that not all views do
+    bool is_of_one_subject = false;         // and not of several, side by side
+    bool looks_at_ranks = false;            // of the recording, which experts must divide into
+    bool tests_placement = false;           // which is fitted, where no config is given
+    // Says what the view takes where recordings and configs do not suit it; empty where they do.
+    std::string (*refusal)(const ReportOptions& options) = nullptr;
+    ViewResult (*make)(const ViewInput& input) = nullptr;
+};
+
+const std::vector<ReportView>& report_views();
+
 // The view asked for, or the one that suits the inputs.
-View view_of(const ReportOptions& options);
+const ReportView& view_of(const ReportOptions& options);
 
 Bins bins_of(const ReportOptions& options);
 
-// UsageError where an option was given that says nothing to the view.
+// UsageError where an option was given that says nothing to the view, or inputs do not suit it.
 void check_view_options(const ReportOptions& options);
-
-// The subject of a view of a single one. UsageError where there are several.
-const Subject& only_subject(const std::vector<ReportInput>& inputs);
-
-// Its table. UsageError where the inputs are too many or too few for it.
-Table make_view(const ReportOptions& options,
-                const std::vector<ReportInput>& inputs,
-                ThreadPool& threads);
-
-// What --max_imbalance is about: of held_out the average on the test; of all other views that of
-// the last statistics, under the last config where there is one.
-double gated_imbalance(const ReportOptions& options,
-                       const std::vector<ReportInput>& inputs,
-                       const Table& table,
-                       ThreadPool& threads);
 
 }  // namespace eplb
 

@@ -92,6 +92,32 @@ Subject replayed_subject(const ExpertStatistics& statistics,
     return subject;
 }
 
+Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name, int ep_size) {
+    if (statistics.num_experts % ep_size == 0)
+        return recorded_subject(statistics, std::move(name), ep_size);
+    const int slots_per_rank = (statistics.num_experts + ep_size - 1) / ep_size;
+    return projected_subject(
+        statistics, std::move(name),
+        std::vector<Placement>(statistics.layers.size(),
+                               default_placement(statistics.num_experts, ep_size, slots_per_rank)));
+}
+
+Subject in_force_subject(const ExpertStatistics& statistics,
+                         std::string name,
+                         const EplbConfig& config,
+                         std::vector<LayerLoad> slot_load,
+                         int ep_size) {
+    Subject subject = recorded_subject(statistics, std::move(name), 1);
+    subject.ep_size = ep_size;
+    subject.ids = IdKind::slot;
+    subject.slot_load = std::move(slot_load);
+    subject.placements.clear();
+    for (const int layer_id : statistics.layers)
+        subject.placements.push_back(
+            {ep_size, config.num_slots / ep_size, config.initial_global_assignments.at(layer_id)});
+    return subject;
+}
+
 std::string split_name(ReplicaSplit split) {
     switch (split) {
         case ReplicaSplit::recorded:

@@ -48,6 +48,7 @@ struct Subject {
     int num_layers() const { return static_cast<int>(layers.size()); }
     int num_slots() const { return slot_load.empty() ? 0 : slot_load.front().num_bins; }
     std::int64_t iter_stop() const { return iter_start + num_iterations; }
+    IterationRange iterations() const { return {iter_start, iter_stop()}; }
     bool knows_experts() const { return !placements.empty(); }
 
     // [num_iterations][ep_size] of one layer, a position from 0.
@@ -67,6 +68,18 @@ Subject projected_subject(const ExpertStatistics& statistics,
 Subject replayed_subject(const ExpertStatistics& statistics,
                          std::string name,
                          const ReplicaReplay& replay);
+
+// What no balancing gives on ep_size ranks: experts in order; where ep_size does not divide them
+// the engine's default_placement(), with as few slots as hold them all.
+Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name, int ep_size);
+
+// The slots as they ran, with the experts that the config in force put there. statistics: their
+// experts, summed up; slot_load: [layers of the statistics].
+Subject in_force_subject(const ExpertStatistics& statistics,
+                         std::string name,
+                         const EplbConfig& config,
+                         std::vector<LayerLoad> slot_load,
+                         int ep_size);
 
 // For JSON: "replayed_from_counts"; both equal ones are "equal".
 std::string split_name(ReplicaSplit split);

@@ -7,6 +7,10 @@
 
 namespace eplb {
 
+std::string range_text(const IterationRange& range) {
+    return std::to_string(range.start) + "-" + std::to_string(range.stop);
+}
+
 IterationRange select_iterations(const StatisticsSelection& selection,
                                  const IterationRange& recorded,
                                  const std::string& name) {
@@ -14,11 +18,8 @@ IterationRange select_iterations(const StatisticsSelection& selection,
                                   selection.iter_stop.value_or(recorded.stop)};
     if (range.start >= recorded.start && range.start < range.stop && range.stop <= recorded.stop)
         return range;
-    const auto text = [](const IterationRange& iterations) {
-        return std::to_string(iterations.start) + "-" + std::to_string(iterations.stop);
-    };
-    throw Error(name + ": holds iterations " + text(recorded) + " (half open), not " + text(range) +
-                "; choose iter_start and iter_stop from these");
+    throw Error(name + ": holds iterations " + range_text(recorded) + " (half open), not " +
+                range_text(range) + "; choose iter_start and iter_stop from these");
 }
 
 void keep_layers(ExpertStatistics& statistics,

@@ -15,6 +15,9 @@ struct IterationRange {
     std::int64_t stop = 0;  // exclusive
 };
 
+// "100-200".
+std::string range_text(const IterationRange& range);
+
 // Which part of a recording a reader takes.
 struct StatisticsSelection {
     std::optional<std::int64_t> iter_start;  // default: the first recorded iteration

@@ -17,7 +17,7 @@ run eplb-report '$stats' --projection_eplb_config_path missing.yaml
 printf 'num_slots: 12\ninitial_global_assignments:\n  0: [0, 1]\n' > bad.yaml
 run eplb-report '$stats' --projection_eplb_config_path bad.yaml
 run eplb-report '$stats' --sort no_such_column
-run eplb-report '$stats' --precision 18
+run eplb-report '$stats' --digits 18
 run eplb-report '$stats' --top 0
 run eplb-report '$stats' --fit 98-100
 run eplb-report '$stats' '$stats' '$stats' --view worth

@@ -40,14 +40,24 @@ Subject subject_of(const Tokens& tokens, int ep_size, const std::string& name) {
     return recorded_subject(statistics_of(tokens), name, ep_size);
 }
 
+MeasuredSubject measured(const Subject& subject, Bins bins) {
+    ThreadPool threads(2);
+    return measure(subject, bins, threads);
+}
+
 nlohmann::json json_of(const Table& table) {
     return nlohmann::json::parse(write_table(table, TableFormat::json));
 }
 
 bool has_note(const Table& table, const std::string& part) {
-    return std::any_of(table.notes.begin(), table.notes.end(), [&](const std::string& note) {
-        return note.find(part) != std::string::npos;
-    });
+    return std::any_of(table.notes.begin(), table.notes.end(),
+                       [&](const Note& note) { return note.text.find(part) != std::string::npos; });
+}
+
+std::string last_verdict(const Table& table) {
+    REQUIRE_FALSE(table.notes.empty());
+    CHECK(table.notes.back().kind == Note::Kind::verdict);
+    return table.notes.back().text;
 }
 
 }  // namespace eplb::test

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/report/measured_subject.h"
 #include "lib/report/subject.h"
 #include "lib/report/table.h"
 #include "lib/statistics/expert_statistics.h"
@@ -36,11 +37,17 @@ inline Subject named(Subject subject, std::string name) {
     return subject;
 }
 
+// The subject must outlive it.
+MeasuredSubject measured(const Subject& subject, Bins bins = Bins::ranks);
+
 // The table as a reader of its JSON sees it.
 nlohmann::json json_of(const Table& table);
 
 // Whether a note holds `part`.
 bool has_note(const Table& table, const std::string& part);
+
+// The last note, which must be a verdict.
+std::string last_verdict(const Table& table);
 
 // A cell as a number.
 inline double number(const Table& table, std::size_t row, const std::string& key) {

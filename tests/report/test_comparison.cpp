@@ -1,3 +1,4 @@
+#include <deque>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -10,10 +11,17 @@ using namespace eplb::test;
 
 namespace {
 
+Table table_of(const std::vector<const Subject*>& subjects, Pairing pairing) {
+    std::deque<MeasuredSubject> all;
+    std::vector<const MeasuredSubject*> pointers;
+    for (const Subject* const subject : subjects)
+        pointers.push_back(&all.emplace_back(measured(*subject)));
+    return comparison_table(pointers, pairing);
+}
+
 nlohmann::json compare(const std::vector<const Subject*>& subjects,
                        Pairing pairing = Pairing::independent) {
-    ThreadPool threads(2);
-    return test::json_of(comparison_table(subjects, Bins::ranks, pairing, threads));
+    return test::json_of(table_of(subjects, pairing));
 }
 
 // Two ranks, 1000 tokens an iteration: imbalance ratio spread / 500.
@@ -127,7 +135,6 @@ TEST_CASE("each further subject is set against the first, with a verdict of its 
 }
 
 TEST_CASE("a layer with tokens in few iterations has no interval, nor has the average with it") {
-    ThreadPool threads(1);
     Tokens first(2);
     Tokens second(2);
     for (int i = 0; i < 12; ++i) {
@@ -139,7 +146,7 @@ TEST_CASE("a layer with tokens in few iterations has no interval, nor has the av
     const Subject one = subject_of(first, 2, "one");
     const Subject other = subject_of(second, 2, "other");
     const std::vector<const Subject*> subjects = {&one, &other};
-    const auto json = json_of(comparison_table(subjects, Bins::ranks, Pairing::paired, threads));
+    const auto json = compare(subjects, Pairing::paired);
     CHECK(json["rows"][0]["significant_2"] == "");
     CHECK(json["rows"][1]["significant_2"] == "?");
     CHECK(json["average"]["significant_2"] == "?");
@@ -147,22 +154,20 @@ TEST_CASE("a layer with tokens in few iterations has no interval, nor has the av
 }
 
 TEST_CASE("recordings of different models are not compared") {
-    ThreadPool threads(1);
     const Subject two = subject_of({{{1, 1}}}, 2, "two");
     const Subject four = subject_of({{{1, 1, 1, 1}}}, 2, "four");
     const std::vector<const Subject*> subjects = {&two, &four};
     CHECK_STARTS_WITH(
-        error_of([&] { comparison_table(subjects, Bins::ranks, Pairing::paired, threads); }),
+        error_of([&] { table_of(subjects, Pairing::paired); }),
         "four: has 4 experts, top-1, but two has 2 experts, top-1; compare recordings of one "
         "model");
 }
 
 TEST_CASE("of several configs the best is named, with its distance to the next") {
-    ThreadPool threads(1);
     const Subject base = subject_of({{{20, 0}}}, 2, "base");
     const Subject good = subject_of({{{11, 9}}}, 2, "good");
     const Subject bad = subject_of({{{15, 5}}}, 2, "bad");
     const std::vector<const Subject*> subjects = {&base, &bad, &good};
-    const Table table = comparison_table(subjects, Bins::ranks, Pairing::paired, threads);
-    CHECK(table.notes.back() == "Least imbalance: 3 with 0.100, before 2 with 0.500.");
+    const Table table = table_of(subjects, Pairing::paired);
+    CHECK(last_verdict(table) == "Least imbalance: 3 with 0.100, before 2 with 0.500.");
 }

@@ -4,10 +4,12 @@
 #include <vector>
 
 #include "lib/report/views/fault_table.h"
+#include "tests/report/subjects.h"
 #include "tests/test_support.h"
 
 using namespace eplb;
 using eplb::test::error_of;
+using eplb::test::last_verdict;
 
 namespace {
 
@@ -48,8 +50,7 @@ TEST_CASE("the fault table without replicas") {
           std::vector<Cell>{integer(1), integer(4), 0.5, integer(3), IntegerList{2, 3}});
     CHECK(table.average ==
           std::vector<Cell>{std::string("average"), 4.0, 0.5, Cell(), IntegerList{}});
-    REQUIRE_FALSE(table.notes.empty());
-    CHECK(table.notes.back() ==
+    CHECK(last_verdict(table) ==
           "If rank 0 dies, 4 experts go with it in 2 layers, which serve 50.0 % of the "
           "routed ids (a token has several, so that far more tokens miss one); eplb-gen "
           "--survive_rank_loss prevents it, with 8 slots or more.");
@@ -62,7 +63,7 @@ TEST_CASE("the fault table names what has no replica elsewhere") {
     CHECK(table.rows[0] ==
           std::vector<Cell>{integer(0), integer(1), 0.1, integer(3), IntegerList{1}});
     CHECK(table.rows[1] == std::vector<Cell>{integer(1), integer(0), 0.0, Cell(), IntegerList{}});
-    CHECK_STARTS_WITH(table.notes.back(),
+    CHECK_STARTS_WITH(last_verdict(table),
                       "If rank 0 dies, 1 expert goes with it in 2 layers, which serve 10.0 %");
 }
 
@@ -71,20 +72,20 @@ TEST_CASE("a placement that survives any rank is said to") {
     const Table table = fault_table(projected(twice, twice));
     for (const auto& row : table.rows)
         CHECK(row[1] == integer(0));
-    CHECK(table.notes.back() == "Any rank may die: every expert has a replica on another rank.");
+    CHECK(last_verdict(table) == "Any rank may die: every expert has a replica on another rank.");
 }
 
 TEST_CASE("with nodes the rows are nodes") {
     // both replicas of each expert on one node: any rank may die, no node may
     const Placement placement{4, 2, {0, 1, 1, 0, 2, 3, 3, 2}};
-    CHECK_STARTS_WITH(fault_table(projected(placement, placement)).notes.back(),
+    CHECK_STARTS_WITH(last_verdict(fault_table(projected(placement, placement))),
                       "Any rank may die");
     const Table table = fault_table(projected(placement, placement), 2);
     CHECK(table.columns[0].key == "node");
     REQUIRE(table.rows.size() == 2);
     CHECK(table.rows[1] ==
           std::vector<Cell>{integer(1), integer(4), 0.5, integer(3), IntegerList{2, 3}});
-    CHECK_STARTS_WITH(table.notes.back(),
+    CHECK_STARTS_WITH(last_verdict(table),
                       "If node 0 dies, 4 experts go with it in 2 layers, which serve 50.0 %");
     CHECK_STARTS_WITH(error_of([&] { fault_table(projected(placement, placement), 3); }),
                       "faults: 3 nodes for 4 ranks");
@@ -98,13 +99,13 @@ TEST_CASE("experts nobody asked for are lost all the same") {
     const Table table = fault_table(projected_subject(statistics, "stats", {placement, placement}));
     CHECK(table.rows[0] ==
           std::vector<Cell>{integer(0), integer(2), 0.0, integer(3), IntegerList{1}});
-    CHECK_STARTS_WITH(table.notes.back(),
+    CHECK_STARTS_WITH(last_verdict(table),
                       "If rank 0 dies, 2 experts go with it in 2 layers, which serve 0.0 %");
 }
 
 TEST_CASE("a lone rank takes everything with it") {
     const Table table = fault_table(recorded_subject(statistics_of(IdKind::expert), "stats", 1));
-    CHECK(table.notes.back() ==
+    CHECK(last_verdict(table) ==
           "If rank 0 dies, 8 experts go with it in 2 layers, which serve 100.0 % of the "
           "routed ids (a token has several, so that far more tokens miss one); there is no other "
           "rank.");

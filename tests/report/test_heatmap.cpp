@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "lib/report/text/picture_text.h"
+#include "lib/report/views/heat.h"
 #include "lib/report/views/heatmap.h"
-#include "lib/report/views/load_grid.h"
 #include "tests/report/subjects.h"
 
 using namespace eplb;
@@ -22,8 +22,7 @@ const Tokens kTokens = {
 };
 
 std::string draw(const Subject& subject, const HeatmapStyle& style, Bins bins = Bins::ranks) {
-    ThreadPool threads(1);
-    return draw_heatmap(subject, bins, style, threads);
+    return draw_heatmap(measured(subject, bins), style);
 }
 
 std::vector<std::string> lines_of(const std::string& text) {

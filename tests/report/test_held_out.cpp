@@ -2,6 +2,8 @@
 #include <vector>
 
 #include "lib/report/views/held_out.h"
+#include "lib/report/views/held_out_ranges.h"
+#include "lib/report/views/held_out_table.h"
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 
@@ -25,7 +27,7 @@ HeldOut of_config(const Counts& fit, const Counts& test) {
 
 nlohmann::json table_of(const HeldOut& held_out, double min_speedup) {
     ThreadPool threads(2);
-    return test::json_of(held_out_table(held_out, min_speedup, threads));
+    return test::json_of(held_out_table(held_out, min_speedup, threads).table);
 }
 
 std::string last_note(const nlohmann::json& table) {

@@ -25,14 +25,16 @@ std::string page_of(const std::vector<const Subject*>& subjects,
                     Bins bins = Bins::ranks,
                     int num_threads = 1) {
     ThreadPool threads(num_threads);
+    Measurements measurements(bins, threads);
+    std::vector<const MeasuredSubject*> all;
+    for (const Subject* const subject : subjects)
+        all.push_back(&measurements.of(*subject));
     return html_report({.title = "Page",
                         .headline = {},
                         .notes = {},
                         .version = "1.2.3",
-                        .bins = bins,
-                        .subjects = subjects,
-                        .tables = std::move(tables)},
-                       threads);
+                        .subjects = all,
+                        .tables = std::move(tables)});
 }
 
 std::string page_of(const Subject& subject) {
@@ -166,6 +168,7 @@ TEST_CASE("html: short names, with the whole ones as tooltips and at the end") {
 
 TEST_CASE("html: headline and notes stand at the top, the first table where it is asked for") {
     const Subject subject = named(subject_of(kTokens, 2), "name -> name");
+    const MeasuredSubject name_to_name = measured(subject);
     Table table;
     table.title = "First:";
     table.columns = {{"layer", "layer"}};
@@ -177,11 +180,9 @@ TEST_CASE("html: headline and notes stand at the top, the first table where it i
                        .headline = {"1 -> 2: a < b", "1 -> 3: c"},
                        .notes = {"Beware -> this"},
                        .version = "1.2.3",
-                       .bins = Bins::ranks,
-                       .subjects = {&subject},
+                       .subjects = {&name_to_name},
                        .tables = {table, second}};
-    ThreadPool threads(1);
-    std::string text = html_report(page, threads);
+    std::string text = html_report(page);
     CHECK(contains(text,
                    "<p class=\"verdict\">1 → 2: a &lt; b</p>\n<p class=\"verdict\">1 → 3: c</p>\n"
                    "<p class=\"small\">Beware → this</p>\n"));
@@ -194,15 +195,10 @@ TEST_CASE("html: headline and notes stand at the top, the first table where it i
     CHECK(text.find(other) > text.find(first));
 
     page.is_table_first = true;
-    text = html_report(page, threads);
+    text = html_report(page);
     CHECK(text.find(first) < text.find("<h2>Imbalance ratio per layer"));
     CHECK(occurrences(text, "First (") == 1);
     CHECK(contains(text, "<h2>Tables</h2>\n" + other));
-
-    page.tables.front().notes = {"Beware -> this", "of the table"};
-    text = html_report(page, threads);
-    CHECK(occurrences(text, "Beware → this") == 1);
-    CHECK(contains(text, ">of the table</p>"));
 }
 
 TEST_CASE("html: what is even beside the first is drawn on a finer scale") {

@@ -198,7 +198,7 @@ TEST_CASE("several configs and a choice of layers are projected in one pass") {
     Scene scene(recording);
     scene.add_config("only_10.yaml", only_10);
     scene.add_config("plain.yaml", plain);
-    scene.options.layers = "10";
+    scene.options.layers = {10};
     const ReportInput input = scene.load(2);
     CHECK(input.statistics.layers == std::vector<int>{10});
     REQUIRE(input.projected.size() == 2);
@@ -210,7 +210,7 @@ TEST_CASE("several configs and a choice of layers are projected in one pass") {
     CHECK(input.projected[1].slot_load[0].values() ==
           routed_load(recording.routed, 1, plain.initial_global_assignments.at(10)));
 
-    scene.options.layers = "3,10";
+    scene.options.layers = {3, 10};
     CHECK(error_of([&] { scene.load(); }) ==
           (scene.folder / "only_10.yaml").string() +
               ": has no assignment for layer 3; leave the layer out with --layers, or add it with "
@@ -297,11 +297,13 @@ TEST_CASE("a projected table says how replicas were chosen") {
     const std::string replayed =
         "Replicas by the engine's round robin, replayed to the token from counts of one block";
     const auto notes = [&] {
-        return layer_table(scene.load().projected.front(), Bins::ranks, threads).notes;
+        const Subject subject = scene.load().projected.front();
+        return layer_table(measure(subject, Bins::ranks, threads), threads).notes;
     };
-    const auto has = [&](const std::string& note) {
-        const std::vector<std::string> all = notes();
-        return std::find(all.begin(), all.end(), note) != all.end();
+    const auto has = [&](const std::string& text) {
+        const std::vector<Note> all = notes();
+        return std::any_of(all.begin(), all.end(),
+                           [&](const Note& note) { return note.text == text; });
     };
     CHECK(has(replayed + "."));
     scene.options.ep_size = 6;
@@ -315,7 +317,7 @@ TEST_CASE("no division among replicas is better than the optimal split") {
     Scene scene(random_recording(500));
     scene.add_config("eplb.yaml", config_of_12_slots());
     const Subject subject = scene.load().projected.front();
-    const Table table = layer_table(subject, Bins::ranks, threads);
+    const Table table = layer_table(measure(subject, Bins::ranks, threads), threads);
     REQUIRE(table.columns[4].key == "optimal_split");
     double sum = 0;
     for (const auto& row : table.rows) {
@@ -326,8 +328,10 @@ TEST_CASE("no division among replicas is better than the optimal split") {
         sum += optimal;
     }
     CHECK(std::get<double>(table.average[4]) == Approx(sum / 2));
-    CHECK(layer_table(subject, Bins::slots, threads).columns[4].key == "balancedness");
-    CHECK(layer_table(scene.load().recorded, Bins::ranks, threads).columns[4].key ==
+    CHECK(layer_table(measure(subject, Bins::slots, threads), threads).columns[4].key ==
+          "balancedness");
+    const Subject recorded = scene.load().recorded;
+    CHECK(layer_table(measure(recorded, Bins::ranks, threads), threads).columns[4].key ==
           "balancedness");
 }
 

@@ -14,8 +14,12 @@ namespace {
 nlohmann::json worth(const Subject& before,
                      const Subject* after,
                      const WorthOptions& options = {}) {
-    ThreadPool threads(2);
-    return test::json_of(worth_table(before, after, Pairing::independent, options, threads));
+    const MeasuredSubject measured_before = test::measured(before);
+    if (after == nullptr)
+        return test::json_of(worth_table(measured_before, nullptr, Pairing::independent, options));
+    const MeasuredSubject measured_after = test::measured(*after);
+    return test::json_of(
+        worth_table(measured_before, &measured_after, Pairing::independent, options));
 }
 
 }  // namespace
@@ -69,9 +73,9 @@ TEST_CASE("a load is no faster than itself, and layers without tokens take no ti
     for (int i = 0; i < 12; ++i)
         counts.push_back({6 + i % 3, 2});
     const Subject load = subject_of("a", 2, {1, 2}, {counts, Counts(12, {0, 0})});
-    ThreadPool threads(1);
+    const MeasuredSubject measured = test::measured(load);
     const nlohmann::json table =
-        test::json_of(worth_table(load, &load, Pairing::paired, {}, threads));
+        test::json_of(worth_table(measured, &measured, Pairing::paired, {}));
     CHECK(table["moe_speedup"] == 1);
     CHECK(table["moe_speedup_low"] == 1);
     CHECK(table["moe_speedup_high"] == 1);

@@ -1,14 +1,16 @@
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "lib/base/error.h"
 #include "lib/report/text/table_edit.h"
 #include "tests/test_support.h"
 
 using eplb::Cell;
+using eplb::find_column;
 using eplb::IntegerList;
 using eplb::keep_top;
+using eplb::Note;
 using eplb::sort_rows;
 using eplb::Table;
 
@@ -37,7 +39,10 @@ std::vector<std::int64_t> labels(const Table& table) {
 
 std::vector<std::int64_t> sorted(const std::vector<Cell>& cells, const std::string& key) {
     Table table = table_of(cells);
-    sort_rows(table, key);
+    const bool is_reversed = key.starts_with('-');
+    const std::optional<int> column = find_column(table, is_reversed ? key.substr(1) : key);
+    REQUIRE(column);
+    sort_rows(table, *column, is_reversed);
     return labels(table);
 }
 
@@ -87,14 +92,14 @@ TEST_CASE("rows are sorted by their label too") {
     CHECK(sorted({1.0, 1.0, 1.0}, "layer") == Order{2, 1, 0});
 }
 
-TEST_CASE("a column that is not there is an error that lists those that are") {
+TEST_CASE("a column is found by its key or header, and others are not") {
     Table table = table_of({1.0});
-    for (const std::string key : {"y", "-y", "-", "X"}) {
-        const std::string name = key.front() == '-' ? key.substr(1) : key;
-        CHECK_THROWS_AS(sort_rows(table, key), eplb::UsageError);
-        CHECK(eplb::test::error_of([&] { sort_rows(table, key); }) ==
-              "--sort: there is no column '" + name + "'; this table has layer, x");
-    }
+    table.columns[1] = {"max_load", "max-load"};
+    CHECK(find_column(table, "layer") == 0);
+    CHECK(find_column(table, "max_load") == 1);
+    CHECK(find_column(table, "max-load") == 1);
+    for (const std::string name : {"y", "", "Layer"})
+        CHECK(find_column(table, name) == std::nullopt);
 }
 
 TEST_CASE("the first rows are kept, the average and a note of what is gone with them") {
@@ -103,11 +108,14 @@ TEST_CASE("the first rows are kept, the average and a note of what is gone with 
     keep_top(table, 2);
     CHECK(labels(table) == Order{0, 1});
     CHECK(std::get<double>(table.average[1]) == 2.0);
-    CHECK(table.notes == std::vector<std::string>{"2 of 3 rows; the average is of all of them."});
+    REQUIRE(table.notes.size() == 1);
+    CHECK(table.notes[0].text == "2 of 3 rows; the average is of all of them.");
+    CHECK(table.notes[0].kind == Note::Kind::cut);
 
     Table plain = table_of({1.0, 2.0, 3.0});
     keep_top(plain, 1);
-    CHECK(plain.notes == std::vector<std::string>{"1 of 3 rows."});
+    REQUIRE(plain.notes.size() == 1);
+    CHECK(plain.notes[0].text == "1 of 3 rows.");
 }
 
 TEST_CASE("nothing is said where all rows stay") {

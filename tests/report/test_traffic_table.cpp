@@ -80,8 +80,8 @@ double number(const Cell& cell) {
 }
 
 bool says(const Table& table, const std::string& text) {
-    for (const std::string& note : table.notes)
-        if (note.find(text) != std::string::npos)
+    for (const Note& note : table.notes)
+        if (note.text.find(text) != std::string::npos)
             return true;
     return false;
 }

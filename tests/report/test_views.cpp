@@ -30,7 +30,7 @@ Subject under_config() {
 
 TEST_CASE("layers: figures, the worst rank and what makes it hot") {
     ThreadPool threads(2);
-    const Table table = layer_table(subject_of(kTokens, 2), Bins::ranks, threads);
+    const Table table = layer_table(measured(subject_of(kTokens, 2), Bins::ranks), threads);
     REQUIRE(table.rows.size() == 2);
     // ratios 0.5, 0.5, 0
     CHECK(number(table, 0, "imbalance_ratio") == near(1.0 / 3));
@@ -49,7 +49,7 @@ TEST_CASE("layers: figures, the worst rank and what makes it hot") {
 
 TEST_CASE("layers: replicas of one rank count as one expert, experts without tokens are not hot") {
     ThreadPool threads(1);
-    const Table table = layer_table(under_config(), Bins::ranks, threads);
+    const Table table = layer_table(measured(under_config(), Bins::ranks), threads);
     // layer 3: expert 0 has 9 tokens, 3 a slot; rank 0 holds 6 + 1.5 + 2.5, rank 1 3 + 7 + 2.5
     // + 1.5
     CHECK(number(table, 0, "worst_rank") == 1);
@@ -61,17 +61,16 @@ TEST_CASE("layers: replicas of one rank count as one expert, experts without tok
 
 TEST_CASE("layers over slots name the worst of them") {
     ThreadPool threads(1);
-    const Table experts = layer_table(subject_of(kTokens, 2), Bins::slots, threads);
+    const Table experts = layer_table(measured(subject_of(kTokens, 2), Bins::slots), threads);
     CHECK(number(experts, 0, "worst_expert") == 0);
     CHECK(number(experts, 0, "worst_load") == near(4 * 9.0 / 24));
-    const Table slots = layer_table(under_config(), Bins::slots, threads);
+    const Table slots = layer_table(measured(under_config(), Bins::slots), threads);
     CHECK(number(slots, 0, "worst_slot") == 5);  // expert 3, 7 tokens
 }
 
 TEST_CASE("percentiles over layers") {
-    ThreadPool threads(1);
     const Tokens tokens = {{{2, 2}}, {{1, 3}}, {{0, 4}}, {{0, 0}}};  // ratios 0, 0.5, 1, none
-    const Table table = percentile_table(subject_of(tokens, 2), Bins::ranks, threads);
+    const Table table = percentile_table(measured(subject_of(tokens, 2)));
     // numpy.percentile([0, 0.5, 1], [0, 10, 25, 50, 75, 90, 95, 99, 100])
     const std::vector<double> expected = {0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1};
     REQUIRE(table.rows.size() == expected.size());
@@ -135,7 +134,8 @@ TEST_CASE("tables do not depend on the number of threads") {
     ThreadPool three(3);
     const Subject subject = under_config();
     for (const Bins bins : {Bins::ranks, Bins::slots}) {
-        CHECK(layer_table(subject, bins, one).rows == layer_table(subject, bins, three).rows);
+        CHECK(layer_table(measure(subject, bins, one), one).rows ==
+              layer_table(measure(subject, bins, three), three).rows);
         CHECK(bin_table(subject, bins, one).rows == bin_table(subject, bins, three).rows);
     }
 }

@@ -97,7 +97,7 @@ class Heatmap(unittest.TestCase):
 
     def test_takes_the_place_of_a_table(self):
         for arguments in (("--format", "json"), ("--view", "ranks"), ("--sort", "std"),
-                          ("--top", "1"), ("--precision", "2")):
+                          ("--top", "1"), ("--digits", "2")):
             result = subprocess.run(self.command(4, *arguments), cwd=self.folder, check=False,
                                     capture_output=True, encoding="utf-8")
             self.assertEqual((result.returncode, result.stdout), (2, ""), arguments)

@@ -223,6 +223,12 @@ class Page(unittest.TestCase):
         self.assertIn("1 of 3 rows", cut[3]["notes"][-1])
         self.assertEqual(cut[0], whole[0])
 
+    def test_notes_above_are_not_said_again_by_the_first_table(self):
+        page = self.page(*self.configs(1), "--view", "held_out")
+        self.assertEqual(page.count("Speed-up: of the fullest rank"), 1)
+        # nobody asked for the table, which stands whole further down
+        self.assertEqual(self.page().count("p50 to max"), 2)
+
     def test_layers_of_one_recording(self):
         headline, notes, tables, view = self.parts()
         self.assertEqual(headline, [view["notes"][-1]])

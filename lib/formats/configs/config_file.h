@@ -1,13 +1,13 @@
 #ifndef EPLB_FORMATS_CONFIGS_CONFIG_FILE_H
 #define EPLB_FORMATS_CONFIGS_CONFIG_FILE_H
 
-#include <limits>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "lib/base/not_known.h"
 #include "lib/model/model_shape.h"
 #include "lib/placement/placement.h"
 
@@ -44,8 +44,6 @@ ConfigContext context_of(const ModelShape& model, int ep_size);
 // Imbalance ratios (fullest rank's load / mean rank load - 1; best 0, worst ep_size - 1), each a
 // mean over iterations but where it says otherwise. NaN is not known, and left out of files.
 struct ConfigMetrics {
-    static constexpr double kNotKnown = std::numeric_limits<double>::quiet_NaN();
-
     double aggregated = kNotKnown;        // of the counts summed over iterations
     double bound = kNotKnown;             // what no placement of the summed counts is below
     double noise_floor = kNotKnown;       // what sampling noise alone leaves, nearly

@@ -2,11 +2,11 @@
 #define EPLB_PLACEMENT_PLAN_PLANNER_H
 
 #include <functional>
-#include <limits>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "lib/base/not_known.h"
 #include "lib/base/parallel.h"
 #include "lib/placement/placement.h"
 #include "lib/placement/plan/prediction.h"
@@ -67,8 +67,6 @@ struct Workload {
     double weight = 1;                                 // against the others
     const ExpertCooccurrence* cooccurrence = nullptr;  // may be null
 };
-
-constexpr double kNotKnown = std::numeric_limits<double>::quiet_NaN();
 
 // Imbalances of one workload, each a mean over its iterations (of which a sum is one).
 struct WorkloadResult {

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
+
+#include "lib/base/not_known.h"
 
 namespace eplb {
 namespace {
-
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 // of the blocks but one; npos: of all
 double ratio_without(std::span<const PredictionBlock> blocks, std::size_t left_out) {
@@ -59,7 +58,7 @@ Prediction predict(std::span<const PredictionBlock> blocks) {
     prediction.imbalance /= weight;
     prediction.baseline /= weight;
     prediction.ratio = prediction.imbalance / prediction.baseline;
-    prediction.ratio_low = prediction.ratio_high = kUnknown;
+    prediction.ratio_low = prediction.ratio_high = kNotKnown;
     const auto num_blocks = static_cast<double>(blocks.size());
     if (blocks.size() < 2 || prediction.baseline == 0 || prediction.imbalance <= 0)
         return prediction;
@@ -79,7 +78,7 @@ std::vector<bool> choose_challenger(const std::vector<std::vector<double>>& log_
     std::vector<double> layers;  // mean over folds
     double fold_noise = 0;       // of a layer's mean
     for (const std::vector<double>& folds : log_ratio) {
-        const double center = folds.empty() ? kUnknown : mean(folds);
+        const double center = folds.empty() ? kNotKnown : mean(folds);
         if (!std::isfinite(center))
             continue;
         layers.push_back(center);
@@ -93,7 +92,7 @@ std::vector<bool> choose_challenger(const std::vector<std::vector<double>>& log_
     const double between = std::max(0.0, variance(layers) - fold_noise);
     const double trust = between > 0 ? between / (between + fold_noise) : 0;
     for (std::size_t i = 0; i < log_ratio.size(); ++i) {
-        const double layer = log_ratio[i].empty() ? kUnknown : mean(log_ratio[i]);
+        const double layer = log_ratio[i].empty() ? kNotKnown : mean(log_ratio[i]);
         const double estimate = std::isfinite(layer) ? center + trust * (layer - center) : center;
         chosen[i] = estimate < 0;
     }

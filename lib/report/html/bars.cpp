@@ -15,13 +15,13 @@ constexpr std::size_t kAroundBars = 250;     // for axis and title
 constexpr double kGap = 0.25;  // of a layer's room, between its bars and the next layer's
 
 // layer id -> [subjects], null where a subject lacks it
-using Rows = std::map<int, std::vector<const GridRow*>>;
+using Rows = std::map<int, std::vector<const MeasuredLayer*>>;
 
 Rows rows_of(const std::vector<Drawn>& subjects, std::size_t num_bars) {
     Rows rows;
     for (std::size_t i = 0; i < num_bars; ++i)
-        for (const GridRow& row : subjects[i].grid.rows) {
-            std::vector<const GridRow*>& of_layer = rows[row.layer];
+        for (const MeasuredLayer& row : subjects[i].measured->layers) {
+            std::vector<const MeasuredLayer*>& of_layer = rows[row.layer];
             of_layer.resize(num_bars, nullptr);
             of_layer[i] = &row;
         }
@@ -31,13 +31,13 @@ Rows rows_of(const std::vector<Drawn>& subjects, std::size_t num_bars) {
 double largest(const Rows& rows) {
     double result = 0;
     for (const auto& [layer, of_layer] : rows)
-        for (const GridRow* const row : of_layer)
+        for (const MeasuredLayer* const row : of_layer)
             if (row != nullptr)
                 result = std::max(result, row->summary.imbalance_ratio);
     return result;
 }
 
-std::string bar(const GridRow& row,
+std::string bar(const MeasuredLayer& row,
                 const Drawn& drawn,
                 const Axis& axis,
                 double x,
@@ -91,7 +91,7 @@ std::string layer_bars(const std::vector<Drawn>& subjects) {
     const Axis axis(largest(rows), kBarsHeight);
     std::string text;
     append(text, "<section><h2>Imbalance ratio per layer</h2>\n<p>(max − mean) / mean over the ",
-           subjects.front().grid.bin_name,
+           subjects.front().measured->bin_name(),
            "s of an iteration, averaged over iterations. 0 is perfect.");
     if (num_bars < subjects.size())
         append(text, " The first ", std::to_string(num_bars), " of ",

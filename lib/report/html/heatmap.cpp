@@ -4,6 +4,7 @@
 
 #include "lib/report/html/parts.h"
 #include "lib/report/text/picture_text.h"
+#include "lib/report/views/heat.h"
 
 namespace eplb::html {
 namespace {
@@ -44,8 +45,8 @@ std::string colour_class(double relative, const Scale& scale) {
 double largest_distance(const std::vector<Drawn>& subjects) {
     double largest = 0;
     for (std::size_t i = 1; i < subjects.size(); ++i)
-        for (const GridRow& row : subjects[i].grid.rows)
-            for (int bin = 0; row.has_tokens() && bin < subjects[i].grid.num_bins; ++bin)
+        for (const MeasuredLayer& row : subjects[i].measured->layers)
+            for (int bin = 0; row.has_tokens() && bin < subjects[i].measured->num_bins(); ++bin)
                 largest = std::max(largest, std::abs(row.relative(bin) - 1));
     return largest;
 }
@@ -63,7 +64,11 @@ std::optional<Scale> fine_scale(const std::vector<Drawn>& subjects) {
     return {};
 }
 
-std::string cells(const LoadGrid& grid, const GridRow& row, const Scale& scale, int y, int height) {
+std::string cells(const MeasuredSubject& measured,
+                  const MeasuredLayer& row,
+                  const Scale& scale,
+                  int y,
+                  int height) {
     std::string text;
     const std::string layer = "layer " + std::to_string(row.layer);
     const std::string top = std::to_string(y);
@@ -73,48 +78,53 @@ std::string cells(const LoadGrid& grid, const GridRow& row, const Scale& scale, 
                "\" class=\"none\"><title>", layer, ": no tokens</title></rect>\n");
         return text;
     }
-    const std::string width = percent(1.0 / grid.num_bins);
-    for (int bin = 0; bin < grid.num_bins; ++bin) {
+    const int num_bins = measured.num_bins();
+    const std::string bin_name = measured.bin_name();
+    const std::string width = percent(1.0 / num_bins);
+    for (int bin = 0; bin < num_bins; ++bin) {
         const double relative = row.relative(bin);
-        append(text, "<rect x=\"", percent(static_cast<double>(bin) / grid.num_bins), "\" y=\"",
-               top, "\" width=\"", width, "\" height=\"", tall, "\" class=\"",
-               colour_class(relative, scale), "\"><title>", layer, ", ", grid.bin_name, " ",
-               std::to_string(bin), ": ", tokens_text(row.load[bin]), " tokens (",
-               fixed(relative, 2), "x mean)</title></rect>\n");
+        append(text, "<rect x=\"", percent(1.0 * bin / num_bins), "\" y=\"", top, "\" width=\"",
+               width, "\" height=\"", tall, "\" class=\"", colour_class(relative, scale),
+               "\"><title>", layer, ", ", bin_name, " ", std::to_string(bin), ": ",
+               tokens_text(row.totals[bin]), " tokens (", fixed(relative, 2),
+               "x mean)</title></rect>\n");
     }
     return text;
 }
 
-std::string row_labels(const LoadGrid& grid, const GridRow& row, int y, int height) {
+std::string row_labels(const MeasuredSubject& measured,
+                       const MeasuredLayer& row,
+                       int y,
+                       int height) {
     std::string text;
     const std::string middle = std::to_string(y + height / 2);
     append(text, "<text x=\"0\" dx=\"-6\" y=\"", middle, "\" class=\"e\">",
            std::to_string(row.layer), "</text><text x=\"100%\" dx=\"38\" y=\"", middle,
-           "\" class=\"e\">", row.has_tokens() ? grid.ratio_text(row.summary) : "none",
+           "\" class=\"e\">", row.has_tokens() ? ratio_text(measured, row.summary) : "none",
            "</text>\n");
     return text;
 }
 
 // ids of the bins below the cells
-std::string ticks(const LoadGrid& grid, int y) {
+std::string ticks(const MeasuredSubject& measured, int y) {
     std::string text;
     const int step =
-        std::max(1, static_cast<int>(std::ceil(axis_step(grid.num_bins, kMostBinTicks))));
-    for (int bin = 0; bin < grid.num_bins; bin += step)
-        append(text, "<text x=\"", percent((bin + 0.5) / grid.num_bins), "\" y=\"",
+        std::max(1, static_cast<int>(std::ceil(axis_step(measured.num_bins(), kMostBinTicks))));
+    for (int bin = 0; bin < measured.num_bins(); bin += step)
+        append(text, "<text x=\"", percent((bin + 0.5) / measured.num_bins()), "\" y=\"",
                std::to_string(y), "\" class=\"m\">", std::to_string(bin), "</text>");
     append(text, "<text x=\"0\" dx=\"-10\" y=\"", std::to_string(y), "\" class=\"e\">",
-           grid.bin_name, "</text>\n");
+           measured.bin_name(), "</text>\n");
     return text;
 }
 
 std::string aria_label(const Drawn& drawn) {
-    const LoadGrid& grid = drawn.grid;
-    std::string text = "Heatmap of " + drawn.subject->name + ": " +
-                       std::to_string(grid.rows.size()) + " layers by " +
-                       std::to_string(grid.num_bins) + " " + grid.bin_name +
-                       "s, average imbalance ratio " + short_number(grid.average.imbalance_ratio);
-    if (const GridRow* const worst = grid.worst())
+    const MeasuredSubject& measured = *drawn.measured;
+    std::string text =
+        "Heatmap of " + drawn.subject().name + ": " + std::to_string(measured.layers.size()) +
+        " layers by " + std::to_string(measured.num_bins()) + " " + measured.bin_name() +
+        "s, average imbalance ratio " + short_number(measured.average.imbalance_ratio);
+    if (const MeasuredLayer* const worst = measured.worst())
         text += ", worst in layer " + std::to_string(worst->layer) + " with " +
                 short_number(worst->summary.imbalance_ratio);
     return escape(text);
@@ -158,35 +168,35 @@ std::string legend(const Scale& scale) {
 
 // has_legend: where the subjects have different scales, each has its own above it.
 std::string heatmap(const Drawn& drawn, const Scale& scale, bool has_legend) {
-    const LoadGrid& grid = drawn.grid;
-    const int height = row_height(grid.rows.size());
-    const int bottom = height * static_cast<int>(grid.rows.size());
+    const MeasuredSubject& measured = *drawn.measured;
+    const int height = row_height(measured.layers.size());
+    const int bottom = height * static_cast<int>(measured.layers.size());
     std::string text;
     append(text, "<figure class=\"panel\"><figcaption>", label(drawn), "</figcaption>\n",
            has_legend ? legend(scale) : "", "<div class=\"scroll\"><div class=\"plot ",
-           grid.num_bins <= kMostGapped ? "gaps" : "dense",
-           "\" style=\"min-width:", std::to_string(kLeastBinWidth * grid.num_bins),
-           "px;max-width:", std::to_string(kAroundRows + kMostBinWidth * grid.num_bins),
+           measured.num_bins() <= kMostGapped ? "gaps" : "dense",
+           "\" style=\"min-width:", std::to_string(kLeastBinWidth * measured.num_bins()),
+           "px;max-width:", std::to_string(kAroundRows + kMostBinWidth * measured.num_bins()),
            "px\"><svg role=\"img\" width=\"100%\" height=\"", std::to_string(bottom + 36),
            "\" aria-label=\"", aria_label(drawn), "\">\n",
            "<text x=\"0\" dx=\"-6\" y=\"8\" class=\"e\">layer</text>"
            "<text x=\"100%\" dx=\"38\" y=\"8\" class=\"e\">ratio</text>\n"
            "<svg y=\"16\" width=\"100%\" height=\"",
            std::to_string(bottom + 20), "\" class=\"open\">\n");
-    for (std::size_t i = 0; i < grid.rows.size(); ++i) {
+    for (std::size_t i = 0; i < measured.layers.size(); ++i) {
         const int y = height * static_cast<int>(i);
-        text += cells(grid, grid.rows[i], scale, y, height);
+        text += cells(measured, measured.layers[i], scale, y, height);
         if (i % label_step(height) == 0)
-            text += row_labels(grid, grid.rows[i], y, height);
+            text += row_labels(measured, measured.layers[i], y, height);
     }
-    append(text, ticks(grid, bottom + 12), "</svg></svg></div></div></figure>\n");
+    append(text, ticks(measured, bottom + 12), "</svg></svg></div></div></figure>\n");
     return text;
 }
 
 }  // namespace
 
 std::string heatmaps(const std::vector<Drawn>& subjects) {
-    const std::string bin = subjects.front().grid.bin_name;
+    const std::string bin = subjects.front().measured->bin_name();
     const std::optional<Scale> fine = fine_scale(subjects);
     std::string text;
     append(text, "<section><h2>Load of each ", bin, "</h2>\n<p>A cell is the tokens of one ", bin,

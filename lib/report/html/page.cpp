@@ -12,15 +12,15 @@ namespace {
 std::string remarks(const std::vector<html::Drawn>& subjects) {
     std::string text;
     for (const html::Drawn& drawn : subjects) {
-        if (drawn.grid.num_bins == 1)
-            html::append(text, "<p class=\"empty\">", drawn.number, ": one ", drawn.grid.bin_name,
-                         ", there is nothing to balance.</p>\n");
+        if (drawn.measured->num_bins() == 1)
+            html::append(text, "<p class=\"empty\">", drawn.number, ": one ",
+                         drawn.measured->bin_name(), ", there is nothing to balance.</p>\n");
         std::size_t num_empty = 0;
-        for (const GridRow& row : drawn.grid.rows)
+        for (const MeasuredLayer& row : drawn.measured->layers)
             num_empty += row.has_tokens() ? 0 : 1;
         if (num_empty > 0)
             html::append(text, "<p class=\"empty\">", drawn.number, ": ", std::to_string(num_empty),
-                         " of ", std::to_string(drawn.grid.rows.size()),
+                         " of ", std::to_string(drawn.measured->layers.size()),
                          " layers had no tokens; averages leave them out.</p>\n");
     }
     return text;
@@ -28,16 +28,15 @@ std::string remarks(const std::vector<html::Drawn>& subjects) {
 
 }  // namespace
 
-std::string html_report(const ReportPage& page, ThreadPool& threads) {
+std::string html_report(const ReportPage& page) {
     assert(!page.subjects.empty());
     std::vector<std::string> names;
-    for (const Subject* const subject : page.subjects)
-        names.push_back(subject->name);
+    for (const MeasuredSubject* const measured : page.subjects)
+        names.push_back(measured->subject->name);
     names = short_names(names);
     std::vector<html::Drawn> subjects;
     for (std::size_t i = 0; i < page.subjects.size(); ++i)
-        subjects.push_back({page.subjects[i], load_grid(*page.subjects[i], page.bins, threads),
-                            std::to_string(i + 1), names[i]});
+        subjects.push_back({page.subjects[i], std::to_string(i + 1), names[i]});
     std::string text;
     html::append(text,
                  "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n"

@@ -4,10 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "lib/base/parallel.h"
-#include "lib/report/subject.h"
+#include "lib/report/measured_subject.h"
 #include "lib/report/table.h"
-#include "lib/report/views/views.h"
 
 namespace eplb {
 
@@ -16,10 +14,9 @@ struct ReportPage {
     std::vector<std::string> headline;  // sentences for the top, each a line; may be empty
     std::vector<std::string> notes;     // what they do not say, in small letters
     std::string version;                // of the tool
-    Bins bins = Bins::ranks;
-    // At least one. The first is what the others are compared with ("before"), the last the one
-    // that is shown beside it ("after").
-    std::vector<const Subject*> subjects;
+    // At least one, measured over the same kind of bins. The first is what the others are compared
+    // with ("before"), the last the one that is shown beside it ("after").
+    std::vector<const MeasuredSubject*> subjects;
     std::vector<Table> tables;    // the first is unfolded
     bool is_table_first = false;  // the first one comes before the pictures
 };
@@ -29,7 +26,7 @@ struct ReportPage {
 // imbalance over iterations (the first four subjects), layers x bins of each subject, tables.
 // Names are short_names(); the whole ones are in tooltips and at the end. "->" becomes an arrow.
 // Same page, same bytes; all text is escaped, bytes that are no UTF-8 become U+FFFD.
-std::string html_report(const ReportPage& page, ThreadPool& threads);
+std::string html_report(const ReportPage& page);
 
 }  // namespace eplb
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lib/report/html/page.h"
-#include "lib/report/views/load_grid.h"
+#include "lib/report/measured_subject.h"
 
 // The parts of html_report's page.
 //
@@ -15,10 +15,11 @@ namespace eplb::html {
 
 // A subject with its picture and its number, as tables count them: "1" is the first.
 struct Drawn {
-    const Subject* subject = nullptr;
-    LoadGrid grid;
+    const MeasuredSubject* measured = nullptr;
     std::string number;
     std::string short_name;
+
+    const Subject& subject() const { return *measured->subject; }
 };
 
 // Text for content and attributes. What XML forbids, and bytes that are no UTF-8, become U+FFFD.
@@ -46,19 +47,20 @@ std::string summary_cards(const std::vector<Drawn>& subjects);
 std::string layer_bars(const std::vector<Drawn>& subjects);
 std::string heatmaps(const std::vector<Drawn>& subjects);
 std::string time_lines(const std::vector<Drawn>& subjects);
-// The first table, unfolded, in a section of its own, without the notes that stand above it.
+// The first table, unfolded, in a section of its own.
 std::string first_table(const ReportPage& page);
 // All tables; or, where the first stands elsewhere, the others.
 std::string tables(const std::vector<Table>& tables, bool is_first_elsewhere);
 // What the short names stand for.
 std::string whole_names(const std::vector<Drawn>& subjects);
 
-// Levels of the colours of heatmaps: classes q0 (no load) to q16 (kHottest times the mean and
-// more). The one in the middle is the mean, give or take 1 / 16.
+// Colours of heatmaps, which are classes of the style sheet: q0 (no load) to q16 (kHottest times
+// the mean and more), in the middle the mean, give or take 1 / 16; f0 to f16 are those of a finer
+// scale around the mean.
 constexpr int kHeatLevels = 17;
-// The same on a finer scale around the mean, in colours of its own: classes f0 to f16.
-// Subjects (in bars; they have lines over iterations, too) and lines that have colours of their
-// own: classes s0 to s4.
+
+// Colours of bars and lines, the classes s0 to s4: so many subjects have bars, and lines over
+// iterations, and so many layers have a line.
 constexpr int kMostBars = 4;
 constexpr int kMostLines = 5;
 

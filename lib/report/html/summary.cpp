@@ -18,7 +18,7 @@ std::string split_lines(const std::vector<Drawn>& subjects) {
     std::vector<std::string> order;
     std::map<std::string, std::string> numbers;
     for (const Drawn& drawn : subjects) {
-        const std::string split = split_text(*drawn.subject);
+        const std::string split = split_text(drawn.subject());
         if (split.empty())
             continue;
         std::string& of_split = numbers[split];
@@ -37,7 +37,7 @@ std::string known(int number, bool is_known) {
 }
 
 std::string subject_row(const Drawn& drawn) {
-    const Subject& subject = *drawn.subject;
+    const Subject& subject = drawn.subject();
     const std::vector<std::pair<std::string, std::string>> cells = {
         {"iterations",
          std::to_string(subject.iter_start) + "-" + std::to_string(subject.iter_stop())},
@@ -76,16 +76,16 @@ std::string of_each(const std::vector<Drawn>& subjects, const TextOf& text_of) {
 }
 
 std::string worst_value(const Drawn& drawn) {
-    const GridRow* const worst = drawn.grid.worst();
+    const MeasuredLayer* const worst = drawn.measured->worst();
     return worst == nullptr ? "none" : short_number(worst->summary.imbalance_ratio);
 }
 
 std::string worst_layer(const Drawn& drawn) {
-    const GridRow* const worst = drawn.grid.worst();
+    const MeasuredLayer* const worst = drawn.measured->worst();
     return worst == nullptr ? "no tokens" : "layer " + std::to_string(worst->layer);
 }
 
-// Not one layer that got better, but the worst of each.
+// Shows the worst layer of each subject, which need not be the same one.
 std::string worst_card(const std::vector<Drawn>& subjects) {
     const auto with_layer = [](const Drawn& drawn) {
         return worst_value(drawn) + " <span class=\"small\">" + worst_layer(drawn) + "</span>";
@@ -123,29 +123,30 @@ std::string header(const ReportPage& page, const std::vector<Drawn>& subjects) {
 std::string whole_names(const std::vector<Drawn>& subjects) {
     std::string text;
     for (const Drawn& drawn : subjects)
-        if (drawn.short_name != drawn.subject->name)
-            append(text, "<p>", drawn.number, ": ", escape(drawn.subject->name), "</p>\n");
+        if (drawn.short_name != drawn.subject().name)
+            append(text, "<p>", drawn.number, ": ", escape(drawn.subject().name), "</p>\n");
     return text;
 }
 
 std::string summary_cards(const std::vector<Drawn>& subjects) {
-    const std::string bins = subjects.front().grid.bin_name + "s";
+    const std::string bins = subjects.front().measured->bin_name() + "s";
     std::string text = "<div class=\"cards\">\n";
     text += card("Average imbalance ratio",
                  of_each(subjects,
                          [](const Drawn& drawn) {
-                             return short_number(drawn.grid.average.imbalance_ratio);
+                             return short_number(drawn.measured->average.imbalance_ratio);
                          }),
                  "(max − mean) / mean over " + bins + "; best 0");
     text += worst_card(subjects);
-    text += card(
-        "Balancedness",
-        of_each(subjects,
-                [](const Drawn& drawn) { return short_number(drawn.grid.average.balancedness); }),
-        "mean / max over " + bins + "; best 1");
+    text += card("Balancedness",
+                 of_each(subjects,
+                         [](const Drawn& drawn) {
+                             return short_number(drawn.measured->average.balancedness);
+                         }),
+                 "mean / max over " + bins + "; best 1");
     if (subjects.size() == 2) {
-        const double before = subjects.front().grid.average.imbalance_ratio;
-        const double after = subjects.back().grid.average.imbalance_ratio;
+        const double before = subjects.front().measured->average.imbalance_ratio;
+        const double after = subjects.back().measured->average.imbalance_ratio;
         text += card("Estimated speed-up of the experts",
                      short_number((1 + before) / (1 + after)) + "x",
                      "(1 + imbalance before) / (1 + after): the fullest of the " + bins +

@@ -33,12 +33,8 @@ std::string text_of(const Cell& cell, int decimals) {
         return std::isfinite(*value) ? fixed(*value, decimals) : "–";
     if (const std::int64_t* const value = std::get_if<std::int64_t>(&cell))
         return std::to_string(*value);
-    if (const IntegerList* const numbers = std::get_if<IntegerList>(&cell)) {
-        std::string text;
-        for (const std::int64_t number : *numbers)
-            text += (text.empty() ? "" : " ") + std::to_string(number);
-        return text;
-    }
+    if (const IntegerList* const numbers = std::get_if<IntegerList>(&cell))
+        return joined(*numbers, " ");
     const std::string* const words = std::get_if<std::string>(&cell);
     return words == nullptr ? "" : escape(*words);
 }
@@ -89,23 +85,17 @@ std::string one_table(const Table& table, std::size_t index, bool is_open) {
     if (!table.average.empty())
         append(text, "<tfoot>", row_of(table.average, decimals), "</tfoot>\n");
     text += "</table></div>\n";
-    for (const std::string& note : table.notes)
-        append(text, "<p class=\"small\">", prose(note), "</p>\n");
+    for (const Note& note : table.notes)
+        append(text, "<p class=\"small\">", prose(note.text), "</p>\n");
     return text + "</details>\n";
 }
 
 }  // namespace
 
 std::string first_table(const ReportPage& page) {
-    if (page.tables.empty())
-        return "";
-    Table table = page.tables.front();
-    const auto stands_above = [&](const std::string& note) {
-        return std::find(page.notes.begin(), page.notes.end(), note) != page.notes.end();
-    };
-    table.notes.erase(std::remove_if(table.notes.begin(), table.notes.end(), stands_above),
-                      table.notes.end());
-    return "<section>" + one_table(table, 0, true) + "</section>\n";
+    return page.tables.empty()
+               ? ""
+               : "<section>" + one_table(page.tables.front(), 0, true) + "</section>\n";
 }
 
 std::string tables(const std::vector<Table>& tables, bool is_first_elsewhere) {

@@ -75,7 +75,7 @@ std::string prose(const std::string& text) {
 std::string label(const Drawn& drawn) {
     std::string text;
     append(text, "<b class=\"number\">", drawn.number, "</b> <span title=\"",
-           escape(drawn.subject->name), "\">", escape(drawn.short_name), "</span>");
+           escape(drawn.subject().name), "\">", escape(drawn.short_name), "</span>");
     return text;
 }
 

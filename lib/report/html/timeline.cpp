@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/base/not_known.h"
 #include "lib/report/html/axis.h"
 #include "lib/report/html/parts.h"
 #include "lib/report/text/picture_text.h"
@@ -16,17 +17,17 @@ constexpr int kMostTimeTicks = 6;
 
 // A layer's imbalance ratios, thinned out.
 struct Line {
-    const GridRow* row = nullptr;
+    const MeasuredLayer* row = nullptr;
     std::vector<double> points;  // NaN: no tokens
 };
 
 // The layers with the highest imbalance ratio, worst first, lowest id on ties.
-std::vector<int> worst_layers(const LoadGrid& grid) {
-    std::vector<const GridRow*> rows;
-    for (const GridRow& row : grid.rows)
+std::vector<int> worst_layers(const MeasuredSubject& measured) {
+    std::vector<const MeasuredLayer*> rows;
+    for (const MeasuredLayer& row : measured.layers)
         if (row.has_tokens())
             rows.push_back(&row);
-    std::stable_sort(rows.begin(), rows.end(), [](const GridRow* a, const GridRow* b) {
+    std::stable_sort(rows.begin(), rows.end(), [](const MeasuredLayer* a, const MeasuredLayer* b) {
         return a->summary.imbalance_ratio > b->summary.imbalance_ratio;
     });
     std::vector<int> layers;
@@ -40,20 +41,18 @@ int iterations_per_point(const Subject& subject) {
 }
 
 // Means of neighbouring iterations that have tokens.
-std::vector<double> thinned(const std::vector<double>& values, int per_point) {
+std::vector<double> thinned(const MeasuredLayer& layer, int per_point) {
     std::vector<double> points;
-    for (std::size_t first = 0; first < values.size();
-         first += static_cast<std::size_t>(per_point)) {
+    const int num_iterations = static_cast<int>(layer.max_load.size());
+    for (int first = 0; first < num_iterations; first += per_point) {
         double sum = 0;
         int count = 0;
-        const std::size_t stop =
-            std::min(values.size(), first + static_cast<std::size_t>(per_point));
-        for (std::size_t i = first; i < stop; ++i)
-            if (!std::isnan(values[i])) {
-                sum += values[i];
+        for (int i = first; i < std::min(num_iterations, first + per_point); ++i)
+            if (const double ratio = layer.imbalance_ratio(i); !std::isnan(ratio)) {
+                sum += ratio;
                 ++count;
             }
-        points.push_back(count > 0 ? sum / count : std::nan(""));
+        points.push_back(count > 0 ? sum / count : kNotKnown);
     }
     return points;
 }
@@ -62,10 +61,10 @@ std::vector<Line> lines_of(const Drawn& drawn, const std::vector<int>& layers) {
     std::vector<Line> lines;
     for (const int layer : layers) {
         Line line;
-        for (const GridRow& row : drawn.grid.rows)
+        for (const MeasuredLayer& row : drawn.measured->layers)
             if (row.layer == layer && row.has_tokens()) {
                 line.row = &row;
-                line.points = thinned(row.imbalance_ratios, iterations_per_point(*drawn.subject));
+                line.points = thinned(row, iterations_per_point(drawn.subject()));
             }
         lines.push_back(std::move(line));
     }
@@ -158,7 +157,7 @@ std::string ticks(const Subject& subject) {
 }
 
 std::string panel(const Drawn& drawn, const std::vector<Line>& lines, const Axis& axis) {
-    const Subject& subject = *drawn.subject;
+    const Subject& subject = drawn.subject();
     std::string text;
     append(text, "<figure class=\"panel\"><figcaption>", label(drawn), "</figcaption>\n");
     if (subject.num_iterations < 2)
@@ -182,17 +181,10 @@ std::string panel(const Drawn& drawn, const std::vector<Line>& lines, const Axis
     return text + "</figure>\n";
 }
 
-std::string list_of(const std::vector<int>& layers) {
-    std::string text;
-    for (const int layer : layers)
-        text += (text.empty() ? "" : ", ") + std::to_string(layer);
-    return text.empty() ? "none" : text;
-}
-
 }  // namespace
 
 std::string time_lines(const std::vector<Drawn>& subjects) {
-    const std::vector<int> layers = worst_layers(subjects.front().grid);
+    const std::vector<int> layers = worst_layers(*subjects.front().measured);
     const std::size_t num_drawn = std::min<std::size_t>(subjects.size(), kMostBars);
     double most = 0;
     std::string others;
@@ -205,7 +197,8 @@ std::string time_lines(const std::vector<Drawn>& subjects) {
     std::string text;
     append(text, "<section><h2>Imbalance ratio over iterations</h2>\n<p>",
            layers.size() == 1 ? "The layer" : "The layers", " with the highest ratio in ",
-           subjects.front().number, ": ", list_of(layers), ".", others.empty() ? "" : others + ".",
+           subjects.front().number, ": ", layers.empty() ? "none" : joined(layers, ", "), ".",
+           others.empty() ? "" : others + ".",
            num_drawn < subjects.size()
                ? " Those after " + subjects[num_drawn - 1].number + " are left out."
                : "",

@@ -4,12 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "lib/report/text/number_text.h"
+#include "lib/base/text.h"
 
 // Short texts in pictures.
 namespace eplb {
 
-// fixed() of number_text.h without zeros at the end: 0.25, 1.5, 2.
+// fixed() without zeros at the end: 0.25, 1.5, 2.
 std::string trimmed(double value, int decimals);
 
 // Three digits that count, at most four decimals: 12.3, 1.51, 0.105, 0.0351; whole from 1000 on.

@@ -3,20 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "lib/base/error.h"
-
 namespace eplb {
 namespace {
-
-std::size_t index_of(const Table& table, const std::string& key) {
-    std::string keys;
-    for (std::size_t i = 0; i < table.columns.size(); ++i) {
-        if (table.columns[i].key == key || table.columns[i].header == key)
-            return i;
-        keys += (keys.empty() ? "" : ", ") + table.columns[i].key;
-    }
-    throw UsageError("--sort: there is no column '" + key + "'; this table has " + keys);
-}
 
 enum class Kind { number, list, text, unknown };  // the order of kinds in a column
 
@@ -55,9 +43,14 @@ bool comes_first(const Cell& a, const Cell& b, Kind kind) {
 
 }  // namespace
 
-void sort_rows(Table& table, const std::string& key) {
-    const bool is_reversed = key.front() == '-';
-    const std::size_t column = index_of(table, is_reversed ? key.substr(1) : key);
+std::optional<int> find_column(const Table& table, const std::string& name) {
+    for (std::size_t i = 0; i < table.columns.size(); ++i)
+        if (table.columns[i].key == name || table.columns[i].header == name)
+            return static_cast<int>(i);
+    return std::nullopt;
+}
+
+void sort_rows(Table& table, int column, bool is_reversed) {
     std::stable_sort(table.rows.begin(), table.rows.end(),
                      [&](const std::vector<Cell>& a, const std::vector<Cell>& b) {
                          const Cell& first = is_reversed ? b[column] : a[column];
@@ -70,12 +63,13 @@ void sort_rows(Table& table, const std::string& key) {
 }
 
 void keep_top(Table& table, int num_rows) {
-    const std::size_t num_all = table.rows.size();
-    if (num_all <= static_cast<std::size_t>(num_rows))
+    const int num_all = static_cast<int>(table.rows.size());
+    if (num_all <= num_rows)
         return;
     table.rows.resize(num_rows);
-    table.notes.push_back(std::to_string(num_rows) + " of " + std::to_string(num_all) + " rows" +
-                          (table.average.empty() ? "." : "; the average is of all of them."));
+    table.notes.emplace_back(std::to_string(num_rows) + " of " + std::to_string(num_all) + " rows" +
+                                 (table.average.empty() ? "." : "; the average is of all of them."),
+                             Note::Kind::cut);
 }
 
 }  // namespace eplb

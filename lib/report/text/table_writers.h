@@ -19,11 +19,11 @@ enum class TableFormat { text, csv, json, markdown };
 // markdown: a pipe table, numbers as in text, and the notes as paragraphs.
 //
 // Full precision: the shortest digits that give the same double again; 1024.0 is 1024.
-// With a `precision`, 0 to 17, doubles have that many digits after the point in text and markdown,
+// With `digits`, 0 to 17, doubles have that many of them after the point in text and markdown,
 // whatever their size.
 std::string write_table(const Table& table,
                         TableFormat format,
-                        std::optional<int> precision = std::nullopt);
+                        std::optional<int> digits = std::nullopt);
 
 }  // namespace eplb
 

@@ -1,10 +1,11 @@
 #include "lib/report/views/bootstrap.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
-#include <limits>
 
+#include "lib/base/not_known.h"
 #include "lib/base/random.h"
 #include "lib/placement/plan/prediction.h"
 #include "lib/placement/route/load_summary.h"
@@ -16,30 +17,35 @@ namespace {
 class BlockSums {
   public:
     BlockSums(const IterationSeries& series, int num_starts, int length)
-        : num_series_(static_cast<std::size_t>(series.num_series)),
-          sums_(static_cast<std::size_t>(num_starts) * num_series_),
+        : sizes_({num_starts, series.num_series}),
+          sums_(Grid<double, 2>::num_values(sizes_)),
           counts_(sums_.size()) {
-        for (std::size_t start = 0; start < static_cast<std::size_t>(num_starts); ++start)
-            for (std::size_t i = start; i < start + static_cast<std::size_t>(length); ++i)
-                for (std::size_t s = 0; s < num_series_; ++s) {
-                    const double value = series.values[i * num_series_ + s];
-                    if (std::isnan(value))
+        const Grid<double, 2> sums(sums_, sizes_);
+        const Grid<double, 2> counts(counts_, sizes_);
+        for (int start = 0; start < num_starts; ++start)
+            for (int i = start; i < start + length; ++i) {
+                const std::span<const double> values = series.grid().row(i);
+                for (int s = 0; s < series.num_series; ++s) {
+                    if (std::isnan(values[s]))
                         continue;
-                    sums_[start * num_series_ + s] += value;
-                    counts_[start * num_series_ + s] += 1;
+                    sums(start, s) += values[s];
+                    counts(start, s) += 1;
                 }
+            }
     }
 
     void add_to(std::vector<double>& sums, std::vector<double>& counts, int start) const {
-        const std::size_t offset = static_cast<std::size_t>(start) * num_series_;
-        for (std::size_t s = 0; s < num_series_; ++s) {
-            sums[s] += sums_[offset + s];
-            counts[s] += counts_[offset + s];
+        const std::span<const double> more = Grid<const double, 2>(sums_, sizes_).row(start);
+        const std::span<const double> more_counts =
+            Grid<const double, 2>(counts_, sizes_).row(start);
+        for (std::size_t s = 0; s < sums.size(); ++s) {
+            sums[s] += more[s];
+            counts[s] += more_counts[s];
         }
     }
 
   private:
-    std::size_t num_series_;
+    std::array<int, 2> sizes_;    // num_starts, num_series
     std::vector<double> sums_;    // [num_starts][num_series]
     std::vector<double> counts_;  // [num_starts][num_series]
 };
@@ -52,10 +58,10 @@ double normal_distribution(double x) {
 
 int num_measured(const IterationSeries& series) {
     int count = 0;
-    const auto size = static_cast<std::ptrdiff_t>(series.num_series);
     for (int i = 0; i < series.num_iterations; ++i) {
-        const auto begin = series.values.begin() + i * size;
-        count += std::any_of(begin, begin + size, [](double value) { return !std::isnan(value); });
+        const std::span<const double> row = series.grid().row(i);
+        count +=
+            std::any_of(row.begin(), row.end(), [](double value) { return !std::isnan(value); });
     }
     return count;
 }
@@ -63,9 +69,7 @@ int num_measured(const IterationSeries& series) {
 int num_measured(const IterationSeries& series, int index) {
     int count = 0;
     for (int i = 0; i < series.num_iterations; ++i)
-        count += !std::isnan(series.values[static_cast<std::size_t>(i) *
-                                               static_cast<std::size_t>(series.num_series) +
-                                           static_cast<std::size_t>(index)]);
+        count += !std::isnan(series.grid()(i, index));
     return count;
 }
 
@@ -88,8 +92,7 @@ ResampledMeans resample_means(const IterationSeries& series, std::uint64_t key) 
     ResampledMeans result;
     result.num_series = series.num_series;
     result.num_blocks = series.num_iterations / length;
-    result.means.reserve(static_cast<std::size_t>(kNumResamples) *
-                         static_cast<std::size_t>(series.num_series));
+    result.means.reserve(Grid<double, 2>::num_values({kNumResamples, series.num_series}));
     RandomSequence random(key);
     std::vector<double> sums(series.num_series);
     std::vector<double> counts(sums.size());
@@ -100,8 +103,7 @@ ResampledMeans resample_means(const IterationSeries& series, std::uint64_t key) 
             whole.add_to(sums, counts, random.below(num_starts));
         last.add_to(sums, counts, random.below(num_starts));
         for (std::size_t s = 0; s < sums.size(); ++s)
-            result.means.push_back(counts[s] > 0 ? sums[s] / counts[s]
-                                                 : std::numeric_limits<double>::quiet_NaN());
+            result.means.push_back(counts[s] > 0 ? sums[s] / counts[s] : kNotKnown);
     }
     return result;
 }
@@ -110,7 +112,7 @@ Interval percentile_interval(std::vector<double> values, int num_blocks) {
     assert(num_blocks >= 2);
     std::erase_if(values, [](double value) { return std::isnan(value); });
     if (values.empty())
-        return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
+        return {kNotKnown, kNotKnown};
     const double k = num_blocks;
     const double tail = normal_distribution(-std::sqrt(k / (k - 1)) *
                                             student_t(static_cast<std::size_t>(num_blocks - 1)));

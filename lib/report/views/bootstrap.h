@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "lib/base/grid.h"
+
 // How sure a mean over iterations is, by the moving-block bootstrap (Kuensch 1989): iterations are
 // drawn again and again in blocks of neighbours, because neighbours are alike.
 namespace eplb {
@@ -13,6 +15,8 @@ struct IterationSeries {
     int num_iterations = 0;
     int num_series = 0;
     std::vector<double> values;  // [num_iterations][num_series]; NaN: no tokens
+
+    Grid<const double, 2> grid() const { return {values, {num_iterations, num_series}}; }
 };
 
 // Iterations in which any quantity has a value.
@@ -36,8 +40,7 @@ struct ResampledMeans {
     std::vector<double> means;  // [kNumResamples][num_series]; NaN where nothing drawn had a value
 
     double mean(int resample, int series) const {
-        return means[static_cast<std::size_t>(resample) * static_cast<std::size_t>(num_series) +
-                     static_cast<std::size_t>(series)];
+        return Grid<const double, 2>(means, {kNumResamples, num_series})(resample, series);
     }
 };
 

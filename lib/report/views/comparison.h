@@ -4,18 +4,11 @@
 #include <span>
 #include <string>
 
-#include "lib/base/parallel.h"
-#include "lib/report/subject.h"
+#include "lib/report/measured_subject.h"
 #include "lib/report/table.h"
-#include "lib/report/views/views.h"
+#include "lib/report/views/comparison_figures.h"
 
 namespace eplb {
-
-// Whether two subjects saw the same tokens.
-enum class Pairing {
-    paired,       // one recording, under several configs: iterations are resampled together
-    independent,  // several recordings
-};
 
 // What to know of a config that is measured on the recording it may come from.
 std::string fitted_note();
@@ -27,14 +20,11 @@ std::string fitted_note();
 //
 // The average is over the layers with tokens in every subject; the others are NaN. The context
 // says what each number is, and gives the interval of the average's difference as
-// delta_N_low and delta_N_high; a verdict per subject is among the notes.
+// delta_N_low and delta_N_high; there is a verdict per subject, and of several on the best.
 //
 // At least two subjects; those that are paired have the same iterations.
 // Error: no layer in common.
-Table comparison_table(std::span<const Subject* const> subjects,
-                       Bins bins,
-                       Pairing pairing,
-                       ThreadPool& threads);
+Table comparison_table(std::span<const MeasuredSubject* const> subjects, Pairing pairing);
 
 }  // namespace eplb
 

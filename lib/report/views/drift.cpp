@@ -3,20 +3,18 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/report/text/number_text.h"
+#include "lib/base/not_known.h"
+#include "lib/base/text.h"
 #include "lib/report/views/bootstrap.h"
-#include "lib/report/views/iteration_figures.h"
+#include "lib/report/views/common_layers.h"
 
 namespace eplb {
 namespace {
-
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 double sum_of(std::span<const double> values) {
     return std::accumulate(values.begin(), values.end(), 0.0);
@@ -31,8 +29,7 @@ using Load = std::vector<double>;  // [num_experts]
 
 // Summed over blocks of iterations, dealt to two halves in turn.
 std::array<Load, 2> halves(const LayerLoad& load) {
-    std::array<Load, 2> sums = {Load(static_cast<std::size_t>(load.num_bins)),
-                                Load(static_cast<std::size_t>(load.num_bins))};
+    std::array<Load, 2> sums = {Load(load.num_bins), Load(load.num_bins)};
     const int length = load.num_iterations < 2 * block_length(load.num_iterations)
                            ? 1
                            : block_length(load.num_iterations);
@@ -58,12 +55,12 @@ double noise(double tokens_a, double tokens_b) {
 
 struct LayerDrift {
     int layer = 0;  // id
-    double cosine = kUnknown;
-    double js = kUnknown;
-    double js_within = kUnknown;
-    double js_expected = kUnknown;
-    double imbalance_1 = kUnknown;
-    double imbalance_2 = kUnknown;
+    double cosine = kNotKnown;
+    double js = kNotKnown;
+    double js_within = kNotKnown;
+    double js_expected = kNotKnown;
+    double imbalance_1 = kNotKnown;
+    double imbalance_2 = kNotKnown;
 
     bool is_known() const { return !std::isnan(js) && !std::isnan(js_expected); }
     bool drifted() const { return js > kLeastDrift && js > kDriftFactor * js_expected; }
@@ -71,7 +68,8 @@ struct LayerDrift {
 
 LayerDrift layer_drift(const DriftInput& input, int layer_id) {
     const auto load_of = [&](const Subject& subject) -> const LayerLoad& {
-        return subject.expert_load[position_of(subject, layer_id)];
+        const auto layer = std::lower_bound(subject.layers.begin(), subject.layers.end(), layer_id);
+        return subject.expert_load[layer - subject.layers.begin()];
     };
     const std::array<Load, 2> parts = halves(load_of(*input.first));
     const Load first = total(parts);
@@ -85,10 +83,9 @@ LayerDrift layer_drift(const DriftInput& input, int layer_id) {
                         noise(sum_of(parts[0]), sum_of(parts[1]));
     if (input.first_projected == nullptr)
         return drift;
-    const auto imbalance_of = [&](const Subject& subject) {
-        const LoadSummary summary =
-            summarize(subject.rank_load_of(static_cast<int>(position_of(subject, layer_id))));
-        return summary.num_iterations > 0 ? summary.imbalance_ratio : kUnknown;
+    const auto imbalance_of = [&](const MeasuredSubject& subject) {
+        const LoadSummary& summary = subject.layer_of(layer_id).summary;
+        return summary.num_iterations > 0 ? summary.imbalance_ratio : kNotKnown;
     };
     drift.imbalance_1 = imbalance_of(*input.first_projected);
     drift.imbalance_2 = imbalance_of(*input.second_projected);
@@ -117,7 +114,7 @@ double mean_over(const std::vector<LayerDrift>& layers, double LayerDrift::*figu
             sum += layer.*figure;
             ++count;
         }
-    return count > 0 ? sum / count : kUnknown;
+    return count > 0 ? sum / count : kNotKnown;
 }
 
 std::string verdict(const DriftInput& input, const std::vector<LayerDrift>& layers) {
@@ -160,7 +157,7 @@ double cosine_similarity(std::span<const double> a, std::span<const double> b) {
         b_squares += b[i] * b[i];
     }
     if (a_squares == 0 || b_squares == 0)
-        return kUnknown;
+        return kNotKnown;
     return std::min(1.0, product / std::sqrt(a_squares * b_squares));
 }
 
@@ -168,7 +165,7 @@ double js_distance(std::span<const double> a, std::span<const double> b) {
     const double a_sum = sum_of(a);
     const double b_sum = sum_of(b);
     if (a_sum == 0 || b_sum == 0)
-        return kUnknown;
+        return kNotKnown;
     double sum = 0;
     for (std::size_t i = 0; i < a.size(); ++i) {
         const double p = a[i] / a_sum;
@@ -184,10 +181,8 @@ Table drift_table(const DriftInput& input, ThreadPool& threads) {
     const std::array<const Subject*, 2> subjects = {input.first, input.second};
     const std::vector<int> layer_ids = common_layers(subjects);
     std::vector<LayerDrift> layers(layer_ids.size());
-    threads.for_each(static_cast<std::int64_t>(layers.size()), [&](std::int64_t layer) {
-        const auto i = static_cast<std::size_t>(layer);
-        layers[i] = layer_drift(input, layer_ids[i]);
-    });
+    threads.for_each(static_cast<std::int64_t>(layers.size()),
+                     [&](std::int64_t i) { layers[i] = layer_drift(input, layer_ids[i]); });
 
     Table table;
     table.title = "Drift:";
@@ -202,8 +197,8 @@ Table drift_table(const DriftInput& input, ThreadPool& threads) {
     int num_drifted = 0;
     for (const LayerDrift& layer : layers) {
         num_drifted += layer.drifted();
-        table.rows.push_back({static_cast<std::int64_t>(layer.layer), layer.cosine, layer.js,
-                              layer.js_within, layer.js_expected,
+        table.rows.push_back({layer.layer, layer.cosine, layer.js, layer.js_within,
+                              layer.js_expected,
                               std::string(!layer.is_known() ? "?"
                                           : layer.drifted() ? "yes"
                                                             : "")});
@@ -225,11 +220,10 @@ Table drift_table(const DriftInput& input, ThreadPool& threads) {
         table.context.emplace_back("iter_start_" + number, subject.iter_start);
         table.context.emplace_back("iter_stop_" + number, subject.iter_stop());
         table.notes.push_back(number + ": " + subject.name + ", iterations " +
-                              std::to_string(subject.iter_start) + "-" +
-                              std::to_string(subject.iter_stop()) + ".");
+                              range_text(subject.iterations()) + ".");
     }
-    table.context.emplace_back("num_experts", static_cast<std::int64_t>(input.first->num_experts));
-    table.context.emplace_back("num_drifted", static_cast<std::int64_t>(num_drifted));
+    table.context.emplace_back("num_experts", input.first->num_experts);
+    table.context.emplace_back("num_drifted", num_drifted);
     table.notes.push_back(
         "Shares of the experts over all iterations. cosine: 1 the same (xLLM's measure of drift); "
         "js: Jensen-Shannon distance, 0 the same, 1 nothing in common; js-within: of two halves of "
@@ -244,15 +238,16 @@ Table drift_table(const DriftInput& input, ThreadPool& threads) {
     const std::string missing = missing_layers_note(subjects);
     if (!missing.empty())
         table.notes.push_back(missing);
-    table.notes.push_back(verdict(input, layers));
+    table.notes.emplace_back(verdict(input, layers), Note::Kind::verdict);
     if (is_projected) {
         const double first = mean_over(layers, &LayerDrift::imbalance_1);
         const double second = mean_over(layers, &LayerDrift::imbalance_2);
         table.average.emplace_back(first);
         table.average.emplace_back(second);
-        table.notes.push_back(
-            "Under the config, on " + bins_text(*input.first_projected, Bins::ranks) +
-            ": average imbalance " + fixed(first, 3) + " on 1, " + fixed(second, 3) + " on 2.");
+        table.notes.emplace_back(
+            "Under the config, on " + bins_text(*input.first_projected->subject, Bins::ranks) +
+                ": average imbalance " + fixed(first, 3) + " on 1, " + fixed(second, 3) + " on 2.",
+            Note::Kind::verdict);
     }
     return table;
 }

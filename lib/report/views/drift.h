@@ -4,6 +4,7 @@
 #include <span>
 
 #include "lib/base/parallel.h"
+#include "lib/report/measured_subject.h"
 #include "lib/report/subject.h"
 #include "lib/report/table.h"
 
@@ -18,12 +19,12 @@ double cosine_similarity(std::span<const double> a, std::span<const double> b);
 // (Endres and Schindelin 2003). 0 the same shares, 1 no expert in common. NaN without load.
 double js_distance(std::span<const double> a, std::span<const double> b);
 
-// Two recordings, and both under one config where there is one.
+// Two recordings, and both under one config where there is one, over ranks.
 struct DriftInput {
     const Subject* first = nullptr;
     const Subject* second = nullptr;
-    const Subject* first_projected = nullptr;  // null: no config
-    const Subject* second_projected = nullptr;
+    const MeasuredSubject* first_projected = nullptr;  // null: no config
+    const MeasuredSubject* second_projected = nullptr;
 };
 
 // A layer has drifted where js is above 2 * js_expected and above 0.05: twice what chance explains,

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/placement/route/fault_coverage.h"
-#include "lib/report/text/number_text.h"
 #include "lib/report/views/views.h"
 
 namespace eplb {
@@ -24,11 +24,11 @@ std::size_t worst_layer(const LostExperts& lost) {
     return worst;
 }
 
-std::vector<Cell> row_of(std::size_t place,
+std::vector<Cell> row_of(int place,
                          const LostExperts& lost,
                          double num_tokens,
                          const std::vector<int>& layers) {
-    std::vector<Cell> row = {static_cast<std::int64_t>(place), lost.num_experts(),
+    std::vector<Cell> row = {place, lost.num_experts(),
                              num_tokens > 0 ? lost.total_tokens() / num_tokens : 0.0};
     if (lost.num_experts() == 0) {
         row.emplace_back();
@@ -36,7 +36,7 @@ std::vector<Cell> row_of(std::size_t place,
         return row;
     }
     const std::size_t layer = worst_layer(lost);
-    row.emplace_back(static_cast<std::int64_t>(layers[layer]));
+    row.emplace_back(layers[layer]);
     row.emplace_back(IntegerList(lost.expert_ids[layer].begin(), lost.expert_ids[layer].end()));
     return row;
 }
@@ -96,26 +96,26 @@ Table fault_table(const Subject& subject, int num_nodes) {
                      {"lost_in_worst_layer", "lost-in-worst-layer"}};
     double num_lost = 0;
     double lost_tokens = 0;
-    for (std::size_t place = 0; place < places.size(); ++place) {
+    const int num_places = static_cast<int>(places.size());
+    for (int place = 0; place < num_places; ++place) {
         table.rows.push_back(row_of(place, places[place], num_tokens, subject.layers));
         num_lost += static_cast<double>(places[place].num_experts());
         lost_tokens += places[place].total_tokens();
     }
-    const auto num_places = static_cast<double>(places.size());
-    table.average = {std::string("average"), num_lost / num_places,
+    table.average = {"average", num_lost / num_places,
                      num_tokens > 0 ? lost_tokens / num_tokens / num_places : 0.0, Cell(),
                      IntegerList()};
 
     describe_subject(table, subject, Bins::ranks);
     if (num_nodes > 1)
-        table.context.emplace_back("num_nodes", static_cast<std::int64_t>(num_nodes));
+        table.context.emplace_back("num_nodes", num_nodes);
     table.notes.push_back("Experts that have no replica on another " + place_name +
                           ": pairs of layer and expert in " +
                           counted(subject.num_layers(), "layer") + " of " +
                           std::to_string(subject.num_experts) +
                           " experts; the share is of all routed ids. --layers lists those of "
                           "another layer.");
-    table.notes.push_back(verdict(places, place_name, num_tokens, subject));
+    table.notes.emplace_back(verdict(places, place_name, num_tokens, subject), Note::Kind::verdict);
     return table;
 }
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lib/report/text/picture_text.h"
-#include "lib/report/views/load_grid.h"
+#include "lib/report/views/heat.h"
 
 namespace eplb {
 namespace {
@@ -28,37 +28,39 @@ const std::vector<std::string>& ramp_of(const HeatmapStyle& style) {
 
 class Heatmap {
   public:
-    Heatmap(const Subject& subject, const LoadGrid& grid, const HeatmapStyle& style)
-        : subject_(subject), grid_(grid), style_(style), ramp_(ramp_of(style)) {
+    Heatmap(const MeasuredSubject& subject, const HeatmapStyle& style)
+        : subject_(subject), style_(style), ramp_(ramp_of(style)) {
         label_width_ = std::string("average").size();
-        for (const GridRow& row : grid.rows)
-            label_width_ = std::max(label_width_, std::to_string(row.layer).size());
+        for (const MeasuredLayer& layer : subject.layers)
+            label_width_ = std::max(label_width_, std::to_string(layer.layer).size());
         const int taken = static_cast<int>(label_width_ + std::string(kRatioHeader).size()) + 4;
         const int room = std::max(std::max(style.width, kLeastWidth) - taken, 1);
-        bins_per_cell_ = (grid.num_bins + room - 1) / room;
-        num_cells_ = (grid.num_bins + bins_per_cell_ - 1) / bins_per_cell_;
+        bins_per_cell_ = (num_bins() + room - 1) / room;
+        num_cells_ = (num_bins() + bins_per_cell_ - 1) / bins_per_cell_;
     }
 
     std::string draw() const {
-        std::string text = one_line(subject_.name) + ", iterations " +
-                           std::to_string(subject_.iter_start) + "-" +
-                           std::to_string(subject_.iter_stop()) + ":\n";
+        std::string text = one_line(subject_.subject->name) + ", iterations " +
+                           range_text(subject_.subject->iterations()) + ":\n";
         text += pad_right("layer", label_width_) + "  " + pad_right(ticks(), cells_width()) + "  " +
                 kRatioHeader + "\n";
-        for (const GridRow& row : grid_.rows)
-            text += line(std::to_string(row.layer), cells_of(row), grid_.ratio_text(row.summary));
-        if (grid_.rows.size() > 1)
-            text += line("average", "", grid_.ratio_text(grid_.average));
+        for (const MeasuredLayer& layer : subject_.layers)
+            text += line(std::to_string(layer.layer), cells_of(layer),
+                         ratio_text(subject_, layer.summary));
+        if (subject_.num_layers() > 1)
+            text += line("average", "", ratio_text(subject_, subject_.average));
         return text + legend();
     }
 
   private:
+    int num_bins() const { return subject_.num_bins(); }
+
     std::size_t cells_width() const {
         return std::max(static_cast<std::size_t>(num_cells_), ticks().size());
     }
 
     std::string what_a_cell_is() const {
-        const std::string bin = grid_.bin_name;
+        const std::string bin = subject_.bin_name();
         const std::string whose = bins_per_cell_ > 1
                                       ? "the most loaded of " + std::to_string(bins_per_cell_) +
                                             " neighbouring " + bin + "s"
@@ -68,8 +70,8 @@ class Heatmap {
 
     // the ids of the bins, above the first cell that holds them
     std::string ticks() const {
-        std::string text = grid_.num_bins > 1 ? "" : "0";
-        for (int cell = 0; cell < num_cells_ && grid_.num_bins > 1; cell += kTickDistance) {
+        std::string text = num_bins() > 1 ? "" : "0";
+        for (int cell = 0; cell < num_cells_ && num_bins() > 1; cell += kTickDistance) {
             const std::string id = std::to_string(cell * bins_per_cell_);
             text.resize(cell, ' ');
             text += id;
@@ -77,11 +79,11 @@ class Heatmap {
         return text;
     }
 
-    double hottest(const GridRow& row, int cell) const {
+    double hottest(const MeasuredLayer& layer, int cell) const {
         double result = 0;
         const int first = cell * bins_per_cell_;
-        for (int bin = first; bin < std::min(first + bins_per_cell_, grid_.num_bins); ++bin)
-            result = std::max(result, row.relative(bin));
+        for (int bin = first; bin < std::min(first + bins_per_cell_, num_bins()); ++bin)
+            result = std::max(result, layer.relative(bin));
         return result;
     }
 
@@ -104,12 +106,12 @@ class Heatmap {
         return style_.colour ? text + kResetColour : text;
     }
 
-    std::string cells_of(const GridRow& row) const {
-        if (!row.has_tokens())
+    std::string cells_of(const MeasuredLayer& layer) const {
+        if (!layer.has_tokens())
             return "";
         std::vector<int> levels(num_cells_);
         for (int cell = 0; cell < num_cells_; ++cell)
-            levels[cell] = heat_level(hottest(row, cell), static_cast<int>(ramp_.size()));
+            levels[cell] = heat_level(hottest(layer, cell), static_cast<int>(ramp_.size()));
         const std::string spare(cells_width() - static_cast<std::size_t>(num_cells_), ' ');
         return painted(levels) + spare;
     }
@@ -133,8 +135,7 @@ class Heatmap {
         return text + "\n";
     }
 
-    const Subject& subject_;
-    const LoadGrid& grid_;
+    const MeasuredSubject& subject_;
     HeatmapStyle style_;
     const std::vector<std::string>& ramp_;
     std::size_t label_width_ = 0;
@@ -144,11 +145,8 @@ class Heatmap {
 
 }  // namespace
 
-std::string draw_heatmap(const Subject& subject,
-                         Bins bins,
-                         const HeatmapStyle& style,
-                         ThreadPool& threads) {
-    return Heatmap(subject, load_grid(subject, bins, threads), style).draw();
+std::string draw_heatmap(const MeasuredSubject& subject, const HeatmapStyle& style) {
+    return Heatmap(subject, style).draw();
 }
 
 }  // namespace eplb

@@ -3,9 +3,7 @@
 
 #include <string>
 
-#include "lib/base/parallel.h"
-#include "lib/report/subject.h"
-#include "lib/report/views/views.h"
+#include "lib/report/measured_subject.h"
 
 namespace eplb {
 
@@ -20,10 +18,7 @@ struct HeatmapStyle {
 // (that of layer_table) to the right. A cell is the bin's tokens over all iterations / their mean
 // over the layer, clipped at 2; where there are more bins than room, the most loaded of some
 // neighbours. The legend says so. Layers without tokens are blank and named.
-std::string draw_heatmap(const Subject& subject,
-                         Bins bins,
-                         const HeatmapStyle& style,
-                         ThreadPool& threads);
+std::string draw_heatmap(const MeasuredSubject& subject, const HeatmapStyle& style);
 
 }  // namespace eplb
 

@@ -1,10 +1,10 @@
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <utility>
 
+#include "lib/base/not_known.h"
+#include "lib/base/text.h"
 #include "lib/placement/route/load_summary.h"
-#include "lib/report/text/number_text.h"
 #include "lib/report/views/views.h"
 
 namespace eplb {
@@ -12,34 +12,22 @@ namespace {
 
 constexpr std::size_t kNumHottest = 3;
 
-// The bin with most tokens over all iterations.
-struct WorstBin {
-    std::size_t bin = 0;
-    double load = 0;  // against the mean over bins; 0 without tokens
-};
-
+// What the table says of a layer beside its summary.
 struct Layer {
-    LoadSummary summary;
     double optimal_split = 0;  // imbalance ratio over ranks, where there are replicas
-    WorstBin worst;
-    IntegerList hottest;  // on the worst rank: experts, or slots where experts are not known
+    int worst_bin = 0;         // with most tokens over all iterations
+    double worst_load = 0;     // against the mean over bins; 0 without tokens
+    IntegerList hottest;       // on the worst rank: experts, or slots where experts are not known
 };
-
-WorstBin worst_of(const std::vector<double>& totals) {
-    const auto worst = std::max_element(totals.begin(), totals.end());
-    const double sum = std::accumulate(totals.begin(), totals.end(), 0.0);
-    return {static_cast<std::size_t>(worst - totals.begin()),
-            sum > 0 ? *worst / sum * static_cast<double>(totals.size()) : 0};
-}
 
 // An expert that stands on the rank twice counts once, with both slots' tokens.
-IntegerList hottest_of(const Subject& subject, std::size_t layer, std::size_t rank) {
+IntegerList hottest_of(const Subject& subject, int layer, int rank) {
     const std::vector<double> totals = bin_totals(subject.slot_load[layer]);
-    const std::size_t slots_per_rank = totals.size() / static_cast<std::size_t>(subject.ep_size);
+    const int slots_per_rank = subject.num_slots() / subject.ep_size;
     std::vector<std::pair<double, std::int64_t>> experts;  // minus tokens, so that most come first
-    for (std::size_t slot = rank * slots_per_rank; slot < (rank + 1) * slots_per_rank; ++slot) {
-        const std::int64_t id = subject.knows_experts() ? subject.placements[layer].expert_ids[slot]
-                                                        : static_cast<std::int64_t>(slot);
+    for (int slot = rank * slots_per_rank; slot < (rank + 1) * slots_per_rank; ++slot) {
+        const std::int64_t id =
+            subject.knows_experts() ? subject.placements[layer].expert_ids[slot] : slot;
         const auto same = std::find_if(experts.begin(), experts.end(),
                                        [&](const auto& expert) { return expert.second == id; });
         if (same != experts.end())
@@ -55,23 +43,26 @@ IntegerList hottest_of(const Subject& subject, std::size_t layer, std::size_t ra
     return ids;
 }
 
-bool has_optimal_split(const Subject& subject, Bins bins) {
-    return bins == Bins::ranks && subject.split != ReplicaSplit::recorded &&
-           subject.split != ReplicaSplit::none;
+bool has_optimal_split(const MeasuredSubject& measured) {
+    const ReplicaSplit split = measured.subject->split;
+    return measured.bins == Bins::ranks && split != ReplicaSplit::recorded &&
+           split != ReplicaSplit::none;
 }
 
-std::vector<Layer> measure_layers(const Subject& subject, Bins bins, ThreadPool& threads) {
-    std::vector<Layer> layers(subject.layers.size());
-    threads.for_each(subject.num_layers(), [&](std::int64_t index) {
-        const auto i = static_cast<std::size_t>(index);
-        const LayerLoad load = bins_of(subject, static_cast<int>(index), bins);
-        layers[i].summary = summarize(load);
-        layers[i].worst = worst_of(bin_totals(load));
-        if (has_optimal_split(subject, bins))
+std::vector<Layer> look_into_layers(const MeasuredSubject& measured, ThreadPool& threads) {
+    const Subject& subject = *measured.subject;
+    std::vector<Layer> layers(measured.layers.size());
+    threads.for_each(subject.num_layers(), [&](std::int64_t i) {
+        const std::vector<double>& totals = measured.layers[i].totals;
+        const auto worst = std::max_element(totals.begin(), totals.end());
+        const double sum = std::accumulate(totals.begin(), totals.end(), 0.0);
+        layers[i].worst_bin = static_cast<int>(worst - totals.begin());
+        layers[i].worst_load = sum > 0 ? *worst / sum * measured.num_bins() : 0;
+        if (has_optimal_split(measured))
             layers[i].optimal_split =
                 optimal_split_ratio(subject.expert_load[i], subject.placements[i]);
-        if (bins == Bins::ranks)
-            layers[i].hottest = hottest_of(subject, i, layers[i].worst.bin);
+        if (measured.bins == Bins::ranks)
+            layers[i].hottest = hottest_of(subject, static_cast<int>(i), layers[i].worst_bin);
     });
     return layers;
 }
@@ -95,131 +86,125 @@ const std::vector<Figure>& figures() {
     return kFigures;
 }
 
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-
 // NaN where there are no tokens.
 std::vector<Cell> figure_row(Cell label, const LoadSummary& summary) {
     std::vector<Cell> row = {std::move(label)};
     for (const Figure& figure : figures())
-        row.emplace_back(summary.num_iterations > 0 ? summary.*figure.value : kUnknown);
+        row.emplace_back(summary.num_iterations > 0 ? summary.*figure.value : kNotKnown);
     return row;
 }
 
 // What the table comes to, for people.
-std::string verdict(const Subject& subject, const std::vector<Layer>& layers, double average) {
-    std::vector<std::size_t> worst;
-    for (std::size_t i = 0; i < layers.size(); ++i)
-        if (layers[i].summary.num_iterations > 0)
-            worst.push_back(i);
-    std::stable_sort(worst.begin(), worst.end(), [&](std::size_t a, std::size_t b) {
-        return layers[a].summary.imbalance_ratio > layers[b].summary.imbalance_ratio;
-    });
+std::string verdict(const MeasuredSubject& subject) {
+    std::vector<const MeasuredLayer*> worst;
+    for (const MeasuredLayer& layer : subject.layers)
+        if (layer.has_tokens())
+            worst.push_back(&layer);
+    std::stable_sort(worst.begin(), worst.end(),
+                     [](const MeasuredLayer* a, const MeasuredLayer* b) {
+                         return a->summary.imbalance_ratio > b->summary.imbalance_ratio;
+                     });
     worst.resize(std::min(worst.size(), kNumHottest));
-    std::string names;
-    for (const std::size_t i : worst)
-        names += (names.empty() ? "" : ", ") + std::to_string(subject.layers[i]);
-    return "The fullest rank computes " + fixed(1 + average, 3) +
-           " times the mean, so that perfect balance would make the MoE layers about " +
-           fixed(1 + average, 3) + " times as fast; worst " +
-           (worst.size() == 1 ? "layer " : "layers ") + names + ".";
-}
-
-LoadSummary average_of(const std::vector<Layer>& layers) {
-    std::vector<LoadSummary> summaries;
-    for (const Layer& layer : layers)
-        summaries.push_back(layer.summary);
-    return average(summaries);
+    std::vector<int> ids;
+    for (const MeasuredLayer* const layer : worst)
+        ids.push_back(layer->layer);
+    const std::string times = fixed(1 + subject.average.imbalance_ratio, 3);
+    return "The fullest rank computes " + times +
+           " times the mean, so that perfect balance would make the MoE layers about " + times +
+           " times as fast; worst " + (ids.size() == 1 ? "layer " : "layers ") + joined(ids, ", ") +
+           ".";
 }
 
 // After the imbalance ratio, which it is the best of.
-void add_optimal_split(Table& table, const std::vector<Layer>& layers) {
+void add_optimal_split(Table& table,
+                       const MeasuredSubject& subject,
+                       const std::vector<Layer>& layers) {
     constexpr std::size_t kPlace = 4;
     table.columns.insert(table.columns.begin() + kPlace, {"optimal_split", "optimal-split"});
     std::vector<LoadSummary> optima;  // so that the average is that of the other columns
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        table.rows[i].insert(table.rows[i].begin() + kPlace, layers[i].summary.num_iterations > 0
-                                                                 ? layers[i].optimal_split
-                                                                 : kUnknown);
-        optima.push_back(layers[i].summary);
+        optima.push_back(subject.layers[i].summary);
         optima.back().imbalance_ratio = layers[i].optimal_split;
+        table.rows[i].insert(table.rows[i].begin() + kPlace, optima.back().num_iterations > 0
+                                                                 ? layers[i].optimal_split
+                                                                 : kNotKnown);
     }
     table.average.insert(table.average.begin() + kPlace, average(optima).imbalance_ratio);
-    table.notes.push_back(
+    table.notes.emplace_back(
         "Optimal-split: the imbalance ratio that the best division of each iteration's tokens "
         "among replicas could reach.");
 }
 
-Table table_of(const Subject& subject, Bins bins, const char* title, const TableColumn& label) {
+Table table_of(const MeasuredSubject& measured, const char* title, const TableColumn& label) {
     Table table;
     table.title = title;
     table.columns = {label};
     for (const Figure& figure : figures())
         table.columns.push_back(figure.column);
-    describe_subject(table, subject, bins);
+    describe_subject(table, *measured.subject, measured.bins);
     return table;
 }
 
 }  // namespace
 
-Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads) {
-    const std::vector<Layer> layers = measure_layers(subject, bins, threads);
-    const std::string bin = bin_name(subject, bins);
-    Table table = table_of(subject, bins, "Load statistics:", {"layer", "layer"});
+Table layer_table(const MeasuredSubject& measured, ThreadPool& threads) {
+    const Subject& subject = *measured.subject;
+    const bool is_of_ranks = measured.bins == Bins::ranks;
+    const std::vector<Layer> layers = look_into_layers(measured, threads);
+    const std::string bin = measured.bin_name();
+    Table table = table_of(measured, "Load statistics:", {"layer", "layer"});
     table.columns.push_back({"worst_" + bin, "worst-" + bin});
     table.columns.push_back({"worst_load", "load", 2});
-    if (bins == Bins::ranks) {
+    if (is_of_ranks) {
         const std::string id = subject.knows_experts() ? "experts" : "slots";
         table.columns.push_back({"hottest_" + id, "hottest-" + id});
     }
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        std::vector<Cell> row =
-            figure_row(static_cast<std::int64_t>(subject.layers[i]), layers[i].summary);
-        if (layers[i].summary.num_iterations > 0) {
-            row.emplace_back(static_cast<std::int64_t>(layers[i].worst.bin));
-            row.emplace_back(layers[i].worst.load);
-            if (bins == Bins::ranks)
+        const MeasuredLayer& layer = measured.layers[i];
+        std::vector<Cell> row = figure_row(layer.layer, layer.summary);
+        if (layer.has_tokens()) {
+            row.emplace_back(layers[i].worst_bin);
+            row.emplace_back(layers[i].worst_load);
+            if (is_of_ranks)
                 row.emplace_back(layers[i].hottest);
         }
         row.resize(table.columns.size());
         table.rows.push_back(std::move(row));
     }
-    table.average = figure_row(std::string("average"), average_of(layers));
+    table.average = figure_row("average", measured.average);
     table.average.resize(table.columns.size());  // the worst of a layer has no average
-    table.notes.push_back("Over the " + counted(num_bins(subject, bins), bin) +
-                          " of an iteration, then averaged over iterations " +
-                          std::to_string(subject.iter_start) + "-" +
-                          std::to_string(subject.iter_stop()) +
-                          "; p50 to max: imbalance ratios of iterations.");
+    table.notes.emplace_back("Over the " + bins_text(subject, measured.bins) +
+                             " of an iteration, then averaged over iterations " +
+                             range_text(subject.iterations()) +
+                             "; p50 to max: imbalance ratios of iterations.");
     describe_split(table, subject);
-    if (has_optimal_split(subject, bins))
-        add_optimal_split(table, layers);
-    const LoadSummary average = average_of(layers);
-    if (bins == Bins::ranks && subject.ep_size > 1 && average.num_iterations > 0)
-        table.notes.push_back(verdict(subject, layers, average.imbalance_ratio));
+    if (has_optimal_split(measured))
+        add_optimal_split(table, measured, layers);
+    if (is_of_ranks && subject.ep_size > 1 && measured.has_tokens())
+        table.notes.emplace_back(verdict(measured), Note::Kind::verdict);
     return table;
 }
 
-Table percentile_table(const Subject& subject, Bins bins, ThreadPool& threads) {
-    const std::vector<Layer> layers = measure_layers(subject, bins, threads);
-    Table table = table_of(subject, bins, "Percentiles over layers:", {"percentile", "percentile"});
+Table percentile_table(const MeasuredSubject& measured) {
+    Table table = table_of(measured, "Percentiles over layers:", {"percentile", "percentile"});
     std::vector<std::vector<double>> sorted;  // [figures][layers with tokens]
     for (const Figure& figure : figures()) {
         sorted.emplace_back();
-        for (const Layer& layer : layers)
-            if (layer.summary.num_iterations > 0)
+        for (const MeasuredLayer& layer : measured.layers)
+            if (layer.has_tokens())
                 sorted.back().push_back(layer.summary.*figure.value);
         std::sort(sorted.back().begin(), sorted.back().end());
     }
     for (const int percent : {0, 10, 25, 50, 75, 90, 95, 99, 100}) {
-        table.rows.push_back({static_cast<std::int64_t>(percent)});
+        table.rows.push_back({percent});
         for (const std::vector<double>& values : sorted)
             table.rows.back().emplace_back(percentile(values, percent));
     }
-    table.average = figure_row(std::string("average"), average_of(layers));
-    table.notes.push_back("Of each column alone, over " +
-                          counted(static_cast<int>(sorted.front().size()), "layer") +
-                          "; low percentiles of balancedness are the bad ones.");
-    describe_split(table, subject);
+    table.average = figure_row("average", measured.average);
+    table.notes.emplace_back("Of each column alone, over " +
+                             counted(static_cast<int>(sorted.front().size()), "layer") +
+                             "; low percentiles of balancedness are the bad ones.");
+    describe_split(table, *measured.subject);
     return table;
 }
 

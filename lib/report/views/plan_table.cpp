@@ -75,10 +75,9 @@ Table plan_table(const Plan& plan, std::span<const int> layers) {
     Table table;
     table.title = "Placement, imbalance ratios:";
     table.columns = {plan_column("layer"), plan_column("algorithm")};
-    table.average = {std::string("average"), std::string("")};
+    table.average = {"average", ""};
     for (const LayerPlan& layer : plan.layers)
-        table.rows.push_back({static_cast<std::int64_t>(layers[table.rows.size()]),
-                              algorithm_name(layer.algorithm)});
+        table.rows.push_back({layers[table.rows.size()], algorithm_name(layer.algorithm)});
     for (const Figure<LayerPlan>& figure : kLayerFigures) {
         const double mean = mean_over_layers(plan, figure.value);
         if (std::isnan(mean))
@@ -120,12 +119,8 @@ Table sweep_table(std::span<const SweepRow> rows, bool has_memory) {
     table.columns.push_back(plan_column("speedup"));
     table.columns.push_back(plan_column("best"));
     for (const SweepRow& row : rows) {
-        std::vector<Cell> cells = {static_cast<std::int64_t>(row.ep_size),
-                                   static_cast<std::int64_t>(row.num_slots),
-                                   static_cast<std::int64_t>(row.num_slots / row.ep_size),
-                                   row.unbalanced,
-                                   row.imbalance,
-                                   row.bound};
+        std::vector<Cell> cells = {row.ep_size,    row.num_slots, row.num_slots / row.ep_size,
+                                   row.unbalanced, row.imbalance, row.bound};
         if (has_memory)
             cells.emplace_back(row.extra_bytes_per_rank / (1024.0 * 1024.0 * 1024.0));
         cells.emplace_back(row.speedup);

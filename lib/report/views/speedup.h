@@ -1,8 +1,7 @@
 #ifndef EPLB_REPORT_VIEWS_SPEEDUP_H
 #define EPLB_REPORT_VIEWS_SPEEDUP_H
 
-#include "lib/base/parallel.h"
-#include "lib/report/subject.h"
+#include "lib/report/measured_subject.h"
 #include "lib/report/table.h"
 #include "lib/report/views/comparison.h"
 
@@ -31,13 +30,12 @@ struct WorthOptions {
 // The context has moe_speedup, moe_share, model_speedup, and where the rate is given
 // tokens_per_second_per_rank_{before,after} and tokens_per_second_{before,after} over all ranks.
 //
-// after null: perfect balance, which is the most that there is to gain.
-// Error: moe_share is not in (0, 1], no layer in common.
-Table worth_table(const Subject& before,
-                  const Subject* after,
+// Both are measured over ranks. after null: perfect balance, which is the most that there is to
+// gain. Error: moe_share is not in (0, 1], no layer in common.
+Table worth_table(const MeasuredSubject& before,
+                  const MeasuredSubject* after,
                   Pairing pairing,
-                  const WorthOptions& options,
-                  ThreadPool& threads);
+                  const WorthOptions& options);
 
 }  // namespace eplb
 

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cassert>
 #include <functional>
-#include <limits>
 #include <numeric>
 #include <string>
 #include <utility>
 
+#include "lib/base/grid.h"
+#include "lib/base/not_known.h"
+#include "lib/base/text.h"
 #include "lib/placement/plan/evaluation.h"
-#include "lib/report/text/number_text.h"
 #include "lib/report/views/views.h"
 
 namespace eplb {
@@ -46,7 +47,7 @@ std::int64_t num_iterations_with_tokens(std::span<const ReplayedTraffic> layers)
 double mb_sent_per_rank(const ReplayedTraffic& layer, double bytes_per_token) {
     const std::int64_t num_iterations = num_iterations_with_tokens(std::span(&layer, 1));
     if (num_iterations == 0)
-        return std::numeric_limits<double>::quiet_NaN();
+        return kNotKnown;
     const std::int64_t sends =
         layer.total_sends() - (layer.knows_own_rank() ? layer.sends_to_own_rank() : 0);
     return static_cast<double>(sends) / static_cast<double>(num_iterations) / layer.num_sources *
@@ -66,8 +67,7 @@ void describe(Table& table,
               std::span<const ReplayedTraffic> layers,
               const TrafficOptions& options) {
     describe_subject(table, subject, Bins::ranks);
-    table.context.emplace_back("num_source_ranks",
-                               static_cast<std::int64_t>(layers.front().num_sources));
+    table.context.emplace_back("num_source_ranks", layers.front().num_sources);
     if (options.bytes_per_token > 0)
         table.context.emplace_back("bytes_per_token", options.bytes_per_token);
 }
@@ -107,8 +107,8 @@ Table traffic_table(const Subject& subject,
     table.title = "Traffic:";
     table.columns = {traffic_column("layer")};
     for (const int layer_id : subject.layers)
-        table.rows.push_back({static_cast<std::int64_t>(layer_id)});
-    table.average = {std::string("average")};
+        table.rows.push_back({layer_id});
+    table.average = {"average"};
     const auto add_column = [&](const char* key, const auto& figure) {
         table.columns.push_back(traffic_column(key, 4));
         std::vector<double> values;
@@ -133,7 +133,7 @@ Table traffic_table(const Subject& subject,
 
     describe(table, subject, layers, options);
     if (options.num_nodes > 1)
-        table.context.emplace_back("num_nodes", static_cast<std::int64_t>(options.num_nodes));
+        table.context.emplace_back("num_nodes", options.num_nodes);
     table.notes.push_back(counting_note(subject) + " Means over tokens, then over layers.");
     table.notes.emplace_back(
         "saved: share of the sends that are spared because experts of a token share a rank.");
@@ -158,8 +158,7 @@ Table rank_traffic_table(const Subject& subject,
                          const TrafficOptions& options) {
     assert(layers.size() == subject.layers.size() && !layers.empty());
     const ReplayedTraffic& first = layers.front();
-    const auto ep_size = static_cast<std::size_t>(first.ep_size);
-    std::vector<std::int64_t> sends(first.sends.size());  // [num_sources][ep_size]
+    std::vector<std::int64_t> sends(first.sends.size());
     std::int64_t num_own = 0;
     for (const ReplayedTraffic& layer : layers) {
         std::transform(sends.begin(), sends.end(), layer.sends.begin(), sends.begin(),
@@ -178,24 +177,23 @@ Table rank_traffic_table(const Subject& subject,
         options.bytes_per_token > 0 ? "MB from rank to rank:" : "Tokens from rank to rank:";
     const int decimals = options.bytes_per_token > 0 ? 4 : 1;
     table.columns = {traffic_column("source_rank")};
-    for (std::size_t rank = 0; rank < ep_size; ++rank)
+    for (int rank = 0; rank < first.ep_size; ++rank)
         table.columns.push_back(traffic_column("rank_" + std::to_string(rank), decimals));
     table.columns.push_back(traffic_column("total", decimals));
-    std::vector<std::int64_t> received(ep_size + 1);  // the last is the total
+    std::vector<std::int64_t> received(first.ep_size + 1);  // the last is the total
+    const Grid<const std::int64_t, 2> by_source(sends, {first.num_sources, first.ep_size});
     for (int source = 0; source < first.num_sources; ++source) {
-        std::vector<std::int64_t> row(
-            sends.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(source) * ep_size),
-            sends.begin() +
-                static_cast<std::ptrdiff_t>(static_cast<std::size_t>(source + 1) * ep_size));
+        const std::span<const std::int64_t> sent = by_source.row(source);
+        std::vector<std::int64_t> row(sent.begin(), sent.end());
         row.push_back(std::accumulate(row.begin(), row.end(), std::int64_t{0}));
-        std::vector<Cell> cells = {static_cast<std::int64_t>(source)};
+        std::vector<Cell> cells = {source};
         for (std::size_t i = 0; i < row.size(); ++i) {
             received[i] += row[i];
             cells.emplace_back(per_iteration(row[i]));
         }
         table.rows.push_back(std::move(cells));
     }
-    table.average = {std::string("average")};
+    table.average = {"average"};
     for (const std::int64_t count : received)
         table.average.emplace_back(per_iteration(count) / first.num_sources);
 

@@ -4,33 +4,17 @@
 #include <numeric>
 #include <utility>
 
-#include "lib/report/text/number_text.h"
+#include "lib/base/text.h"
 
 namespace eplb {
 namespace {
 
-bool has_slots(const Subject& subject) {
-    return subject.split != ReplicaSplit::recorded || subject.ids == IdKind::slot;
-}
-
 // 0 is not known
 Cell known(int number) {
-    return number > 0 ? Cell(std::int64_t{number}) : Cell();
+    return number > 0 ? Cell(number) : Cell();
 }
 
 }  // namespace
-
-std::string bin_name(const Subject& subject, Bins bins) {
-    return bins == Bins::ranks ? "rank" : has_slots(subject) ? "slot" : "expert";
-}
-
-int num_bins(const Subject& subject, Bins bins) {
-    return bins == Bins::ranks ? subject.ep_size : subject.num_slots();
-}
-
-LayerLoad bins_of(const Subject& subject, int layer, Bins bins) {
-    return bins == Bins::ranks ? subject.rank_load_of(layer) : subject.slot_load[layer];
-}
 
 std::int64_t num_empty_iterations(const Subject& subject) {
     std::int64_t result = 0;
@@ -48,9 +32,9 @@ void describe_subject(Table& table, const Subject& subject, Bins bins) {
     };
     add("name", subject.name);
     add("bins", bin_name(subject, bins) + "s");
-    add("num_bins", std::int64_t{num_bins(subject, bins)});
+    add("num_bins", num_bins(subject, bins));
     add("ids", std::string(subject.ids == IdKind::slot ? "slot" : "expert"));
-    add("num_experts", static_cast<std::int64_t>(subject.num_experts));
+    add("num_experts", subject.num_experts);
     add("top_k", known(subject.top_k));
     add("iter_start", subject.iter_start);
     add("iter_stop", subject.iter_stop());

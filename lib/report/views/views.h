@@ -2,25 +2,14 @@
 #define EPLB_REPORT_VIEWS_VIEWS_H
 
 #include "lib/base/parallel.h"
+#include "lib/report/bins.h"
+#include "lib/report/measured_subject.h"
 #include "lib/report/subject.h"
 #include "lib/report/table.h"
 
 // The tables of one subject. Each says in its notes and context what its numbers cover. Percentiles
 // are those of load_summary.h; "load" is always relative: tokens / mean over the bins, best 1.
 namespace eplb {
-
-enum class Bins {
-    ranks,
-    slots,  // experts, where there is no config
-};
-
-// "rank", "slot" or "expert": what one bin is.
-std::string bin_name(const Subject& subject, Bins bins);
-
-int num_bins(const Subject& subject, Bins bins);
-
-// [num_iterations][bins] of one layer, a position from 0.
-LayerLoad bins_of(const Subject& subject, int layer, Bins bins);
 
 // Pairs of iteration and layer without tokens.
 std::int64_t num_empty_iterations(const Subject& subject);
@@ -35,11 +24,12 @@ void describe_split(Table& table, const Subject& subject);
 
 // A row per layer: TensorRT-LLM's columns first; then balancedness, p50, p90, p99 and max of the
 // iterations' imbalance ratios; worst_rank, the one with most tokens over all iterations (lowest id
-// on ties), its load, and the three experts with most tokens on it.
-Table layer_table(const Subject& subject, Bins bins, ThreadPool& threads);
+// on ties), its load, and the three experts with most tokens on it. Over
+// several ranks it has a verdict.
+Table layer_table(const MeasuredSubject& subject, ThreadPool& threads);
 
 // A row per percentile over the layers that have tokens; the average row is their mean.
-Table percentile_table(const Subject& subject, Bins bins, ThreadPool& threads);
+Table percentile_table(const MeasuredSubject& subject);
 
 // A row per bin, over layers and iterations: mean tokens per layer and iteration; load, the mean of
 // the layers' (each summed over iterations), and the largest of them with its layer; fullest, the
