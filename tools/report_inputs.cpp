@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/engines/engine.h"
 #include "lib/formats/configs/config_file.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/placement/route/replica_replay.h"
@@ -291,8 +292,9 @@ Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name,
     const int slots_per_rank = (statistics.num_experts + ep_size - 1) / ep_size;
     return projected_subject(
         statistics, std::move(name),
-        std::vector<Placement>(statistics.layers.size(),
-                               default_placement(statistics.num_experts, ep_size, slots_per_rank)));
+        std::vector<Placement>(
+            statistics.layers.size(),
+            default_engine().default_placement(statistics.num_experts, ep_size, slots_per_rank)));
 }
 
 std::vector<const Subject*> compared_subjects(const std::vector<ReportInput>& inputs) {
