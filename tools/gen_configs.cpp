@@ -17,8 +17,13 @@
 namespace eplb {
 namespace {
 
-constexpr const char* kJsonNameRule =
-    "SGLang takes a map only from a file whose name ends in .json; rename it";
+// Why the engine does not load a file of that name; empty where nothing is against it.
+std::string name_fault(const Engine& engine, const std::string& name) {
+    if (name.ends_with(engine.config_suffix))
+        return "";
+    return name + ": " + engine.title + " takes a map only from a file whose name ends in " +
+           engine.config_suffix + "; rename it";
+}
 
 // What is known of the model, where there is no config.json: that it is what the config is for.
 ModelShape shape_of(const EngineConfig& config, const ConfigContext& context) {
@@ -50,8 +55,19 @@ ConfigMetrics metrics_of(const LayerPlan& layer) {
 
 // Formats of the main model's layers, without ids.
 bool is_by_position(ConfigFormat format) {
-    return format == ConfigFormat::sglang || format == ConfigFormat::vllm_ascend ||
-           format == ConfigFormat::hygon;
+    return layer_numbering(format) != LayerNumbering::layer_id;
+}
+
+// "trtllm, sglang or hygon"
+std::string loading_engines_text() {
+    const std::vector<const Engine*> loading = loading_engines();
+    std::string text;
+    for (const Engine* const engine : loading)
+        text += (text.empty()               ? ""
+                 : engine == loading.back() ? " or "
+                                            : ", ") +
+                std::string(engine->name);
+    return text;
 }
 
 // The options that were given, but for some.
@@ -67,11 +83,11 @@ std::vector<std::string> given_options(const GenOptions& options,
 // Whose config it is, if that is another engine's.
 std::optional<ConfigFormat> other_engine(const std::string& text,
                                          const std::string& name,
-                                         ConfigFormat engine,
+                                         const Engine& engine,
                                          const ConfigContext& context) {
     try {
         const ConfigFormat format = recognize_config(text, name, context);
-        if (format == engine)
+        if (format == engine.config_format)
             return std::nullopt;
         parse_config(text, name, context, format);
         return format;
@@ -86,15 +102,16 @@ void check_flags(const GenOptions& options,
                  const std::string& name,
                  ConfigContext context,
                  ConfigVerdict& verdict) {
-    const ConfigFormat engine = *options.configs.engine;
+    const Engine& engine = *options.configs.engine;
     context.model_key = options.statistics.model_key;
-    const EngineConfig config = parse_config(text, name, context, engine);
+    const EngineConfig config = parse_config(text, name, context, engine.config_format);
     if (!options.num_slots.empty() && options.num_slots.front() != config.config.num_slots)
         verdict.errors.push_back(name + ": has " + std::to_string(config.config.num_slots) +
                                  " slots, not " + std::to_string(options.num_slots.front()) +
                                  " as the engine is started with");
-    if (engine == ConfigFormat::sglang && name != "standard input" && !name.ends_with(".json"))
-        verdict.errors.push_back(name + ": " + kJsonNameRule);
+    const std::string fault = name_fault(engine, name);
+    if (name != "standard input" && !fault.empty())
+        verdict.errors.push_back(fault);
     if (config.ep_size == 0)
         verdict.warnings.push_back(name +
                                    ": does not say for how many ranks it is; give --ep_size to "
@@ -152,10 +169,10 @@ void require_model_layers(const GenOptions& options, const ConfigContext& contex
                          " have no layer ids; give all layers with experts that the model has: "
                          "--model_config, --moe_layers, or --first_moe_layer with "
                          "--num_hidden_layers");
-    if (format == ConfigFormat::sglang && context.num_hidden_layers == 0)
-        throw UsageError(
-            "SGLang's maps have a row for each decoder layer; give --model_config or "
-            "--num_hidden_layers");
+    if (layer_numbering(format) == LayerNumbering::decoder_layer && context.num_hidden_layers == 0)
+        throw UsageError(std::string(engine_of(format)->title) +
+                         "'s maps have a row for each decoder layer; give --model_config or "
+                         "--num_hidden_layers");
 }
 
 EngineConfig described_config(const GenOptions& options, EplbConfig config) {
@@ -213,18 +230,18 @@ std::string engine_text(const cli::Output& out,
         throw std::logic_error(name + ": does not say what it was written for");
     const bool has_model = !options.statistics.model_config.empty();
     const int ep_size = config.ep_size > 0 ? config.ep_size : context.ep_size;
-    // TensorRT-LLM's rules are about the model, where the reader above has none left to check
-    if (format == ConfigFormat::plain || (format == ConfigFormat::trtllm && !has_model))
+    const Engine* const engine = engine_of(format);
+    if (engine == nullptr || (engine->needs_model_to_judge && !has_model))
         return text;
     ConfigVerdict verdict =
-        check_config(text, name, format,
+        check_config(text, name, *engine,
                      has_model ? model_shape(ModelJson::read(options.statistics.model_config))
                                : shape_of(config, context),
                      ep_size, context.model_key);
-    refuse_what_does_not_load(config_format_name(format), verdict);
-    if (format == ConfigFormat::sglang && options.output_path != "-" &&
-        !options.output_path.ends_with(".json"))
-        verdict.warnings.push_back(name + ": " + kJsonNameRule);
+    refuse_what_does_not_load(engine->name, verdict);
+    const std::string fault = name_fault(*engine, name);
+    if (options.output_path != "-" && !fault.empty())
+        verdict.warnings.push_back(fault);
     warn_of_all(out, verdict.warnings);
     return text;
 }
@@ -237,11 +254,12 @@ void check_config_options(const GenOptions& options) {
         throw UsageError("--convert and --validate are two runs");
     if (configs.engine && !validates)
         throw UsageError("--for goes with --validate");
-    if (configs.output_format == ConfigFormat::hygon && !converts && options.current.empty() &&
-        options.statistics.model_key.empty())
-        throw UsageError(
-            "hygon's configs keep each model under a key: give --model_key, as a map that the "
-            "plugin recorded has it");
+    const Engine* const written_for = engine_of(configs.output_format);
+    if (written_for != nullptr && written_for->has_model_key && !converts &&
+        options.current.empty() && options.statistics.model_key.empty())
+        throw UsageError(std::string(written_for->name) +
+                         "'s configs keep each model under a key: give --model_key, as a map that "
+                         "the plugin recorded has it");
     if (!converts && !validates)
         return;
     const std::string action = converts ? "convert" : "validate";
@@ -257,7 +275,7 @@ void check_config_options(const GenOptions& options) {
     if (converts)
         return;
     if (!configs.engine)
-        throw UsageError("--validate needs the engine: --for trtllm, sglang, vllm-ascend or hygon");
+        throw UsageError("--validate needs the engine: --for " + loading_engines_text());
     if (options.statistics.model_config.empty())
         throw UsageError("--validate needs the model: give its config.json with --model_config");
     if (!options.output_path.empty())
@@ -284,7 +302,7 @@ int convert_config(const cli::Output& out, const GenOptions& options) {
 int validate_config(const GenOptions& options) {
     const std::string& path = options.configs.validate_path;
     const std::string name = cli::name_of_input(path);
-    const ConfigFormat engine = *options.configs.engine;
+    const Engine& engine = *options.configs.engine;
     const ModelShape model = model_shape(ModelJson::read(options.statistics.model_config));
     const std::string text = cli::read_input(path);
     const int ep_size = options.one_ep_size();
@@ -295,12 +313,12 @@ int validate_config(const GenOptions& options) {
         verdict.errors.empty() ? std::nullopt : other_engine(text, name, engine, context);
     if (other)
         verdict = {{name + ": is a config for " + config_format_name(*other) +
-                    "; turn it into one for " + config_format_name(engine) + " with --convert"},
+                    "; turn it into one for " + engine.name + " with --convert"},
                    {}};
     if (verdict.errors.empty())
         check_flags(options, text, name, context, verdict);
     OutputFile output("-");
-    output.write(name + ": " + config_format_name(engine) +
+    output.write(name + ": " + engine.name +
                  (verdict.errors.empty() ? " loads it\n" : " would not load it\n"));
     for (const std::string& error : verdict.errors)
         output.write("error: " + error + "\n");

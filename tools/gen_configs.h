@@ -17,10 +17,10 @@ struct GenOptions;
 // Options that are about configs as files.
 struct GenConfigOptions {
     ConfigFormat output_format = ConfigFormat::trtllm;
-    std::string convert_path;            // empty: not asked for
-    std::string validate_path;           // likewise
-    std::optional<ConfigFormat> engine;  // that is to load it
-    int num_hidden_layers = 0;           // 0: not given
+    std::string convert_path;        // empty: not asked for
+    std::string validate_path;       // likewise
+    const Engine* engine = nullptr;  // that is to load it; null: not given
+    int num_hidden_layers = 0;       // 0: not given
 };
 
 // What the options say of the model and the deployment.

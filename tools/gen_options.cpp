@@ -88,7 +88,7 @@ void add_search_options(CLI::App& app, GenOptions& options) {
         ->type_name("W")
         ->capture_default_str()
         ->check(cli::non_negative_real());
-    app.add_option(cli::flag("imbalance_tolerance"), request.traffic_budget,
+    app.add_option(cli::flag("imbalance_tolerance"), request.imbalance_tolerance,
                    "How much imbalance ratio --co_occurrence may cost")
         ->type_name("R")
         ->capture_default_str()
@@ -176,8 +176,9 @@ void add_config_input_options(CLI::App& app, GenConfigOptions& options) {
                    "exit code 3 if not")
         ->type_name("FILE")
         ->check(cli::not_empty());
-    auto engines = cli::config_format_choices();
-    engines.pop_back();  // plain, which no engine loads
+    std::vector<std::pair<std::string, const Engine*>> engines;
+    for (const Engine* const engine : loading_engines())
+        engines.emplace_back(engine->name, engine);
     cli::add_choice(app, "--for", options.engine, engines, "The engine of --validate");
 }
 

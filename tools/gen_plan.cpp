@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/formats/configs/config_rules.h"
+#include "lib/engines/config_rules.h"
+#include "lib/engines/engine.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/placement/plan/fewest_slots.h"
 #include "lib/placement/plan/plan_config.h"
@@ -186,9 +187,11 @@ EplbConfig whole_config(const cli::Output& out,
     if (!kept.empty())
         out.note(layers_text(kept) + (kept.size() == 1 ? " keeps its" : " keep their") +
                  " placement: the statistics say nothing of " + (kept.size() == 1 ? "it" : "them"));
-    const std::vector<int> filled = fill_layers(
-        options.fill_layers,
-        default_placement(statistics.num_experts, ep_size, config.num_slots / ep_size), config);
+    const std::vector<int> filled =
+        fill_layers(options.fill_layers,
+                    default_engine().default_placement(statistics.num_experts, ep_size,
+                                                       config.num_slots / ep_size),
+                    config);
     for (const int layer : options.fill_layers)
         if (!std::ranges::binary_search(kept, layer))
             out.note("layer " + std::to_string(layer) +

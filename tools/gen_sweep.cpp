@@ -2,6 +2,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/engines/engine.h"
 #include "lib/placement/plan/sweep.h"
 #include "lib/report/text/table_writers.h"
 #include "lib/report/views/plan_table.h"
@@ -21,8 +22,12 @@ int print_sweep(const cli::Output& out, const GenOptions& options) {
     {
         cli::ProgressLine line;
         rows = sweep(
-            inputs.workloads(options.weights), options.request, options.ep_size, options.num_slots,
-            bytes_per_expert,
+            inputs.workloads(options.weights),
+            {.plan = options.request,
+             .ep_sizes = options.ep_size,
+             .num_slots = options.num_slots,
+             .default_placement = default_engine().default_placement,
+             .bytes_per_expert = bytes_per_expert},
             [&](int done, int total) {
                 line.show("deployment " + std::to_string(done) + " of " + std::to_string(total));
             },

@@ -4,8 +4,9 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/engines/config_rules.h"
+#include "lib/engines/engine.h"
 #include "lib/formats/configs/config_file.h"
-#include "lib/formats/configs/config_rules.h"
 #include "lib/placement/plan/plan_config.h"
 #include "tools/statistics_input.h"
 #include "tools/terminal.h"
@@ -74,8 +75,8 @@ std::vector<Placement> current_placements(const cli::Output& out,
                     std::to_string(request.num_slots) +
                     "; a running deployment keeps its slots: give --num_slots " +
                     std::to_string(current.num_slots) + ", or leave out --current");
-    const Placement otherwise =
-        default_placement(num_experts, request.ep_size, request.num_slots / request.ep_size);
+    const Placement otherwise = default_engine().default_placement(
+        num_experts, request.ep_size, request.num_slots / request.ep_size);
     PlacementsInForce found = placements_in_force(current, layers, otherwise);
     const std::vector<int>& missing = found.missing_layers;
     if (!missing.empty())

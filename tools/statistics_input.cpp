@@ -10,17 +10,6 @@
 namespace eplb::cli {
 namespace {
 
-// What a config's content says of its format; nothing where it does not tell.
-std::optional<ConfigFormat> told_format(const std::string& text,
-                                        const std::string& name,
-                                        const ConfigContext& context) {
-    try {
-        return recognize_config(text, name, context);
-    } catch (const Error&) {
-        return std::nullopt;
-    }
-}
-
 const char* remedy(RecordingMismatch::Cause cause) {
     switch (cause) {
         case RecordingMismatch::Cause::experts_already:
@@ -62,11 +51,9 @@ EngineConfig read_engine_config(const std::string& path,
     const std::string text = read_input(path);
     const std::string name = name_of_input(path);
     std::optional<ConfigFormat> format = options.config_format;
-    if (format) {
-        const std::optional<ConfigFormat> told = told_format(text, name, context);
-        if (told && *told != ConfigFormat::sglang && *told != ConfigFormat::hygon)
+    if (format)
+        if (const std::optional<ConfigFormat> told = told_format(text, name, context))
             format = told;
-    }
     return parse_config(text, name, context, format);
 }
 

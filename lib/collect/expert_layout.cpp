@@ -4,6 +4,7 @@
 #include <string>
 
 #include "lib/base/error.h"
+#include "lib/engines/engine.h"
 
 namespace eplb {
 namespace {
@@ -37,7 +38,7 @@ Placement initial_placement(const MoeModelConfig& model,
                             const std::optional<EplbConfig>& config) {
     const int num_experts = model.router.num_experts;
     if (!config || config->initial_global_assignments.empty())
-        return default_placement(num_experts, ep_size, num_slots / ep_size);
+        return default_engine().default_placement(num_experts, ep_size, num_slots / ep_size);
     const std::string subject =
         "the load balancer config, layer " + std::to_string(layer_id) + ": ";
     const auto found = config->initial_global_assignments.find(layer_id);

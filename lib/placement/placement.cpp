@@ -53,18 +53,4 @@ int num_duplicate_slots(const Placement& placement) {
     return num_duplicates;
 }
 
-Placement default_placement(int num_experts, int ep_size, int slots_per_rank) {
-    if (num_experts < 1 || ep_size < 1 || slots_per_rank < 1 ||
-        ep_size * slots_per_rank < num_experts)
-        throw Error("default placement: " + std::to_string(ep_size) + " ranks with " +
-                    std::to_string(slots_per_rank) + " slots each cannot hold " +
-                    std::to_string(num_experts) + " experts");
-    Placement placement{ep_size, slots_per_rank, {}};
-    placement.expert_ids.reserve(placement.num_slots());
-    for (int rank_id = 0; rank_id < ep_size; ++rank_id)
-        for (int slot = 0; slot < slots_per_rank; ++slot)
-            placement.expert_ids.push_back((rank_id * num_experts / ep_size + slot) % num_experts);
-    return placement;
-}
-
 }  // namespace eplb

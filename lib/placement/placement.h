@@ -30,10 +30,8 @@ std::vector<int> covering_replica_counts(std::span<const int> expert_ids, int nu
 // memory but cannot spread load over ranks.
 int num_duplicate_slots(const Placement& placement);
 
-// The assignment that TensorRT-LLM takes where a config gives none: slot s of rank r holds expert
-// (r * num_experts / ep_size + s) mod num_experts, with the division rounded down. Every expert has
-// a slot, since ep_size * slots_per_rank >= num_experts is required.
-Placement default_placement(int num_experts, int ep_size, int slots_per_rank);
+// Where an engine puts experts when no config says.
+using DefaultPlacement = Placement(int num_experts, int ep_size, int slots_per_rank);
 
 // What the engine loads: TensorRT-LLM's MoeLoadBalancerConfig. These three members and no other
 // reach its yaml.

@@ -98,8 +98,9 @@ Subject unbalanced_subject(const ExpertStatistics& statistics, std::string name,
     const int slots_per_rank = (statistics.num_experts + ep_size - 1) / ep_size;
     return projected_subject(
         statistics, std::move(name),
-        std::vector<Placement>(statistics.layers.size(),
-                               default_placement(statistics.num_experts, ep_size, slots_per_rank)));
+        std::vector<Placement>(
+            statistics.layers.size(),
+            default_engine().default_placement(statistics.num_experts, ep_size, slots_per_rank)));
 }
 
 Subject in_force_subject(const ExpertStatistics& statistics,

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/engines/engine.h"
 #include "lib/placement/route/load_summary.h"
 #include "lib/placement/route/rank_load.h"
 #include "lib/placement/upstream/packing.h"
@@ -41,7 +42,7 @@ Figures figures(const ExpertStatistics& statistics, const std::vector<Placement>
 
 Figures contiguous(const ScenarioStatistics& statistics) {
     const std::vector<Placement> placements(statistics.test.layers.size(),
-                                            default_placement(kNumExperts, 32, 8));
+                                            default_engine().default_placement(kNumExperts, 32, 8));
     return figures(statistics.test, placements);
 }
 

@@ -9,6 +9,7 @@
 #include "lib/collect/checkpoint_layers.h"
 #include "lib/collect/online_balancer.h"
 #include "lib/collect/token_source.h"
+#include "lib/engines/engine.h"
 #include "lib/placement/route/load_summary.h"
 #include "tests/collect/device_threads.h"
 #include "tests/test_support.h"
@@ -395,7 +396,8 @@ ExpectedCounts expected_counts(const TestModel& model,
         std::vector<int> placement =
             options.config && !options.config->initial_global_assignments.empty()
                 ? options.config->initial_global_assignments.at(moe.layers[layer])
-                : default_placement(num_experts, options.ep_size, num_slots / options.ep_size)
+                : default_engine()
+                      .default_placement(num_experts, options.ep_size, num_slots / options.ep_size)
                       .expert_ids;
         for (std::size_t i = 0; i < schedule.iterations.size(); ++i) {
             const TokenSchedule::Iteration& iteration = schedule.iterations[i];

@@ -1,4 +1,5 @@
 #include "lib/collect/expert_layout.h"
+#include "lib/engines/engine.h"
 
 #include <algorithm>
 #include <random>
@@ -91,7 +92,7 @@ TEST_CASE("places are experts where these lie in order, once each") {
     std::mt19937 generator(6);
     // one device, whatever the placement
     CHECK(ExpertPlaces(random_placement(8, 4, 5, generator), 8, 1).are_experts());
-    CHECK(ExpertPlaces(default_placement(8, 4, 2), 8, 4).are_experts());
+    CHECK(ExpertPlaces(default_engine().default_placement(8, 4, 2), 8, 4).are_experts());
     // twice on a rank is once on its device
     CHECK(ExpertPlaces({2, 3, {0, 1, 0, 2, 3, 3}}, 4, 2).are_experts());
     CHECK_FALSE(ExpertPlaces({2, 3, {0, 1, 2, 2, 3, 3}}, 4, 2).are_experts());
@@ -124,7 +125,8 @@ TEST_CASE("experts stand as the config says, else as the engine puts them") {
     const ExpertLayout plain = lay_out({});
     CHECK(plain.num_slots == 256);
     CHECK_FALSE(plain.has_config);
-    CHECK(plain.placements == std::vector<Placement>(4, default_placement(256, 8, 32)));
+    CHECK(plain.placements ==
+          std::vector<Placement>(4, default_engine().default_placement(256, 8, 32)));
     CHECK(plain.places.size() == 4);
     CHECK(plain.experts_of(1).front().front() == 64);
 
@@ -132,7 +134,7 @@ TEST_CASE("experts stand as the config says, else as the engine puts them") {
     CHECK(without_assignments.num_slots == 264);
     CHECK(without_assignments.has_config);
     CHECK(without_assignments.placements ==
-          std::vector<Placement>(4, default_placement(256, 8, 33)));
+          std::vector<Placement>(4, default_engine().default_placement(256, 8, 33)));
 
     for (const int updates : {0, 2}) {
         const EplbConfig config = test::shuffled_config(model, 280, updates);

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "lib/collect/checkpoint_layers.h"
+#include "lib/engines/engine.h"
 #include "tests/collect/device_threads.h"
 #include "tests/collect/runs.h"
 #include "tests/model_fixtures.h"
@@ -23,7 +24,8 @@ constexpr int kEpSize = 4;
 // the extra slots.
 std::vector<Placement> placements_of(int num_experts, int slots_per_rank, int num_rounds) {
     std::mt19937 generator(2);
-    std::vector<Placement> placements = {default_placement(num_experts, kEpSize, slots_per_rank)};
+    std::vector<Placement> placements = {
+        default_engine().default_placement(num_experts, kEpSize, slots_per_rank)};
     while (static_cast<int>(placements.size()) <= num_rounds) {
         Placement next = placements.back();
         std::shuffle(next.expert_ids.begin(), next.expert_ids.end(), generator);

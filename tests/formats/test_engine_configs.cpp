@@ -65,11 +65,11 @@ EngineConfig engine_config() {
     return config;
 }
 
-ConfigVerdict verdict_on(const EplbConfig& eplb, ConfigFormat engine, const ModelShape& model) {
+ConfigVerdict verdict_on(const EplbConfig& eplb, const Engine& engine, const ModelShape& model) {
     EngineConfig config = engine_config();
     config.config = eplb;
-    return check_config(format_config(config, engine, {0, 0, 5, {}, ""}), "f", engine, model,
-                        kEpSize);
+    return check_config(format_config(config, *engine.config_format, {0, 0, 5, {}, ""}), "f",
+                        engine, model, kEpSize);
 }
 
 }  // namespace
@@ -167,9 +167,6 @@ TEST_CASE("a config without assignments is TensorRT-LLM's or plain") {
         CHECK(has(error_of([&] { format_config(both, format, context()); }),
                   "has no layer_updates_per_iter"));
     }
-    const ConfigVerdict verdict =
-        check_config(fixture("plain_online.json"), "f", ConfigFormat::plain, kModel, kEpSize);
-    CHECK(verdict.errors.empty());
 }
 
 TEST_CASE("every broken text is refused, with its fault") {
@@ -182,7 +179,10 @@ TEST_CASE("every broken text is refused, with its fault") {
         CAPTURE(text, error);
         CHECK(error.starts_with("f: "));
         CHECK(has(error, broken["says"].get<std::string>()));
-        const ConfigVerdict verdict = check_config(text, "f", format, kModel, kEpSize, "main");
+        const Engine* const engine = engine_of(format);
+        if (engine == nullptr)
+            continue;
+        const ConfigVerdict verdict = check_config(text, "f", *engine, kModel, kEpSize, "main");
         CHECK(verdict.errors == std::vector<std::string>{error});
     }
 }
@@ -404,9 +404,12 @@ TEST_CASE("rows of dense layers are written as SGLang fills them") {
 
 TEST_CASE("engines have nothing against a good config") {
     for (const auto& [file, format] : kFiles) {
+        const Engine* const engine = engine_of(format);
+        if (engine == nullptr)
+            continue;
         CAPTURE(file);
         const ConfigVerdict verdict =
-            check_config(fixture(file), "f", format, kModel, kEpSize, "main");
+            check_config(fixture(file), "f", *engine, kModel, kEpSize, "main");
         CHECK(verdict.errors.empty());
         // two slots per device
         CHECK(verdict.warnings.size() == (format == ConfigFormat::vllm_ascend ? 1 : 0));
@@ -419,11 +422,12 @@ TEST_CASE("an expert twice on a rank stops vllm-ascend and warns elsewhere") {
     const std::string says =
         "f: in 1 of 3 layers an expert stands twice on a rank (layer 2, rank 3: "
         "expert 3)";
-    for (const std::string& name : config_format_names()) {
-        CAPTURE(name);
-        const ConfigFormat format = config_format_of(name);
-        const ConfigVerdict verdict = verdict_on(twice, format, kModel);
-        const bool refused = format == ConfigFormat::vllm_ascend;
+    for (const Engine* const engine : engines()) {
+        if (!engine->config_format)
+            continue;
+        CAPTURE(engine->name);
+        const ConfigVerdict verdict = verdict_on(twice, *engine, kModel);
+        const bool refused = engine == &vllm_ascend_engine;
         CHECK(verdict.errors.size() == (refused ? 1 : 0));
         const std::vector<std::string>& found = refused ? verdict.errors : verdict.warnings;
         REQUIRE(found.size() == 1);
@@ -434,17 +438,15 @@ TEST_CASE("an expert twice on a rank stops vllm-ascend and warns elsewhere") {
 TEST_CASE("TensorRT-LLM dies of a layer without entry") {
     EplbConfig partial = kPlacement;
     partial.initial_global_assignments.erase(2);
-    for (const ConfigFormat format : {ConfigFormat::trtllm, ConfigFormat::plain}) {
-        const ConfigVerdict verdict = verdict_on(partial, format, kModel);
-        REQUIRE(verdict.errors.size() == 1);
-        CHECK(has(verdict.errors[0], "no entry for layer 2 of the model"));
-    }
+    ConfigVerdict verdict = verdict_on(partial, trtllm_engine, kModel);
+    REQUIRE(verdict.errors.size() == 1);
+    CHECK(has(verdict.errors[0], "no entry for layer 2 of the model"));
     // without assignments the engine takes its default
-    CHECK(verdict_on({8, 0, {}}, ConfigFormat::trtllm, kModel).errors.empty());
+    CHECK(verdict_on({8, 0, {}}, trtllm_engine, kModel).errors.empty());
 
     ModelShape with_mtp = kModel;
     with_mtp.num_mtp_layers = 2;
-    ConfigVerdict verdict = verdict_on(kPlacement, ConfigFormat::trtllm, with_mtp);
+    verdict = verdict_on(kPlacement, trtllm_engine, with_mtp);
     CHECK(verdict.errors.empty());
     REQUIRE(verdict.warnings.size() == 1);
     CHECK(has(verdict.warnings[0], "no entry for layers 5, 6, of multi-token prediction"));
@@ -452,19 +454,19 @@ TEST_CASE("TensorRT-LLM dies of a layer without entry") {
     EplbConfig more = kPlacement;
     more.initial_global_assignments[5] = more.initial_global_assignments[4];
     more.initial_global_assignments[3] = more.initial_global_assignments[4];
-    verdict = verdict_on(more, ConfigFormat::trtllm, kModel);
+    verdict = verdict_on(more, trtllm_engine, kModel);
     CHECK(verdict.errors.empty());
     REQUIRE(verdict.warnings.size() == 1);
     CHECK(has(verdict.warnings[0], "an entry for layers 3, 5, no MoE layer of the model"));
     more.initial_global_assignments.erase(3);
     with_mtp.num_mtp_layers = 1;
-    CHECK(verdict_on(more, ConfigFormat::trtllm, with_mtp).warnings.empty());
+    CHECK(verdict_on(more, trtllm_engine, with_mtp).warnings.empty());
 }
 
 TEST_CASE("TensorRT-LLM's verdict counts ranks and experts") {
     const std::string text = fixture("trtllm.yaml");
     const auto errors = [&](const ModelShape& model, int ep_size) {
-        return check_config(text, "f", ConfigFormat::trtllm, model, ep_size).errors;
+        return check_config(text, "f", trtllm_engine, model, ep_size).errors;
     };
     CHECK(has(errors(kModel, 3).at(0), "num_slots 8 is no multiple of ep_size 3"));
     CHECK(has(errors(kModel, 1).at(0), "more than one rank"));
@@ -475,6 +477,21 @@ TEST_CASE("TensorRT-LLM's verdict counts ranks and experts") {
     CHECK(has(errors(other, 4).at(0), "outside [0, 5)"));
 }
 
+TEST_CASE("vLLM loads no config") {
+    CHECK(check_config(fixture("plain.json"), "f", vllm_engine, kModel, kEpSize).errors ==
+          std::vector<std::string>{"f: vLLM loads no config"});
+}
+
+TEST_CASE("a format that another looks like is not told by the content alone") {
+    const auto told = [](const char* file) { return told_format(fixture(file), "f", context()); };
+    CHECK(told("trtllm.yaml") == ConfigFormat::trtllm);
+    CHECK(told("vllm_ascend.json") == ConfigFormat::vllm_ascend);
+    CHECK(told("plain.json") == ConfigFormat::plain);
+    CHECK_FALSE(told("sglang.json"));
+    CHECK_FALSE(told("hygon_legacy.json"));
+    CHECK_FALSE(told_format("{}", "f", {}));
+}
+
 TEST_CASE("vllm-ascend is advised against with few experts on a device") {
     for (const int slots_per_rank : {8, 9}) {
         EngineConfig config;
@@ -483,9 +500,8 @@ TEST_CASE("vllm-ascend is advised against with few experts on a device") {
         config.config.num_slots = 2 * slots_per_rank;
         for (int slot = 0; slot < 2 * slots_per_rank; ++slot)
             config.config.initial_global_assignments[0].push_back(slot % 9);
-        const ConfigVerdict verdict =
-            check_config(format_config(config, ConfigFormat::vllm_ascend), "f",
-                         ConfigFormat::vllm_ascend, {9, 1, {0}, 1, 0}, 2);
+        const ConfigVerdict verdict = check_config(format_config(config, ConfigFormat::vllm_ascend),
+                                                   "f", vllm_ascend_engine, {9, 1, {0}, 1, 0}, 2);
         CHECK(verdict.errors.empty());
         CHECK(verdict.warnings.size() == (slots_per_rank == 8 ? 1 : 0));
     }

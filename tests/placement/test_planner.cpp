@@ -18,7 +18,6 @@
 
 using eplb::Algorithm;
 using eplb::check_plan_request;
-using eplb::default_placement;
 using eplb::ExpertStatistics;
 using eplb::make_plan;
 using eplb::num_duplicate_slots;
@@ -284,37 +283,6 @@ TEST_CASE("workloads that cannot share a placement are refused") {
     other.layers[1] = 9;
     CHECK_STARTS_WITH(refusal(other),
                       "statistics: workloads of different experts, top_k or layers");
-}
-
-TEST_CASE("the default placement is the engine's formula") {
-    const Placement placement = default_placement(256, 36, 8);
-    REQUIRE(placement.expert_ids.size() == 288);
-    // 256 * 1 / 36 = 7.1, 256 * 2 / 36 = 14.2, 256 * 35 / 36 = 248.9
-    const auto rank = [&](int rank_id) {
-        const auto ids = placement.rank(rank_id);
-        return std::vector<int>(ids.begin(), ids.end());
-    };
-    CHECK(rank(0) == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7});
-    CHECK(rank(1) == std::vector<int>{7, 8, 9, 10, 11, 12, 13, 14});
-    CHECK(rank(2) == std::vector<int>{14, 15, 16, 17, 18, 19, 20, 21});
-    CHECK(rank(35) == std::vector<int>{248, 249, 250, 251, 252, 253, 254, 255});
-    CHECK(num_duplicate_slots(placement) == 0);
-    CHECK(default_placement(4, 2, 3).expert_ids == std::vector<int>{0, 1, 2, 2, 3, 0});
-}
-
-TEST_CASE("the default placement gives every expert a slot") {
-    for (int num_experts = 1; num_experts <= 24; ++num_experts)
-        for (int ep_size = 1; ep_size <= 24; ++ep_size) {
-            const int least = (num_experts + ep_size - 1) / ep_size;
-            for (int slots_per_rank = least; slots_per_rank < least + 3; ++slots_per_rank) {
-                const std::vector<int> counts = replica_counts(
-                    default_placement(num_experts, ep_size, slots_per_rank).expert_ids,
-                    num_experts);
-                REQUIRE(*std::min_element(counts.begin(), counts.end()) >= 1);
-            }
-        }
-    CHECK(error_of([] { default_placement(9, 2, 4); }) ==
-          "default placement: 2 ranks with 4 slots each cannot hold 9 experts");
 }
 
 TEST_CASE("duplicate slots are those that add no rank to an expert") {

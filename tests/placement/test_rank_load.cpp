@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "lib/engines/engine.h"
 #include "lib/placement/route/rank_load.h"
 #include "lib/placement/route/slot_fold.h"
 #include "lib/placement/route/slot_router.h"
 #include "tests/test_support.h"
 
-using eplb::default_placement;
 using eplb::EplbConfig;
 using eplb::ExpertStatistics;
 using eplb::IdKind;
@@ -173,7 +173,8 @@ TEST_CASE("a rank count that does not divide the slots is refused") {
 TEST_CASE("a projection conserves tokens in every iteration") {
     ExpertStatistics statistics = make_statistics({3, 4}, 5, 2, 16);
     fill(statistics, 2);
-    const std::vector<int> assignment = default_placement(16, 6, 5).expert_ids;
+    const std::vector<int> assignment =
+        eplb::default_engine().default_placement(16, 6, 5).expert_ids;
     const LayerLoad before = recorded_load(statistics, 1);
     const LayerLoad after = projected_load(statistics, 1, assignment);
     for (int i = 0; i < 5; ++i) {
@@ -188,7 +189,8 @@ TEST_CASE("routing stays within a token per source and slot of the projection") 
     ExpertStatistics statistics = make_statistics({3}, 4, 3, 8);
     // at most 1024 ids per source: one block
     fill(statistics, 3);
-    const std::vector<int> assignment = default_placement(8, 4, 3).expert_ids;
+    const std::vector<int> assignment =
+        eplb::default_engine().default_placement(8, 4, 3).expert_ids;
     const std::vector<double> routed =
         recorded_load(to_slots(statistics, {{3, assignment}}), 0).values();
     const std::vector<double> projected = projected_load(statistics, 0, assignment).values();

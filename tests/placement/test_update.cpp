@@ -5,13 +5,13 @@
 #include <utility>
 #include <vector>
 
+#include "lib/engines/engine.h"
 #include "lib/placement/plan/alignment.h"
 #include "lib/placement/plan/update.h"
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"
 
 using eplb::Algorithm;
-using eplb::default_placement;
 using eplb::ExpertStatistics;
 using eplb::LayerPlan;
 using eplb::LayerUpdate;
@@ -62,8 +62,8 @@ PlanRequest request_of(Algorithm algorithm) {
 }
 
 std::vector<Placement> engine_default(int num_layers) {
-    return std::vector<Placement>(num_layers,
-                                  default_placement(kNumExperts, kEpSize, kNumSlots / kEpSize));
+    return std::vector<Placement>(num_layers, eplb::default_engine().default_placement(
+                                                  kNumExperts, kEpSize, kNumSlots / kEpSize));
 }
 
 struct Updated {

@@ -1,85 +1,20 @@
 #include "lib/formats/configs/config_file.h"
 
 #include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
-#include "lib/formats/configs/config_rules.h"
-#include "lib/formats/configs/engine_configs.h"
-#include "lib/formats/configs/eplb_config.h"
 #include "lib/base/strict_json.h"
+#include "lib/formats/configs/config_codec.h"
+#include "lib/formats/configs/config_rules.h"
 
 namespace eplb {
 namespace {
 
-using nlohmann::json;
-
-constexpr std::string_view kSpace = " \t\r\n";
-
-// hygon's older format may say beside the map what it maps, SGLang's must not
-bool describes_itself(const json& root) {
-    for (const char* const key : {"num_logical_experts", "num_redundant_experts",
-                                  "num_physical_experts", "num_moe_layers", "model_class"})
-        if (root.contains(key))
-            return true;
-    return false;
-}
-
-ConfigFormat recognize_rows(const json& map,
-                            const std::string& name,
-                            const ConfigContext& context) {
-    const std::size_t num_rows = map.is_array() ? map.size() : 0;
-    const auto num_layers = static_cast<std::size_t>(context.num_hidden_layers);
-    const std::size_t num_moe_layers = context.moe_layers.size();
-    // where all layers are MoE layers, both formats mean the same
-    const bool is_of_all_layers =
-        num_layers > 0 ? num_rows == num_layers
-                       : num_moe_layers > 0 &&
-                             num_rows == static_cast<std::size_t>(context.moe_layers.back()) + 1;
-    if (num_moe_layers > 0 && is_of_all_layers)
-        return ConfigFormat::sglang;
-    if (num_moe_layers > 0 && num_rows == num_moe_layers)
-        return ConfigFormat::hygon;
-    throw Error(name +
-                ": is SGLang's (a row for each decoder layer) or hygon's older format (a row "
-                "for each MoE layer), and its " +
-                std::to_string(num_rows) +
-                " rows do not tell; name it, --config_format sglang or hygon, or give "
-                "--model_config");
-}
-
-ConfigFormat recognize_json(const json& root,
-                            const std::string& name,
-                            const ConfigContext& context) {
-    require_object(root, name + ": the content");
-    if (root.contains("format"))
-        return ConfigFormat::plain;
-    if (root.contains("model_maps"))
-        return ConfigFormat::hygon;
-    if (root.contains("layer_list"))
-        return ConfigFormat::vllm_ascend;
-    if (root.contains("num_slots"))
-        return ConfigFormat::trtllm;  // JSON is yaml
-    if (const json* const map = find_json_member(root, "physical_to_logical_map"))
-        return describes_itself(root) ? ConfigFormat::hygon : recognize_rows(*map, name, context);
-    if (root.contains("logical_count"))
-        throw Error(name +
-                    ": holds counts (\"logical_count\"), no placement; it is read where "
-                    "statistics are");
-    throw Error(name +
-                ": has the keys of no known format; expected is one of format, model_maps, "
-                "layer_list, num_slots and physical_to_logical_map");
-}
-
-// Yaml may start with a brace too, but only JSON puts the first key in double quotes.
-bool looks_like_json(std::string_view text) {
-    const std::size_t bracket = text.find_first_not_of(kSpace);
-    if (bracket == std::string_view::npos || (text[bracket] != '{' && text[bracket] != '['))
-        return false;
-    const std::size_t next = text.find_first_not_of(kSpace, bracket + 1);
-    return text[bracket] == '[' || next == std::string_view::npos || text[next] == '"' ||
-           text[next] == '}';
-}
+constexpr std::array kCodecs = {&trtllm_codec, &sglang_codec, &vllm_ascend_codec, &hygon_codec,
+                                &plain_codec};
 
 void check_context(const ConfigContext& context) {
     if (context.num_experts < 0 || context.ep_size < 0 || context.num_hidden_layers < 0 ||
@@ -98,36 +33,11 @@ void check_context(const ConfigContext& context) {
     }
 }
 
-EngineConfig parse_trtllm(std::string_view text,
-                          const std::string& name,
-                          const ConfigContext& context) {
-    EngineConfig config;
-    config.config =
-        parse_eplb_config(std::string(text), name, {context.num_experts, context.ep_size});
-    return config;
-}
-
-EngineConfig parse_json_config(const json& root,
-                               const std::string& name,
-                               const ConfigContext& context,
-                               ConfigFormat format) {
-    switch (format) {
-        case ConfigFormat::sglang:
-            return parse_sglang_config(root, name, context);
-        case ConfigFormat::vllm_ascend:
-            return parse_vllm_ascend_map(root, name, context);
-        case ConfigFormat::hygon:
-            return parse_hygon_map(root, name, context);
-        default:
-            return parse_plain_config(root, name);
-    }
-}
-
 // What the config and its format must agree on before anything is written.
-void require_sayable(const EplbConfig& config, ConfigFormat format) {
-    if (format == ConfigFormat::trtllm || format == ConfigFormat::plain)
+void require_sayable(const EplbConfig& config, const ConfigCodec& codec) {
+    if (codec.holds_online_config)
         return;
-    const std::string format_text = "the " + config_format_name(format) + " format ";
+    const std::string format_text = std::string("the ") + codec.name + " format ";
     if (config.initial_global_assignments.empty())
         throw Error(format_text +
                     "holds placements, and this config leaves them to the engine; write it as "
@@ -140,24 +50,32 @@ void require_sayable(const EplbConfig& config, ConfigFormat format) {
 
 }  // namespace
 
-const std::vector<std::string>& config_format_names() {
-    static const std::vector<std::string> names = {"trtllm", "sglang", "vllm-ascend", "hygon",
-                                                   "plain"};
+std::span<const ConfigCodec* const> config_codecs() {
+    return kCodecs;
+}
+
+const ConfigCodec& codec_of(ConfigFormat format) {
+    return *kCodecs[static_cast<std::size_t>(format)];
+}
+
+std::vector<std::string> config_format_names() {
+    std::vector<std::string> names;
+    for (const ConfigCodec* const codec : kCodecs)
+        names.emplace_back(codec->name);
     return names;
 }
 
 std::string config_format_name(ConfigFormat format) {
-    return config_format_names()[static_cast<std::size_t>(format)];
+    return codec_of(format).name;
 }
 
 ConfigFormat config_format_of(const std::string& name) {
-    const std::vector<std::string>& names = config_format_names();
-    const auto found = std::find(names.begin(), names.end(), name);
-    if (found != names.end())
-        return static_cast<ConfigFormat>(found - names.begin());
     std::string known;
-    for (const std::string& each : names)
-        known += (known.empty() ? "" : ", ") + each;
+    for (const ConfigCodec* const codec : kCodecs) {
+        if (codec->name == name)
+            return codec->format;
+        known += (known.empty() ? "" : ", ") + std::string(codec->name);
+    }
     throw Error("no config format is named '" + name + "'; known are " + known);
 }
 
@@ -165,28 +83,20 @@ ConfigContext context_of(const ModelShape& model, int ep_size) {
     return {model.num_experts, ep_size, model.num_hidden_layers, model.moe_layers, ""};
 }
 
-ConfigFormat recognize_config(std::string_view text,
-                              const std::string& name,
-                              const ConfigContext& context) {
-    if (!looks_like_json(text))
-        return ConfigFormat::trtllm;
-    return recognize_json(parse_strict_json(text, name), name, context);
-}
-
 EngineConfig parse_config(std::string_view text,
                           const std::string& name,
                           const ConfigContext& context,
                           std::optional<ConfigFormat> format) {
     check_context(context);
-    EngineConfig config;
-    if (format ? *format == ConfigFormat::trtllm : !looks_like_json(text)) {
-        config = parse_trtllm(text, name, context);
-    } else {
-        const json root = parse_strict_json(text, name);
-        const ConfigFormat known = format ? *format : recognize_json(root, name, context);
-        config = known == ConfigFormat::trtllm ? parse_trtllm(text, name, context)
-                                               : parse_json_config(root, name, context, known);
-    }
+    const ConfigCodec* codec = format ? &codec_of(*format) : nullptr;
+    if (codec == nullptr && !looks_like_json(text))
+        codec = &trtllm_codec;
+    nlohmann::json root;
+    if (codec == nullptr || codec->is_json)
+        root = parse_strict_json(text, name);
+    if (codec == nullptr)
+        codec = &recognize_json(root, name, context);
+    EngineConfig config = codec->parse({text, root, name}, context);
     complete_config(config, context, name);
     return config;
 }
@@ -203,56 +113,37 @@ std::string format_config(const EngineConfig& config,
     check_context(context);
     EngineConfig complete = config;
     complete_config(complete, context, "the config");
-    require_sayable(complete.config, format);
-    switch (format) {
-        case ConfigFormat::trtllm:
-            return format_eplb_config(complete.config);
-        case ConfigFormat::sglang:
-            return format_sglang_config(complete, context);
-        case ConfigFormat::vllm_ascend:
-            return format_vllm_ascend_map(complete, context);
-        case ConfigFormat::hygon:
-            return format_hygon_map(complete, context);
-        case ConfigFormat::plain:
-            break;
-    }
-    return format_plain_config(complete);
+    const ConfigCodec& codec = codec_of(format);
+    require_sayable(complete.config, codec);
+    return codec.write(complete, context);
 }
 
 ConfigVerdict check_config(std::string_view text,
                            const std::string& name,
-                           ConfigFormat engine,
+                           const Engine& engine,
                            const ModelShape& model,
                            int ep_size,
                            const std::string& model_key) {
+    if (!engine.config_format)
+        return {{name + ": " + engine.title + " loads no config"}, {}};
     ConfigContext context = context_of(model, ep_size);
     context.model_key = model_key;
     ConfigVerdict verdict;
     EngineConfig config;
     try {
-        config = parse_config(text, name, context, engine);
+        config = parse_config(text, name, context, engine.config_format);
     } catch (const Error& error) {
         verdict.errors.push_back(error.what());
         return verdict;
     }
     verdict.warnings = config.warnings;
-    switch (engine) {
-        case ConfigFormat::trtllm:
-            judge_trtllm_config(config, name, model, verdict);
-            break;
-        case ConfigFormat::sglang:
-            judge_sglang_config(config, name, verdict);
-            break;
-        case ConfigFormat::vllm_ascend:
-            judge_vllm_ascend_map(config, name, verdict);
-            break;
-        case ConfigFormat::hygon:
-            judge_hygon_map(config, name, verdict);
-            break;
-        case ConfigFormat::plain:
-            judge_plain_config(config, name, model, verdict);
-            break;
-    }
+    engine.judge({.name = name,
+                  .config = config.config,
+                  .ep_size = config.ep_size,
+                  .moe_layers = model.moe_layers,
+                  .num_hidden_layers = model.num_hidden_layers,
+                  .num_mtp_layers = model.num_mtp_layers},
+                 verdict);
     return verdict;
 }
 

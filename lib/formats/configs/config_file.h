@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/base/not_known.h"
+#include "lib/engines/engine.h"
 #include "lib/model/model_shape.h"
 #include "lib/placement/placement.h"
 
@@ -15,16 +16,8 @@
 // sources; data/config.schema.json describes plain.
 namespace eplb {
 
-enum class ConfigFormat {
-    trtllm,       // TensorRT-LLM's yaml, by layer id: lib/formats/eplb_config.h
-    sglang,       // SGLang's --init-expert-location: a row for each decoder layer, dense ones too
-    vllm_ascend,  // vllm-ascend's expert map: MoE layers by position
-    hygon,        // the vLLM plugin's expert map: MoE layers by position, models by key
-    plain,        // ours: all that the others hold, and what is known of how it came about
-};
-
 // "trtllm", "sglang", "vllm-ascend", "hygon", "plain", in the order of the enum.
-const std::vector<std::string>& config_format_names();
+std::vector<std::string> config_format_names();
 std::string config_format_name(ConfigFormat format);
 // Error: no such name; the text lists those that exist.
 ConfigFormat config_format_of(const std::string& name);
@@ -95,6 +88,11 @@ ConfigFormat recognize_config(std::string_view text,
                               const std::string& name,
                               const ConfigContext& context);
 
+// The same where the content leaves no doubt; else, or where it is of no format, nothing.
+std::optional<ConfigFormat> told_format(std::string_view text,
+                                        const std::string& name,
+                                        const ConfigContext& context);
+
 // Reads text. `name` is what messages call it; without a format it is recognised. Every layer of
 // what comes back has num_slots ids inside [0, num_experts), every expert is among them, and
 // num_slots is a multiple of ep_size where that is known; what is against that is an Error, and so
@@ -123,19 +121,13 @@ std::string format_config(const EngineConfig& config,
                           ConfigFormat format,
                           const ConfigContext& context = {});
 
-// What the engine would say on loading, by its own documented rules.
-struct ConfigVerdict {
-    std::vector<std::string> errors;    // it would not load, or crash, or lose tokens
-    std::vector<std::string> warnings;  // it loads and works worse, or not in every mode
-};
-
 // Checks a text for an engine, a model and a number of ranks. What parse_config() refuses is an
 // error here too, and then the only one; this function throws for no text. ep_size: 0 is not known;
 // what depends on it is then not checked. model_key: which of hygon's model_maps, where there are
 // several.
 ConfigVerdict check_config(std::string_view text,
                            const std::string& name,
-                           ConfigFormat engine,
+                           const Engine& engine,
                            const ModelShape& model,
                            int ep_size,
                            const std::string& model_key = "");

@@ -1,11 +1,11 @@
 #include "lib/formats/configs/config_rules.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "lib/base/error.h"
 #include "lib/base/strict_json.h"
+#include "lib/engines/config_rules.h"
 
 namespace eplb {
 namespace {
@@ -118,24 +118,6 @@ void require_moe_layers(const EplbConfig& config, const ConfigContext& context) 
                         "are left out");
 }
 
-std::vector<int> layers_without_entry(const EplbConfig& config, const std::vector<int>& layers) {
-    std::vector<int> missing;
-    for (const int layer : layers)
-        if (!config.initial_global_assignments.contains(layer))
-            missing.push_back(layer);
-    return missing;
-}
-
-std::string layers_text(const std::vector<int>& layers) {
-    constexpr std::size_t kMostNamed = 8;
-    std::string text = layers.size() == 1 ? "layer " : "layers ";
-    for (std::size_t i = 0; i < std::min(layers.size(), kMostNamed); ++i)
-        text += (i == 0 ? "" : ", ") + std::to_string(layers[i]);
-    if (layers.size() > kMostNamed)
-        text += " and " + std::to_string(layers.size() - kMostNamed) + " more";
-    return text;
-}
-
 std::vector<std::vector<int>> parse_slot_rows(const nlohmann::json& map, const std::string& what) {
     require_list(map, what);
     std::vector<std::vector<int>> rows;
@@ -164,32 +146,6 @@ std::string format_slot_rows(const std::vector<std::vector<int>>& rows) {
     for (std::size_t i = 0; i < rows.size(); ++i)
         text += (i == 0 ? "\n" : ",\n") + format_slot_row(rows[i]);
     return text + "\n]";
-}
-
-std::string duplicates_text(const EngineConfig& config) {
-    if (config.ep_size < 1)
-        return "";
-    const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
-    const int slots_per_rank = config.config.num_slots / config.ep_size;
-    int num_layers = 0;
-    std::string first;
-    for (const auto& [layer, expert_ids] : layers) {
-        if (num_duplicate_slots({config.ep_size, slots_per_rank, expert_ids}) == 0)
-            continue;
-        if (num_layers++ > 0)
-            continue;
-        std::set<std::pair<int, int>> seen;  // rank, expert
-        for (std::size_t slot = 0; slot < expert_ids.size() && first.empty(); ++slot) {
-            const int rank_id = static_cast<int>(slot) / slots_per_rank;
-            if (!seen.emplace(rank_id, expert_ids[slot]).second)
-                first = "layer " + std::to_string(layer) + ", rank " + std::to_string(rank_id) +
-                        ": expert " + std::to_string(expert_ids[slot]);
-        }
-    }
-    if (num_layers == 0)
-        return "";
-    return "in " + std::to_string(num_layers) + " of " + std::to_string(layers.size()) +
-           " layers an expert stands twice on a rank (" + first + ")";
 }
 
 }  // namespace eplb

@@ -30,22 +30,12 @@ std::map<int, std::vector<int>> layers_by_position(std::vector<std::vector<int>>
 // Error: the context names the MoE layers, and the config has others.
 void require_moe_layers(const EplbConfig& config, const ConfigContext& context);
 
-// Those of `layers` for which the config has no assignment.
-std::vector<int> layers_without_entry(const EplbConfig& config, const std::vector<int>& layers);
-
-// "layer 3", "layers 3, 4, 5", after the eighth "and 12 more"
-std::string layers_text(const std::vector<int>& layers);
-
 // "physical_to_logical_map": [num_rows][num_slots], at least one of each, rows of equal length.
 std::vector<std::vector<int>> parse_slot_rows(const nlohmann::json& map, const std::string& what);
 
 // A row per line: "[\n[0, 1],\n[1, 0]\n]".
 std::string format_slot_rows(const std::vector<std::vector<int>>& rows);
 std::string format_slot_row(const std::vector<int>& row);
-
-// Which expert stands twice on a rank, as a clause: "in 2 of 3 layers an expert stands twice on a
-// rank (layer 3, rank 1: expert 7)". Empty where none does or ep_size is not known.
-std::string duplicates_text(const EngineConfig& config);
 
 }  // namespace eplb
 

@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
-#include "lib/formats/configs/config_rules.h"
-#include "lib/formats/configs/engine_configs.h"
 #include "lib/base/strict_json.h"
+#include "lib/formats/configs/config_codec.h"
+#include "lib/formats/configs/config_rules.h"
 
 namespace eplb {
 namespace {
@@ -62,11 +62,8 @@ void require_declared(const json& model, const char* key, const std::string& whe
                     std::to_string(counted));
 }
 
-}  // namespace
-
-EngineConfig parse_hygon_map(const json& root,
-                             const std::string& name,
-                             const ConfigContext& context) {
+EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
+    const auto& [bytes, root, name] = text;
     require_object(root, name + ": the content");
     const ModelMap model = choose_model(root, name, context);
     const std::string where =
@@ -92,7 +89,7 @@ EngineConfig parse_hygon_map(const json& root,
     return config;
 }
 
-std::string format_hygon_map(const EngineConfig& config, const ConfigContext& context) {
+std::string write(const EngineConfig& config, const ConfigContext& context) {
     const std::string& key = context.model_key.empty() ? config.model_key : context.model_key;
     if (key.empty())
         throw Error(
@@ -114,11 +111,15 @@ std::string format_hygon_map(const EngineConfig& config, const ConfigContext& co
     return text + "}}}\n";
 }
 
-void judge_hygon_map(const EngineConfig& config, const std::string& name, ConfigVerdict& verdict) {
-    if (const std::string duplicates = duplicates_text(config); !duplicates.empty())
-        verdict.warnings.push_back(name + ": " + duplicates +
-                                   "; vLLM had wrong results where the weights' mover does not "
-                                   "expect that (vllm #18343)");
-}
+}  // namespace
+
+constinit const ConfigCodec hygon_codec = {
+    .format = ConfigFormat::hygon,
+    .name = "hygon",
+    .own_key = "model_maps",
+    .looks_like_another = true,
+    .parse = parse,
+    .write = write,
+};
 
 }  // namespace eplb

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "lib/base/error.h"
-#include "lib/formats/configs/config_rules.h"
-#include "lib/formats/configs/engine_configs.h"
 #include "lib/base/strict_json.h"
+#include "lib/formats/configs/config_codec.h"
+#include "lib/formats/configs/config_rules.h"
 
 namespace eplb {
 namespace {
@@ -147,9 +147,8 @@ std::string layer_line(const EngineConfig& config, int layer, const std::vector<
     return line(object);
 }
 
-}  // namespace
-
-EngineConfig parse_plain_config(const json& root, const std::string& name) {
+EngineConfig parse(const ConfigText& text, const ConfigContext&) {
+    const auto& [bytes, root, name] = text;
     require_object(root, name + ": the content");
     if (json_string(json_member(root, "format", name), name + ": format") != kFormatName)
         throw Error(name + ": format must be \"" + kFormatName + "\"");
@@ -183,7 +182,7 @@ EngineConfig parse_plain_config(const json& root, const std::string& name) {
     return config;
 }
 
-std::string format_plain_config(const EngineConfig& config) {
+std::string write(const EngineConfig& config, const ConfigContext&) {
     const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
     if (config.ep_size < 1 && !layers.empty())
         throw Error("the plain format has a list for each rank, and ep_size is not known; give it");
@@ -210,19 +209,15 @@ std::string format_plain_config(const EngineConfig& config) {
     return text + "\n}\n";
 }
 
-void judge_plain_config(const EngineConfig& config,
-                        const std::string& name,
-                        const ModelShape& model,
-                        ConfigVerdict& verdict) {
-    if (config.config.initial_global_assignments.empty())
-        return;
-    const std::vector<int> missing = layers_without_entry(config.config, model.moe_layers);
-    if (!missing.empty())
-        verdict.errors.push_back(name + ": has no entry for " + layers_text(missing) +
-                                 " of the model: no engine would load a config made of it");
-    if (const std::string duplicates = duplicates_text(config); !duplicates.empty())
-        verdict.warnings.push_back(name + ": " + duplicates +
-                                   ", which takes memory and spreads no load");
-}
+}  // namespace
+
+constinit const ConfigCodec plain_codec = {
+    .format = ConfigFormat::plain,
+    .name = "plain",
+    .holds_online_config = true,
+    .own_key = "format",
+    .parse = parse,
+    .write = write,
+};
 
 }  // namespace eplb

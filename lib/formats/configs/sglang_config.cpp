@@ -7,8 +7,8 @@
 #include "lib/base/error.h"
 #include "lib/base/quoted_name.h"
 #include "lib/base/strict_json.h"
+#include "lib/formats/configs/config_codec.h"
 #include "lib/formats/configs/config_rules.h"
-#include "lib/formats/configs/engine_configs.h"
 
 namespace eplb {
 namespace {
@@ -18,12 +18,8 @@ using nlohmann::json;
 constexpr const char* kSlotMap = "physical_to_logical_map";
 
 // what SGLang itself has in the rows of layers without experts
-std::vector<int> trivial_row(int num_slots, int num_experts) {
-    std::vector<int> row;
-    row.reserve(num_slots);
-    for (int slot = 0; slot < num_slots; ++slot)
-        row.push_back(slot % num_experts);
-    return row;
+std::vector<int> default_row(int num_slots, int num_experts) {
+    return sglang_engine.default_placement(num_experts, 1, num_slots).expert_ids;
 }
 
 std::vector<std::vector<int>> parse_rows(const json& root,
@@ -73,7 +69,7 @@ void check_dense_rows(const std::vector<std::vector<int>>& rows,
                       EngineConfig& config) {
     std::size_t num_others = 0;
     std::size_t first_other = 0;
-    const std::vector<int> trivial = trivial_row(config.config.num_slots, config.num_experts);
+    const std::vector<int> default_ids = default_row(config.config.num_slots, config.num_experts);
     for (std::size_t layer = 0; layer < rows.size(); ++layer) {
         if (config.config.initial_global_assignments.contains(static_cast<int>(layer)))
             continue;
@@ -83,7 +79,7 @@ void check_dense_rows(const std::vector<std::vector<int>>& rows,
                             " (a dense layer): expert id " + std::to_string(expert_id) +
                             " is outside [0, " + std::to_string(config.num_experts) +
                             "): SGLang would not start");
-        if (rows[layer] != trivial && num_others++ == 0)
+        if (rows[layer] != default_ids && num_others++ == 0)
             first_other = layer;
     }
     if (num_others > 0)
@@ -93,24 +89,20 @@ void check_dense_rows(const std::vector<std::vector<int>>& rows,
             ") are not in plain order; what they say is lost. Are the MoE layers the right ones?");
 }
 
-}  // namespace
-
-EngineConfig parse_sglang_config(const json& root,
-                                 const std::string& name,
-                                 const ConfigContext& context) {
-    const std::vector<std::vector<int>> rows = parse_rows(root, name, context);
+EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
+    const std::vector<std::vector<int>> rows = parse_rows(text.root, text.name, context);
     EngineConfig config;
     config.has_all_moe_layers = true;
     config.config.num_slots = static_cast<int>(rows.front().size());
     config.num_hidden_layers = static_cast<int>(rows.size());
     for (const int layer : rows_of_moe_layers(context, rows.size()))
         config.config.initial_global_assignments[layer] = rows[layer];
-    complete_config(config, context, name);
-    check_dense_rows(rows, name, config);
+    complete_config(config, context, text.name);
+    check_dense_rows(rows, text.name, config);
     return config;
 }
 
-std::string format_sglang_config(const EngineConfig& config, const ConfigContext& context) {
+std::string write(const EngineConfig& config, const ConfigContext& context) {
     const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
     if (context.num_hidden_layers < 1)
         throw Error(
@@ -122,18 +114,20 @@ std::string format_sglang_config(const EngineConfig& config, const ConfigContext
                     " decoder layers; SGLang's format has no row for it: leave the layer out");
     require_moe_layers(config.config, context);
     std::vector<std::vector<int>> rows(context.num_hidden_layers,
-                                       trivial_row(config.config.num_slots, config.num_experts));
+                                       default_row(config.config.num_slots, config.num_experts));
     for (const auto& [layer, expert_ids] : layers)
         rows[layer] = expert_ids;
     return "{\"" + std::string(kSlotMap) + "\": " + format_slot_rows(rows) + "}\n";
 }
 
-void judge_sglang_config(const EngineConfig& config,
-                         const std::string& name,
-                         ConfigVerdict& verdict) {
-    if (const std::string duplicates = duplicates_text(config); !duplicates.empty())
-        verdict.warnings.push_back(name + ": " + duplicates +
-                                   ", which takes memory and spreads no load");
-}
+}  // namespace
+
+constinit const ConfigCodec sglang_codec = {
+    .format = ConfigFormat::sglang,
+    .name = "sglang",
+    .looks_like_another = true,
+    .parse = parse,
+    .write = write,
+};
 
 }  // namespace eplb

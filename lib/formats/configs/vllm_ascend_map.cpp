@@ -6,17 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
-#include "lib/formats/configs/config_rules.h"
-#include "lib/formats/configs/engine_configs.h"
 #include "lib/base/strict_json.h"
+#include "lib/formats/configs/config_codec.h"
+#include "lib/formats/configs/config_rules.h"
 
 namespace eplb {
 namespace {
 
 using nlohmann::json;
-
-// its documentation advises against balancing the decoding of models with no more slots per device
-constexpr int kFewSlotsPerRank = 8;
 
 // The list under `key`, whose length another member declares.
 const json& counted_list(const json& object,
@@ -62,11 +59,8 @@ std::vector<int> parse_devices(const json& devices,
     return expert_ids;
 }
 
-}  // namespace
-
-EngineConfig parse_vllm_ascend_map(const json& root,
-                                   const std::string& name,
-                                   const ConfigContext& context) {
+EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
+    const auto& [bytes, root, name] = text;
     require_object(root, name + ": the content");
     EngineConfig config;
     config.has_all_moe_layers = true;
@@ -96,7 +90,7 @@ EngineConfig parse_vllm_ascend_map(const json& root,
     return config;
 }
 
-std::string format_vllm_ascend_map(const EngineConfig& config, const ConfigContext& context) {
+std::string write(const EngineConfig& config, const ConfigContext& context) {
     const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
     if (config.ep_size < 1)
         throw Error(
@@ -124,18 +118,14 @@ std::string format_vllm_ascend_map(const EngineConfig& config, const ConfigConte
     return text + "\n]}\n";
 }
 
-void judge_vllm_ascend_map(const EngineConfig& config,
-                           const std::string& name,
-                           ConfigVerdict& verdict) {
-    if (const std::string duplicates = duplicates_text(config); !duplicates.empty())
-        verdict.errors.push_back(name + ": " + duplicates +
-                                 "; vllm-ascend needs replicas of an expert on different devices");
-    const int slots_per_rank = config.config.num_slots / config.ep_size;
-    if (slots_per_rank <= kFewSlotsPerRank)
-        verdict.warnings.push_back(
-            name + ": " + std::to_string(slots_per_rank) +
-            " slots per device; vllm-ascend advises against balancing decode with " +
-            std::to_string(kFewSlotsPerRank) + " experts or fewer per die");
-}
+}  // namespace
+
+constinit const ConfigCodec vllm_ascend_codec = {
+    .format = ConfigFormat::vllm_ascend,
+    .name = "vllm-ascend",
+    .own_key = "layer_list",
+    .parse = parse,
+    .write = write,
+};
 
 }  // namespace eplb

@@ -134,7 +134,7 @@ PlacerOptions LayerPlanner::options_of(Algorithm algorithm) const {
     return {.objective = algorithm == Algorithm::risk ? Objective::risk : Objective::aggregated,
             .tolerance = request_.tolerance,
             .co_occurrence = request_.co_occurrence,
-            .traffic_budget = request_.traffic_budget};
+            .imbalance_tolerance = request_.imbalance_tolerance};
 }
 
 Placed LayerPlanner::place_upstream(Algorithm algorithm,

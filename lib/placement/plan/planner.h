@@ -44,11 +44,13 @@ struct PlanRequest {
     int min_replicas = 1;                 // 2: every expert on two ranks at least
     std::vector<double> rank_speed = {};  // [ep_size], or empty; all figures take it into account
     Robust robust = Robust::mean;
-    double tolerance = 0.1;        // PlacerOptions
-    double co_occurrence = 0;      // PlacerOptions; needs the workloads' cooccurrence
-    double traffic_budget = 0.01;  // PlacerOptions
-    double time_limit = 0;         // seconds to go on searching for; 0: no longer than needed
+    double tolerance = 0.1;             // PlacerOptions
+    double co_occurrence = 0;           // PlacerOptions; needs the workloads' cooccurrence
+    double imbalance_tolerance = 0.01;  // PlacerOptions
+    double time_limit = 0;              // seconds to go on searching for; 0: no longer than needed
 
+    Deployment whole_deployment() const;
+    // What the algorithm looks at of it.
     Deployment deployment() const;
 };
 

@@ -14,7 +14,10 @@ namespace {
 // A deployment with more slots has to save so much of the fullest rank's time.
 constexpr double kLeastSaving = 0.01;
 
-double mean_unbalanced(std::span<const Workload> workloads, int ep_size, ThreadPool& threads) {
+double mean_unbalanced(std::span<const Workload> workloads,
+                       int ep_size,
+                       DefaultPlacement* default_placement,
+                       ThreadPool& threads) {
     const ExpertStatistics& first = *workloads.front().statistics;
     const Placement placement =
         default_placement(first.num_experts, ep_size, (first.num_experts + ep_size - 1) / ep_size);
@@ -62,17 +65,14 @@ bool is_possible(PlanRequest request, int ep_size, int num_slots, int num_expert
 }
 
 std::vector<SweepRow> sweep(std::span<const Workload> workloads,
-                            const PlanRequest& request,
-                            std::span<const int> ep_sizes,
-                            std::span<const int> num_slots,
-                            double bytes_per_expert,
+                            const SweepRequest& request,
                             const std::function<void(int done, int total)>& progress,
                             ThreadPool& threads) {
     const ExpertStatistics& first = *workloads.front().statistics;
     std::set<std::pair<int, int>> deployments;
-    for (const int ep_size : ep_sizes)
-        for (const int slots : num_slots)
-            if (is_possible(request, ep_size, slots, first.num_experts))
+    for (const int ep_size : request.ep_sizes)
+        for (const int slots : request.num_slots)
+            if (is_possible(request.plan, ep_size, slots, first.num_experts))
                 deployments.emplace(ep_size, slots);
     if (deployments.empty())
         throw UsageError("no num_slots given is a multiple of an ep_size given, holds the " +
@@ -82,8 +82,8 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
     double unbalanced = 0;
     for (const auto& [ep_size, slots] : deployments) {
         if (rows.empty() || rows.back().ep_size != ep_size)
-            unbalanced = mean_unbalanced(workloads, ep_size, threads);
-        PlanRequest trial = request;
+            unbalanced = mean_unbalanced(workloads, ep_size, request.default_placement, threads);
+        PlanRequest trial = request.plan;
         trial.ep_size = ep_size;
         trial.num_slots = slots;
         const Plan plan = make_plan(workloads, trial, {.predict = true, .progress = {}}, threads);
@@ -96,7 +96,8 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
         row.unbalanced = unbalanced;
         row.speedup = (1 + unbalanced) / (1 + row.imbalance);
         row.extra_bytes_per_rank = (static_cast<double>(slots) - first.num_experts) / ep_size *
-                                   bytes_per_expert * static_cast<double>(first.layers.size());
+                                   request.bytes_per_expert *
+                                   static_cast<double>(first.layers.size());
         rows.push_back(row);
         if (progress)
             progress(static_cast<int>(rows.size()), static_cast<int>(deployments.size()));

@@ -33,12 +33,17 @@ struct SweepRow {
 // Whether check_plan_request() accepts the request with these.
 bool is_possible(PlanRequest request, int ep_size, int num_slots, int num_experts);
 
+struct SweepRequest {
+    PlanRequest plan;  // ep_size and num_slots are those of a row
+    std::vector<int> ep_sizes;
+    std::vector<int> num_slots;
+    DefaultPlacement* default_placement = nullptr;  // the engine's, for what is unbalanced
+    double bytes_per_expert = 0;                    // 0: not known
+};
+
 // Plans every pair of the two lists that is_possible(), in ascending order. Error where none is.
 std::vector<SweepRow> sweep(std::span<const Workload> workloads,
-                            const PlanRequest& request,
-                            std::span<const int> ep_sizes,
-                            std::span<const int> num_slots,
-                            double bytes_per_expert,
+                            const SweepRequest& request,
                             const std::function<void(int done, int total)>& progress,
                             ThreadPool& threads);
 

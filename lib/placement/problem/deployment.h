@@ -23,6 +23,13 @@ struct Deployment {
     bool operator==(const Deployment&) const = default;
 };
 
+// Each throws the Error that says what is wrong with a deployment for num_experts experts.
+void check_slots(const Deployment& deployment, int num_experts);  // comes first
+void check_speeds(const Deployment& deployment, int num_experts);
+// What DeepSeek's program asks for, and what the searches do beyond it.
+void check_groups_and_nodes(const Deployment& deployment, int num_experts);
+void check_search(const Deployment& deployment, int num_experts);
+
 }  // namespace eplb
 
 #endif

@@ -72,7 +72,7 @@ void descend_for_traffic(const PlacementProblem& problem,
         return options.co_occurrence * of.saved_sends() / problem.top_k - of.risk();
     };
     const RiskSearch start = search;
-    const double limit = start.risk() + options.traffic_budget;
+    const double limit = start.risk() + options.imbalance_tolerance;
     double weight = options.co_occurrence;
     for (int trial = 0; trial < kTrafficTrials; ++trial, weight /= 2) {
         RiskSearch other = start;

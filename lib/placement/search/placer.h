@@ -16,10 +16,10 @@ enum class Objective {
 
 struct PlacerOptions {
     Objective objective = Objective::risk;
-    double tolerance = 0.1;     // how far risk may leave the summed load above its bound, in mean
-                                // rank loads
-    double co_occurrence = 0;   // RiskSearch::set_traffic_weight()
-    double traffic_budget = 0;  // how much expected imbalance less traffic may cost
+    double tolerance = 0.1;    // how far risk may leave the summed load above its bound, in mean
+                               // rank loads
+    double co_occurrence = 0;  // RiskSearch::set_traffic_weight()
+    double imbalance_tolerance = 0;  // how much expected imbalance less traffic may cost
 };
 
 // A placement, and what tells whether another one is better.

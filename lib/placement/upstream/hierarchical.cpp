@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/placement/plan/planner.h"
+#include "lib/placement/problem/deployment.h"
 
 namespace eplb {
 namespace {
@@ -117,8 +117,9 @@ void place_node(std::span<const float> load,
 
 Placement place_deepseek(
     std::span<const float> load, int ep_size, int num_slots, int num_nodes, int num_groups) {
-    check_plan_request({Algorithm::deepseek, ep_size, num_slots, num_nodes, num_groups},
-                       static_cast<int>(load.size()));
+    const Deployment deployment = {ep_size, num_slots, num_nodes, num_groups};
+    check_slots(deployment, static_cast<int>(load.size()));
+    check_groups_and_nodes(deployment, static_cast<int>(load.size()));
     if (num_groups % num_nodes != 0)
         num_nodes = num_groups = 1;
 
