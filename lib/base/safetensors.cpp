@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "lib/base/error.h"
+#include "lib/base/json_reader.h"
 
 namespace eplb {
 namespace {
@@ -48,184 +49,126 @@ std::string in_quotes(std::string_view text) {
 
 // Takes a header's JSON apart without building a tree: quick, and the only way to see a key that
 // stands there twice.
-class HeaderHandler : public nlohmann::json_sax<json> {
+class HeaderReader {
   public:
-    HeaderHandler(const std::string& name, std::vector<Tensor>& tensors)
-        : name_(name), tensors_(tensors) {}
+    HeaderReader(std::string_view text, const std::string& name)
+        : json_(text, name + ": "), name_(name) {}
 
-    bool start_object(std::size_t) override {
-        if (place_ == Place::start)
-            place_ = Place::top;
-        else if (place_ == Place::value)
-            place_ = Place::tensor;
-        else if (place_ == Place::metadata)
-            place_ = Place::metadata_entry;
-        else
-            refuse("an object");
-        return true;
-    }
-
-    bool key(string_t& key) override {
-        if (place_ == Place::top)
-            start_member(key);
-        else if (place_ == Place::metadata_entry)
-            start_metadata_entry(key);
-        else
-            start_tensor_member(key);
-        return true;
-    }
-
-    bool end_object() override {
-        if (place_ == Place::top) {
-            place_ = Place::start;
-            return true;
+    // In the order of the header.
+    std::vector<Tensor> read() {
+        std::vector<Tensor> tensors;
+        bool has_metadata = false;
+        for (json_.open_object(); json_.next_member(key_);) {
+            if (key_ != "__metadata__") {
+                tensors.push_back(read_tensor());
+                continue;
+            }
+            start_once(has_metadata, "");
+            read_metadata();
         }
-        if (place_ == Place::tensor)
-            finish_tensor();
-        place_ = Place::top;
-        return true;
-    }
-
-    bool start_array(std::size_t) override {
-        if ((place_ == Place::shape || place_ == Place::offsets) && !in_array_)
-            in_array_ = true;
-        else
-            refuse("a list");
-        return true;
-    }
-
-    bool end_array() override {
-        in_array_ = false;
-        place_ = Place::tensor;
-        return true;
-    }
-
-    bool string(string_t& text) override {
-        if (place_ == Place::metadata_entry)
-            return true;
-        if (place_ != Place::dtype)
-            refuse("a string");
-        tensors_.back().dtype = text;
-        place_ = Place::tensor;
-        return true;
-    }
-
-    bool number_unsigned(number_unsigned_t number) override {
-        if (!in_array_)
-            refuse("a number");
-        if (number > static_cast<number_unsigned_t>(INT64_MAX))
-            fail_at(name_, key_, "a number that is too large");
-        if (place_ == Place::shape)
-            tensors_.back().shape.push_back(static_cast<std::int64_t>(number));
-        else
-            add_offset(static_cast<std::size_t>(number));
-        return true;
-    }
-
-    bool number_integer(number_integer_t) override { return refuse("a negative number"); }
-    bool number_float(number_float_t, const string_t&) override {
-        return refuse("a number that is no integer");
-    }
-    bool null() override { return refuse("null"); }
-    bool boolean(bool) override { return refuse("a boolean"); }
-    bool binary(binary_t&) override { return refuse("binary data"); }
-
-    bool parse_error(std::size_t position,
-                     const std::string&,
-                     const nlohmann::detail::exception&) override {
-        throw Error(name_ + ": the header is no valid JSON at its byte " +
-                    std::to_string(position));
+        json_.end();
+        return tensors;
     }
 
   private:
-    // what the next event belongs to
-    enum class Place { start, top, value, tensor, dtype, shape, offsets, metadata, metadata_entry };
+    using Kind = JsonReader::Kind;
 
-    void start_member(const std::string& key) {
-        key_ = key;
-        if (key != "__metadata__") {
-            place_ = Place::value;
-            tensors_.push_back({key, {}, {}, 0, 0});
-            has_dtype_ = has_shape_ = has_offsets_ = false;
-            num_offsets_ = 0;
-            return;
-        }
-        if (has_metadata_)
-            fail_at(name_, key, "stands there twice");
-        has_metadata_ = true;
-        place_ = Place::metadata;
+    [[noreturn]] void fail(const std::string& what) const { fail_at(name_, key_, what); }
+
+    [[noreturn]] void refuse(const std::string& found, const char* needed) const {
+        fail(found + " where " + needed + " is needed");
     }
 
-    void start_metadata_entry(const std::string& key) {
-        if (!metadata_keys_.insert(key).second)
-            fail_at(name_, key_, in_quotes(key) + " stands there twice");
+    void need(Kind kind, const char* needed) {
+        if (json_.peek() != kind)
+            refuse(json_.found(), needed);
     }
 
-    void start_tensor_member(const std::string& member) {
-        if (member == "dtype")
-            start_once(has_dtype_, member, Place::dtype);
-        else if (member == "shape")
-            start_once(has_shape_, member, Place::shape);
-        else if (member == "data_offsets")
-            start_once(has_offsets_, member, Place::offsets);
-        else
-            fail_at(name_, key_, "unknown member " + in_quotes(member));
-    }
-
-    void start_once(bool& seen, const std::string& member, Place place) {
+    void start_once(bool& seen, const std::string& member) const {
         if (seen)
-            fail_at(name_, key_, in_quotes(member) + " stands there twice");
+            fail((member.empty() ? "" : in_quotes(member) + ' ') + "stands there twice");
         seen = true;
-        place_ = place;
     }
 
-    void add_offset(std::size_t offset) {
-        Tensor& tensor = tensors_.back();
-        (num_offsets_ == 0 ? tensor.begin : tensor.end) = offset;
-        ++num_offsets_;
-    }
-
-    void finish_tensor() {
-        if (!has_dtype_ || !has_shape_ || !has_offsets_)
-            fail_at(name_, key_, "\"dtype\", \"shape\" and \"data_offsets\" are needed");
-        if (num_offsets_ != 2)
-            fail_at(name_, key_, "\"data_offsets\" must be [begin, end]");
-    }
-
-    // never returns; bool so that handlers stay one line
-    [[noreturn]] bool refuse(const char* found) const {
-        if (place_ == Place::start)
-            throw Error(name_ + ": the header must be an object, not " + found);
-        fail_at(name_, key_, std::string(found) + " where " + expected() + " is needed");
-    }
-
-    const char* expected() const {
-        switch (place_) {
-            case Place::dtype:
-                return "the name of a dtype";
-            case Place::shape:
-            case Place::offsets:
-                return "a list of non-negative integers";
-            case Place::metadata_entry:
-                return "a string";
-            default:
-                return "an object";
+    void read_metadata() {
+        need(Kind::object, "an object");
+        std::set<std::string> keys;
+        std::string key;
+        for (json_.open_object(); json_.next_member(key);) {
+            if (!keys.insert(key).second)
+                fail(in_quotes(key) + " stands there twice");
+            read_string("a string");
         }
     }
 
+    Tensor read_tensor() {
+        need(Kind::object, "an object");
+        Tensor tensor;
+        tensor.name = key_;
+        bool has_dtype = false;
+        bool has_shape = false;
+        bool has_offsets = false;
+        std::vector<std::int64_t> offsets;
+        std::string member;
+        for (json_.open_object(); json_.next_member(member);) {
+            if (member == "dtype") {
+                start_once(has_dtype, member);
+                tensor.dtype = read_string("the name of a dtype");
+            } else if (member == "shape") {
+                start_once(has_shape, member);
+                tensor.shape = read_sizes();
+            } else if (member == "data_offsets") {
+                start_once(has_offsets, member);
+                offsets = read_sizes();
+            } else {
+                fail("unknown member " + in_quotes(member));
+            }
+        }
+        if (!has_dtype || !has_shape || !has_offsets)
+            fail("\"dtype\", \"shape\" and \"data_offsets\" are needed");
+        if (offsets.size() != 2)
+            fail("\"data_offsets\" must be [begin, end]");
+        tensor.begin = static_cast<std::size_t>(offsets[0]);
+        tensor.end = static_cast<std::size_t>(offsets[1]);
+        return tensor;
+    }
+
+    std::string read_string(const char* needed) {
+        need(Kind::string, needed);
+        return json_.string();
+    }
+
+    std::vector<std::int64_t> read_sizes() {
+        constexpr const char* kNeeded = "a list of non-negative integers";
+        need(Kind::list, kNeeded);
+        std::vector<std::int64_t> sizes;
+        for (json_.open_list(); json_.next_item();) {
+            need(Kind::number, kNeeded);
+            const JsonNumber number = json_.number();
+            if (!number.is_integer)
+                refuse("a number that is no integer", kNeeded);
+            if (number.text.starts_with('-'))
+                refuse("a negative number", kNeeded);
+            if (number.is_large)
+                fail("a number that is too large");
+            sizes.push_back(number.integer);
+        }
+        return sizes;
+    }
+
+    JsonReader json_;
     const std::string& name_;
-    std::vector<Tensor>& tensors_;
-    Place place_ = Place::start;
     std::string key_;  // of the member of the top object
-    bool in_array_ = false;
-    bool has_metadata_ = false;
-    std::set<std::string> metadata_keys_;
-    // of the tensor in work
-    bool has_dtype_ = false;
-    bool has_shape_ = false;
-    bool has_offsets_ = false;
-    int num_offsets_ = 0;
 };
+
+std::vector<Tensor> read_tensors(std::string_view header_json, const std::string& name) {
+    try {
+        return HeaderReader(header_json, name).read();
+    } catch (const JsonSyntaxError& error) {
+        throw Error(name + ": the header is no valid JSON at its byte " +
+                    std::to_string(error.byte()));
+    }
+}
 
 // nothing where it does not fit
 bool size_in_bits(const Tensor& tensor, std::size_t num_bits, std::size_t& bits) {
@@ -326,8 +269,7 @@ SafetensorsHeader parse_header(std::string_view text,
     SafetensorsHeader header;
     header.data_begin = text.size();
     header.file_size = file_size;
-    HeaderHandler handler(name, header.tensors);
-    json::sax_parse(header_json.data(), header_json.data() + header_json.size(), &handler);
+    header.tensors = read_tensors(header_json, name);
 
     const auto position = [](const Tensor& tensor) { return std::pair(tensor.begin, tensor.end); };
     const auto is_before = [&](const Tensor& a, const Tensor& b) {
