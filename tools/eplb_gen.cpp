@@ -302,10 +302,16 @@ EngineConfig online_config(const GenOptions& options) {
     return described_config(options, std::move(config));
 }
 
+// 0: not known. Error: the model's config.json does not tell.
 double bytes_per_expert_of(const GenOptions& options) {
-    return options.bytes_per_expert > 0 || options.statistics.model_config.empty()
-               ? options.bytes_per_expert
-               : expert_bytes(ModelJson::read(options.statistics.model_config));
+    if (options.bytes_per_expert > 0 || !options.statistics.model_config.is_given())
+        return options.bytes_per_expert;
+    const ModelJson& model = options.statistics.model_config.json();
+    try {
+        return expert_bytes(model);
+    } catch (const Error& error) {
+        throw Error(std::string(error.what()) + "; give --bytes_per_expert instead");
+    }
 }
 
 // The same, 0 with a warning where the model's config.json does not tell: it may be there for its
@@ -314,8 +320,7 @@ double known_bytes_per_expert(const cli::Output& out, const GenOptions& options)
     try {
         return bytes_per_expert_of(options);
     } catch (const Error& error) {
-        out.warn(std::string(error.what()) +
-                 "; moves are not given in bytes without --bytes_per_expert");
+        out.warn(std::string(error.what()) + "; moves are not given in bytes");
         return 0;
     }
 }

@@ -48,8 +48,8 @@ void check_model(const ExpertStatistics& statistics,
 
 ConfigContext config_context(const StatisticsOptions& options) {
     ConfigContext context;
-    if (!options.model_config.empty())
-        context = context_of(model_shape(ModelJson::read(options.model_config)), 0);
+    if (options.model_config.is_given())
+        context = context_of(options.model_config.shape(), 0);
     if (options.num_experts > 0)
         context.num_experts = options.num_experts;
     if (!options.layers.moe_layers.empty())
@@ -105,8 +105,8 @@ ExpertStatistics load_statistics(const Output& out,
     source.layers = options.layers;
     source.num_experts = options.num_experts;
     std::optional<ModelShape> model;
-    if (!options.model_config.empty()) {
-        model = model_shape(ModelJson::read(options.model_config));
+    if (options.model_config.is_given()) {
+        model = options.model_config.shape();
         source.model_moe_layers = model->moe_layers;
         source.model_num_experts = model->num_experts;
     }
@@ -122,7 +122,8 @@ ExpertStatistics load_statistics(const Output& out,
     if (in_force && statistics.ids == IdKind::expert && !options.may_hold_experts)
         throw Error(path + ": holds counts of experts already; leave --load_balancer out");
     if (model)
-        check_model(statistics, *model, in_force.has_value(), path + ": ", options.model_config);
+        check_model(statistics, *model, in_force.has_value(), path + ": ",
+                    options.model_config.path);
     for (const std::string& warning : reading.warnings)
         out.warn(path + ": " + warning);
     for (const std::string& warning : recording_warnings(statistics))
