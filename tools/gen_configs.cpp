@@ -148,9 +148,8 @@ std::vector<int> mtp_layers(const GenOptions& options, const ConfigContext& cont
     std::vector<int> layers;
     if (!is_by_position(options.configs.output_format) || context.num_hidden_layers == 0)
         return layers;
-    const std::string& model_config = options.statistics.model_config;
-    const int count =
-        model_config.empty() ? 1 : model_shape(ModelJson::read(model_config)).num_mtp_layers;
+    const cli::ModelOption& model_config = options.statistics.model_config;
+    const int count = model_config.is_given() ? model_config.shape().num_mtp_layers : 1;
     for (int i = 0; i < count; ++i)
         layers.push_back(context.num_hidden_layers + i);
     return layers;
@@ -228,16 +227,15 @@ std::string engine_text(const cli::Output& out,
             context.moe_layers.push_back(layer);
     if (parse_config(text, name, context, format).config != config.config)
         throw std::logic_error(name + ": does not say what it was written for");
-    const bool has_model = !options.statistics.model_config.empty();
+    const bool has_model = options.statistics.model_config.is_given();
     const int ep_size = config.ep_size > 0 ? config.ep_size : context.ep_size;
     const Engine* const engine = engine_of(format);
     if (engine == nullptr || (engine->needs_model_to_judge && !has_model))
         return text;
-    ConfigVerdict verdict =
-        check_config(text, name, *engine,
-                     has_model ? model_shape(ModelJson::read(options.statistics.model_config))
-                               : shape_of(config, context),
-                     ep_size, context.model_key);
+    ConfigVerdict verdict = check_config(
+        text, name, *engine,
+        has_model ? options.statistics.model_config.shape() : shape_of(config, context), ep_size,
+        context.model_key);
     refuse_what_does_not_load(engine->name, verdict);
     const std::string fault = name_fault(*engine, name);
     if (options.output_path != "-" && !fault.empty())
@@ -276,7 +274,7 @@ void check_config_options(const GenOptions& options) {
         return;
     if (!configs.engine)
         throw UsageError("--validate needs the engine: --for " + loading_engines_text());
-    if (options.statistics.model_config.empty())
+    if (!options.statistics.model_config.is_given())
         throw UsageError("--validate needs the model: give its config.json with --model_config");
     if (!options.output_path.empty())
         throw UsageError("--validate writes nothing but its verdict; leave --output_path out");
@@ -284,7 +282,7 @@ void check_config_options(const GenOptions& options) {
 
 int convert_config(const cli::Output& out, const GenOptions& options) {
     cli::check_output(options.output_path,
-                      {options.configs.convert_path, options.statistics.model_config});
+                      {options.configs.convert_path, options.statistics.model_config.path});
     OutputFile output(options.output_path);
     ConfigContext context = config_context(options);
     const EngineConfig config =
@@ -303,7 +301,7 @@ int validate_config(const GenOptions& options) {
     const std::string& path = options.configs.validate_path;
     const std::string name = cli::name_of_input(path);
     const Engine& engine = *options.configs.engine;
-    const ModelShape model = model_shape(ModelJson::read(options.statistics.model_config));
+    const ModelShape model = options.statistics.model_config.shape();
     const std::string text = cli::read_input(path);
     const int ep_size = options.one_ep_size();
     ConfigVerdict verdict =

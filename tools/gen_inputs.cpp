@@ -120,9 +120,9 @@ void leave_out_mtp_layers(const cli::Output& out,
 }
 
 double bytes_per_expert_of(const GenOptions& options) {
-    return options.bytes_per_expert > 0 || options.statistics.model_config.empty()
+    return options.bytes_per_expert > 0 || !options.statistics.model_config.is_given()
                ? options.bytes_per_expert
-               : expert_bytes(ModelJson::read(options.statistics.model_config));
+               : expert_bytes(options.statistics.model_config.json());
 }
 
 }  // namespace eplb

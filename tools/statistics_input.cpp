@@ -24,8 +24,8 @@ const char* remedy(RecordingMismatch::Cause cause) {
 
 ConfigContext config_context(const StatisticsOptions& options) {
     ConfigContext context;
-    if (!options.model_config.empty())
-        context = context_of(model_shape(ModelJson::read(options.model_config)), 0);
+    if (options.model_config.is_given())
+        context = context_of(options.model_config.shape(), 0);
     if (options.num_experts > 0)
         context.num_experts = options.num_experts;
     if (!options.layers.moe_layers.empty())
@@ -75,9 +75,8 @@ RecordingReading load_statistics(const Output& out,
         recording.in_force = {
             read_engine_config(out, options.load_balancer, options, config_context(options)).config,
             options.load_balancer, options.may_hold_experts};
-    if (!options.model_config.empty())
-        recording.model = {options.model_config,
-                           model_shape(ModelJson::read(options.model_config))};
+    if (options.model_config.is_given())
+        recording.model = {options.model_config.path, options.model_config.shape()};
     try {
         return read_recording(
             path, recording, [&](const std::string& warning) { out.warn(warning); }, threads, rows);

@@ -46,7 +46,7 @@ void add_statistics_options(CLI::App& app, StatisticsOptions& options) {
     add_parsed(app, "moe_layers", options.layers.moe_layers, parse_layer_list,
                "Likewise: the layers with experts, 3-60 for DeepSeek-R1")
         ->type_name("LIST");
-    app.add_option(flag("model_config"), options.model_config,
+    app.add_option(flag("model_config"), options.model_config.path,
                    "The model's config.json: its layers with experts, and how many there are")
         ->type_name("FILE")
         ->check(not_empty());
@@ -79,7 +79,7 @@ void check_statistics_options(const StatisticsOptions& options) {
 }
 
 std::vector<std::string> files_of(const StatisticsOptions& options) {
-    return {options.load_balancer, options.model_config};
+    return {options.load_balancer, options.model_config.path};
 }
 
 std::vector<std::pair<std::string, ConfigFormat>> config_format_choices() {

@@ -2,6 +2,7 @@
 #define EPLB_TOOLS_STATISTICS_OPTIONS_H
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 
 #include "lib/formats/configs/config_file.h"
 #include "lib/formats/statistics/statistics_source.h"
+#include "lib/model/model_shape.h"
 #include "tools/given_options.h"
 
 namespace CLI {
@@ -18,6 +20,23 @@ class Option;
 // Statistics and configs as eplb-report and eplb-gen are given them on the command line.
 namespace eplb::cli {
 
+// A model's config.json: read when it is first asked for, once for all copies of the options.
+class ModelOption {
+  public:
+    std::string path;  // empty: not given
+
+    bool is_given() const { return !path.empty(); }
+    const ModelJson& json() const {
+        if (!*json_)
+            json_->emplace(ModelJson::read(path));
+        return **json_;
+    }
+    ModelShape shape() const { return model_shape(json()); }
+
+  private:
+    std::shared_ptr<std::optional<ModelJson>> json_ = std::make_shared<std::optional<ModelJson>>();
+};
+
 // Which part of the statistics counts, and how they are read.
 struct StatisticsOptions {
     std::optional<std::int64_t> iter_start;
@@ -25,8 +44,8 @@ struct StatisticsOptions {
     std::string load_balancer;  // the config in force while slot ids were recorded
     std::optional<InputFormat> input_format;
     LayerOptions layers;
-    int num_experts = 0;       // of formats that list ids alone; 0: not given
-    std::string model_config;  // the model's config.json, which says the three above
+    int num_experts = 0;                        // of formats that list ids alone; 0: not given
+    ModelOption model_config;                   // says the three above
     std::optional<ConfigFormat> config_format;  // of configs that are read
     std::string model_key;                      // in hygon's maps
     // of several recordings, those that hold experts are left as they are by load_balancer

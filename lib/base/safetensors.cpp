@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/json_reader.h"
 
 namespace eplb {
 namespace {
@@ -53,193 +54,126 @@ std::string in_quotes(std::string_view text) {
 // stands there twice.
 class HeaderReader {
   public:
-    HeaderReader(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+    HeaderReader(std::string_view text, const std::string& name)
+        : json_(text, name + ": "), name_(name) {}
 
+    // In the order of the header.
     std::vector<Tensor> read() {
-        read_object([&](const std::string& key) {
-            key_ = key;
-            if (key == "__metadata__")
-                read_metadata();
-            else
-                read_tensor();
-        });
-        if (next() != '\0' || at_ < text_.size())
-            fail_json();
-        return std::move(tensors_);
+        std::vector<Tensor> tensors;
+        bool has_metadata = false;
+        for (json_.open_object(); json_.next_member(key_);) {
+            if (key_ != "__metadata__") {
+                tensors.push_back(read_tensor());
+                continue;
+            }
+            start_once(has_metadata, "");
+            read_metadata();
+        }
+        json_.end();
+        return tensors;
     }
 
   private:
-    void read_metadata() {
-        if (std::exchange(has_metadata_, true))
-            fail("stands there twice");
-        std::set<std::string> keys;
-        read_object([&](const std::string& key) {
-            if (!keys.insert(key).second)
-                fail(in_quotes(key) + " stands there twice");
-            require('"', "a string");
-            read_string();
-        });
+    using Kind = JsonReader::Kind;
+
+    [[noreturn]] void fail(const std::string& what) const { fail_at(name_, key_, what); }
+
+    [[noreturn]] void refuse(const std::string& found, const char* needed) const {
+        fail(found + " where " + needed + " is needed");
     }
 
-    void read_tensor() {
-        Tensor tensor{key_, {}, {}, 0, 0};
-        std::vector<std::int64_t> offsets;
+    void need(Kind kind, const char* needed) {
+        if (json_.peek() != kind)
+            refuse(json_.found(), needed);
+    }
+
+    void start_once(bool& seen, const std::string& member) const {
+        if (seen)
+            fail((member.empty() ? "" : in_quotes(member) + ' ') + "stands there twice");
+        seen = true;
+    }
+
+    void read_metadata() {
+        need(Kind::object, "an object");
+        std::set<std::string> keys;
+        std::string key;
+        for (json_.open_object(); json_.next_member(key);) {
+            if (!keys.insert(key).second)
+                fail(in_quotes(key) + " stands there twice");
+            read_string("a string");
+        }
+        ++at_;
+        return numbers;
+    }
+
+    Tensor read_tensor() {
+        need(Kind::object, "an object");
+        Tensor tensor;
+        tensor.name = key_;
         bool has_dtype = false;
         bool has_shape = false;
         bool has_offsets = false;
-        read_object([&](const std::string& member) {
-            const auto start_once = [&](bool& has_member) {
-                if (std::exchange(has_member, true))
-                    fail(in_quotes(member) + " stands there twice");
-            };
+        std::vector<std::int64_t> offsets;
+        std::string member;
+        for (json_.open_object(); json_.next_member(member);) {
             if (member == "dtype") {
-                start_once(has_dtype);
-                require('"', "the name of a dtype");
-                tensor.dtype = read_string();
+                start_once(has_dtype, member);
+                tensor.dtype = read_string("the name of a dtype");
             } else if (member == "shape") {
-                start_once(has_shape);
-                tensor.shape = read_numbers();
+                start_once(has_shape, member);
+                tensor.shape = read_sizes();
             } else if (member == "data_offsets") {
-                start_once(has_offsets);
-                offsets = read_numbers();
+                start_once(has_offsets, member);
+                offsets = read_sizes();
             } else {
                 fail("unknown member " + in_quotes(member));
             }
-        });
+        }
         if (!has_dtype || !has_shape || !has_offsets)
             fail("\"dtype\", \"shape\" and \"data_offsets\" are needed");
         if (offsets.size() != 2)
             fail("\"data_offsets\" must be [begin, end]");
         tensor.begin = static_cast<std::size_t>(offsets[0]);
         tensor.end = static_cast<std::size_t>(offsets[1]);
-        tensors_.push_back(std::move(tensor));
+        return tensor;
     }
 
-    // read_member: called behind each key's colon
-    template <typename ReadMember>
-    void read_object(const ReadMember& read_member) {
-        require('{', "an object");
-        ++at_;
-        for (bool is_first = true; next() != '}'; is_first = false) {
-            if (!is_first)
-                skip(',');
-            if (next() != '"')
-                fail_json();
-            const std::string key = read_string();
-            skip(':');
-            read_member(key);
+    std::string read_string(const char* needed) {
+        need(Kind::string, needed);
+        return json_.string();
+    }
+
+    std::vector<std::int64_t> read_sizes() {
+        constexpr const char* kNeeded = "a list of non-negative integers";
+        need(Kind::list, kNeeded);
+        std::vector<std::int64_t> sizes;
+        for (json_.open_list(); json_.next_item();) {
+            need(Kind::number, kNeeded);
+            const JsonNumber number = json_.number();
+            if (!number.is_integer)
+                refuse("a number that is no integer", kNeeded);
+            if (number.text.starts_with('-'))
+                refuse("a negative number", kNeeded);
+            if (number.is_large)
+                fail("a number that is too large");
+            sizes.push_back(number.integer);
         }
-        ++at_;
+        return sizes;
     }
 
-    std::vector<std::int64_t> read_numbers() {
-        constexpr const char* kExpected = "a list of non-negative integers";
-        require('[', kExpected);
-        ++at_;
-        std::vector<std::int64_t> numbers;
-        while (next() != ']') {
-            if (!numbers.empty())
-                skip(',');
-            if (next() < '0' || next() > '9')
-                refuse(kExpected);
-            numbers.push_back(read_number(kExpected));
-        }
-        ++at_;
-        return numbers;
-    }
-
-    std::int64_t read_number(const char* expected) {
-        const char* const begin = text_.data() + at_;
-        const char* const text_end = text_.data() + text_.size();
-        std::int64_t number = 0;
-        const auto [end, error] = std::from_chars(begin, text_end, number);
-        const bool is_whole = end == text_end || std::strchr("eE.", *end) == nullptr;
-        if (!is_whole || (*begin == '0' && end - begin > 1))
-            refuse(expected);
-        if (error != std::errc())
-            fail("a number that is too large");
-        at_ += static_cast<std::size_t>(end - begin);
-        return number;
-    }
-
-    std::string read_string() {
-        const std::size_t begin = ++at_;
-        bool is_plain = true;  // neither escapes nor bytes that may be no UTF-8
-        for (; at_ < text_.size() && text_[at_] != '"'; ++at_) {
-            const auto byte = static_cast<unsigned char>(text_[at_]);
-            is_plain = is_plain && byte >= 0x20 && byte < 0x80 && byte != '\\';
-            at_ += byte == '\\';
-        }
-        if (at_ >= text_.size())
-            fail_json();
-        const std::size_t end = at_++;
-        if (is_plain)
-            return std::string(text_.substr(begin, end - begin));
-        const json parsed = json::parse(text_.substr(begin - 1, at_ - begin + 1), nullptr, false);
-        if (parsed.is_discarded())
-            fail_json();
-        return parsed.get<std::string>();
-    }
-
-    // The first character behind spaces, which is not read yet; 0 at the end.
-    char next() {
-        at_ = std::min(text_.find_first_not_of(" \t\n\r", at_), text_.size());
-        return at_ < text_.size() ? text_[at_] : '\0';
-    }
-
-    void skip(char expected) {
-        if (next() != expected)
-            fail_json();
-        ++at_;
-    }
-
-    void require(char first, const char* expected) {
-        if (next() != first)
-            refuse(expected);
-    }
-
-    // What stands here is no part of a header; it may be no JSON either.
-    [[noreturn]] void refuse(const char* expected) {
-        const auto refuse_as = [&](const char* found) {
-            fail(std::string(found) + " where " + expected + " is needed");
-        };
-        next();
-        const std::string_view rest = text_.substr(at_);
-        const std::string_view word = rest.substr(0, rest.find_first_of(" \t\n\r,:]}"));
-        if (rest.starts_with('{'))
-            refuse_as("an object");
-        if (rest.starts_with('['))
-            refuse_as("a list");
-        if (rest.starts_with('"')) {
-            read_string();
-            refuse_as("a string");
-        }
-        const json value = json::parse(word, nullptr, false);
-        if (value.is_null())
-            refuse_as("null");
-        if (value.is_boolean())
-            refuse_as("a boolean");
-        if (value.is_number_unsigned())
-            refuse_as("a number");
-        if (value.is_number_integer())
-            refuse_as("a negative number");
-        if (value.is_number_float())
-            refuse_as("a number that is no integer");
-        fail_json();
-    }
-
-    [[noreturn]] void fail(const std::string& what) const { fail_at(name_, key_, what); }
-    [[noreturn]] void fail_json() const {
-        throw Error(name_ + ": the header is no valid JSON at its byte " + std::to_string(at_ + 1));
-    }
-
-    std::string_view text_;
+    JsonReader json_;
     const std::string& name_;
-    std::size_t at_ = 0;
     std::string key_;  // of the member of the top object
-    bool has_metadata_ = false;
-    std::vector<Tensor> tensors_;
 };
+
+std::vector<Tensor> read_tensors(std::string_view header_json, const std::string& name) {
+    try {
+        return HeaderReader(header_json, name).read();
+    } catch (const JsonSyntaxError& error) {
+        throw Error(name + ": the header is no valid JSON at its byte " +
+                    std::to_string(error.byte()));
+    }
+}
 
 // nothing where it does not fit
 bool size_in_bits(const Tensor& tensor, std::size_t num_bits, std::size_t& bits) {
@@ -340,7 +274,7 @@ SafetensorsHeader parse_header(std::string_view text,
     SafetensorsHeader header;
     header.data_begin = text.size();
     header.file_size = file_size;
-    header.tensors = HeaderReader(header_json, name).read();
+    header.tensors = read_tensors(header_json, name);
 
     const auto position = [](const Tensor& tensor) { return std::pair(tensor.begin, tensor.end); };
     const auto is_before = [&](const Tensor& a, const Tensor& b) {

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "lib/engines/engine.h"
+
 namespace eplb {
 namespace {
 

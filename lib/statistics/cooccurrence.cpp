@@ -1,8 +1,6 @@
 #include "lib/statistics/cooccurrence.h"
 
-#include <cassert>
 #include <string>
-#include <utility>
 
 #include "lib/base/error.h"
 
@@ -10,9 +8,7 @@ namespace eplb {
 namespace {
 
 // The experts of one token: its ids without the unrouted ones.
-void take_experts(std::span<const std::int32_t> token,
-                  int num_experts,
-                  std::vector<std::size_t>& experts) {
+void take_experts(std::span<const std::int32_t> token, int num_experts, std::vector<int>& experts) {
     experts.clear();
     for (const std::int32_t id : token) {
         if (id >= num_experts)
@@ -20,28 +16,15 @@ void take_experts(std::span<const std::int32_t> token,
                         std::to_string(num_experts) +
                         " experts; give the statistics of the same recording");
         if (id >= 0)
-            experts.push_back(static_cast<std::size_t>(id));
+            experts.push_back(id);
     }
 }
 
 }  // namespace
 
 void ExpertCooccurrence::allocate() {
-    const auto size = static_cast<std::size_t>(num_experts);
-    num_tokens.assign(layers.size(), 0);
-    counts.assign(layers.size() * size * size, 0);
-}
-
-std::span<const std::int64_t> ExpertCooccurrence::matrix(int layer) const {
-    assert(layer >= 0 && layer < num_layers());
-    const std::size_t size =
-        static_cast<std::size_t>(num_experts) * static_cast<std::size_t>(num_experts);
-    return std::span(counts).subspan(static_cast<std::size_t>(layer) * size, size);
-}
-
-std::span<std::int64_t> ExpertCooccurrence::matrix(int layer) {
-    const std::span<const std::int64_t> found = std::as_const(*this).matrix(layer);
-    return {counts.data() + (found.data() - counts.data()), found.size()};
+    num_tokens.assign(num_layers(), 0);
+    counts.assign(Grid<std::int64_t, 3>::num_values(sizes()), 0);
 }
 
 ExpertCooccurrence count_cooccurrence(const RoutedIds& routed,
@@ -57,21 +40,20 @@ ExpertCooccurrence count_cooccurrence(const RoutedIds& routed,
     cooccurrence.num_experts = num_experts;
     cooccurrence.layers = routed.layers;
     cooccurrence.allocate();
-    const auto top_k = static_cast<std::size_t>(routed.top_k);
-    std::vector<std::size_t> experts;
+    std::vector<int> experts;
     for (int layer = 0; layer < cooccurrence.num_layers(); ++layer) {
-        const std::span<std::int64_t> matrix = cooccurrence.matrix(layer);
+        const Grid<std::int64_t, 2> matrix(cooccurrence.matrix(layer), {num_experts, num_experts});
         std::int64_t& num_tokens = cooccurrence.num_tokens[layer];
         for (std::int64_t id = range.start; id < range.stop; ++id)
             for (int source = 0; source < routed.ep_size; ++source) {
                 const std::span<const std::int32_t> ids =
                     routed.cell(static_cast<int>(id - routed.iter_start), layer, source);
-                for (std::size_t first = 0; first < ids.size(); first += top_k) {
-                    take_experts(ids.subspan(first, top_k), num_experts, experts);
+                for (std::size_t first = 0; first < ids.size(); first += routed.top_k) {
+                    take_experts(ids.subspan(first, routed.top_k), num_experts, experts);
                     num_tokens += experts.empty() ? 0 : 1;
-                    for (const std::size_t a : experts)
-                        for (const std::size_t b : experts)
-                            ++matrix[a * static_cast<std::size_t>(num_experts) + b];
+                    for (const int a : experts)
+                        for (const int b : experts)
+                            ++matrix(a, b);
                 }
             }
     }

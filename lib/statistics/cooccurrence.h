@@ -1,11 +1,13 @@
 #ifndef EPLB_STATISTICS_COOCCURRENCE_H
 #define EPLB_STATISTICS_COOCCURRENCE_H
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "lib/base/grid.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/selection.h"
 
@@ -30,8 +32,14 @@ struct ExpertCooccurrence {
     void allocate();
 
     // [num_experts][num_experts]. layer is a position from 0, not an id.
-    std::span<std::int64_t> matrix(int layer);
-    std::span<const std::int64_t> matrix(int layer) const;
+    std::span<std::int64_t> matrix(int layer) {
+        return Grid<std::int64_t, 3>(counts, sizes()).row(layer);
+    }
+    std::span<const std::int64_t> matrix(int layer) const {
+        return Grid<const std::int64_t, 3>(counts, sizes()).row(layer);
+    }
+    // Of counts.
+    std::array<int, 3> sizes() const { return {num_layers(), num_experts, num_experts}; }
 
     bool operator==(const ExpertCooccurrence&) const = default;
 };

@@ -1,10 +1,13 @@
 #ifndef EPLB_STATISTICS_EXPERT_STATISTICS_H
 #define EPLB_STATISTICS_EXPERT_STATISTICS_H
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
+
+#include "lib/base/grid.h"
 
 namespace eplb {
 
@@ -54,9 +57,21 @@ struct ExpertStatistics {
     // Gives counts its size, all zero, from the members above.
     void allocate();
 
-    // One cell row, [num_experts]. iteration and layer are positions from 0, not ids.
-    std::span<std::int64_t> row(int iteration, int layer, int source);
-    std::span<const std::int64_t> row(int iteration, int layer, int source) const;
+    // counts, by positions from 0: of iterations and layers too, not ids.
+    Grid<std::int64_t, 4> grid() {
+        return {counts, {num_iterations, num_layers(), num_sources, num_experts}};
+    }
+    Grid<const std::int64_t, 4> grid() const {
+        return {counts, {num_iterations, num_layers(), num_sources, num_experts}};
+    }
+
+    // One cell row, [num_experts].
+    std::span<std::int64_t> row(int iteration, int layer, int source) {
+        return grid().row(iteration, layer, source);
+    }
+    std::span<const std::int64_t> row(int iteration, int layer, int source) const {
+        return grid().row(iteration, layer, source);
+    }
 
     // Position of a model layer id in layers, if it is there.
     std::optional<int> find_layer(int layer_id) const;
@@ -80,8 +95,15 @@ struct RoutedIds {
     // [num_iterations][layers][ep_size], each [num_tokens of that rank][top_k]; -1: not routed
     std::vector<std::vector<std::int32_t>> ids;
 
-    std::vector<std::int32_t>& cell(int iteration, int layer, int source);
-    const std::vector<std::int32_t>& cell(int iteration, int layer, int source) const;
+    std::vector<std::int32_t>& cell(int iteration, int layer, int source) {
+        return Grid<std::vector<std::int32_t>, 3>(ids, sizes())(iteration, layer, source);
+    }
+    const std::vector<std::int32_t>& cell(int iteration, int layer, int source) const {
+        return Grid<const std::vector<std::int32_t>, 3>(ids, sizes())(iteration, layer, source);
+    }
+    int num_layers() const { return static_cast<int>(layers.size()); }
+    // Of ids.
+    std::array<int, 3> sizes() const { return {num_iterations, num_layers(), ep_size}; }
 
     bool operator==(const RoutedIds&) const = default;
 };

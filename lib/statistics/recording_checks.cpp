@@ -79,9 +79,7 @@ void warn_of_unequal_totals(const ExpertStatistics& statistics,
 
 // [layers][num_sources][num_experts] of one iteration
 std::span<const std::int64_t> iteration_counts(const ExpertStatistics& statistics, int iteration) {
-    const std::size_t size =
-        statistics.counts.size() / static_cast<std::size_t>(statistics.num_iterations);
-    return std::span(statistics.counts).subspan(static_cast<std::size_t>(iteration) * size, size);
+    return statistics.grid().row(iteration);
 }
 
 // Iterations from the first on that are alike.

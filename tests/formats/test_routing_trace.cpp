@@ -137,7 +137,7 @@ TEST_CASE("faults of a trace are refused with their line") {
              {3, "route", "meta", "a second line of type meta; a file holds one trace"},
              {3, "route", "end", "unknown type \"end\""},
              {3, "route", "\\u001b[2J", "unknown type \"?[2J\""},
-             {3, kLines[2], "{\"\\u001b\":" + std::string(200, '['), "\"?\" is nested too deep"},
+             {3, kLines[2], "{\"\\u001b\":" + std::string(200, '['), "key \"?\": is nested too deep"},
              {3, "\"route\"", "5", "\"type\" holds a number"},
              {3, "\"req_id\"", "\"id\"", "\"req_id\" is missing"},
              {3, "\"b\"", "1.5", "\"req_id\" holds a number that is no integer"},
@@ -168,7 +168,7 @@ TEST_CASE("faults of a trace are refused with their line") {
              {3, kLines[2], "[]", "is no JSON object"},
              {3, kLines[2], "5", "is no JSON object"},
              {3, kLines[2], "\"x\"", "is no JSON object"},
-             {3, kLines[2], "{\"x\":" + std::string(100'000, '['), "\"x\" is nested too deep"},
+             {3, kLines[2], "{\"x\":" + std::string(100'000, '['), "key \"x\": is nested too deep"},
          }) {
         CAPTURE(broken.by.substr(0, 100));
         std::vector<std::string> lines = kLines;

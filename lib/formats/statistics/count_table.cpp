@@ -268,24 +268,6 @@ void CountTable::allocate(const std::string& name) {
     }
 }
 
-std::span<const std::int64_t> CountTable::row(int iteration, int row, int source) const {
-    assert(iteration >= 0 && iteration < num_iterations);
-    assert(row >= 0 && row < num_rows);
-    assert(source >= 0 && source < num_sources);
-    const std::size_t index =
-        (static_cast<std::size_t>(iteration) * static_cast<std::size_t>(num_rows) +
-         static_cast<std::size_t>(row)) *
-            static_cast<std::size_t>(num_sources) +
-        static_cast<std::size_t>(source);
-    const auto size = static_cast<std::size_t>(num_experts);
-    return std::span(counts).subspan(index * size, size);
-}
-
-std::span<std::int64_t> CountTable::row(int iteration, int row, int source) {
-    const std::span<const std::int64_t> found = std::as_const(*this).row(iteration, row, source);
-    return {counts.data() + (found.data() - counts.data()), found.size()};
-}
-
 ExpertStatistics number_layers(CountTable table,
                                const LayerOptions& options,
                                const std::string& name) {

@@ -1,12 +1,14 @@
 #ifndef EPLB_FORMATS_STATISTICS_COUNT_TABLE_H
 #define EPLB_FORMATS_STATISTICS_COUNT_TABLE_H
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "lib/base/grid.h"
 #include "lib/statistics/expert_statistics.h"
 
 // Engines other than TensorRT-LLM dump tables whose rows are layers, and which layer a row is
@@ -46,8 +48,15 @@ struct CountTable {
     // that is more than any recording has.
     void allocate(const std::string& name);
 
-    std::span<std::int64_t> row(int iteration, int row, int source);
-    std::span<const std::int64_t> row(int iteration, int row, int source) const;
+    std::array<int, 4> sizes() const {
+        return {num_iterations, num_rows, num_sources, num_experts};
+    }
+    std::span<std::int64_t> row(int iteration, int row, int source) {
+        return Grid<std::int64_t, 4>(counts, sizes()).row(iteration, row, source);
+    }
+    std::span<const std::int64_t> row(int iteration, int row, int source) const {
+        return Grid<const std::int64_t, 4>(counts, sizes()).row(iteration, row, source);
+    }
 };
 
 // What the command line says of layers. At most one of the two is given.

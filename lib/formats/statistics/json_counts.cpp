@@ -2,281 +2,159 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <set>
 
-#include "lib/base/error.h"
-#include "lib/formats/statistics/nested_counts.h"
+#include "lib/base/json_reader.h"
 #include "lib/base/quoted_name.h"
+#include "lib/formats/statistics/nested_counts.h"
 #include "lib/statistics/selection.h"
 
 namespace eplb {
 namespace {
 
-using nlohmann::json;
+using Kind = JsonReader::Kind;
 
-constexpr int kMaxIgnoredDepth = 100;
+bool contains(const std::vector<std::string>& keys, const std::string& key) {
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
 
-class CountsHandler : public nlohmann::json_sax<json> {
+class CountsReader {
   public:
-    CountsHandler(std::string_view text, const JsonCountsPlace& place, const std::string& name)
-        : text_(text),
-          place_(place),
-          name_(name),
-          outer_key_(place.entries_key.empty() ? place.counts_key : place.entries_key),
+    CountsReader(std::string_view text, const JsonCountsPlace& place, const std::string& name)
+        : place_(place),
+          has_entries_(!place.entries_key.empty()),
+          outer_key_(has_entries_ ? place.entries_key : place.counts_key),
+          json_(text, name + ": "),
           counts_(name, outer_key_) {}
 
-    JsonCounts take() {
-        if (keys_.count(outer_key_) == 0)
-            fail_missing();
-        return {counts_.shape(), std::move(counts_.counts()), std::move(integers_),
-                std::move(texts_)};
-    }
-
-    bool start_object(std::size_t) override {
-        if (state_ == State::ignored) {
-            nest();
-        } else if (state_ == State::start) {
-            state_ = State::object;
-        } else if (state_ == State::entries) {
-            state_ = State::entry;
-            entry_has_counts_ = false;
-        } else {
-            refuse("an object");
+    JsonCounts read() {
+        if (json_.peek() != Kind::object)
+            json_.fail(std::string("holds ") + json_.found() + ", not an object with the key " +
+                       quoted_name(outer_key_));
+        JsonCounts read;
+        std::set<std::string> keys;
+        std::string key;
+        for (json_.open_object(); json_.next_member(key);) {
+            if (!keys.insert(key).second)
+                json_.fail("key " + quoted_name(key) + " stands there twice");
+            if (key == outer_key_)
+                read_outer_value();
+            else if (contains(place_.integer_keys, key))
+                read.integers[key] = read_integer(key);
+            else if (contains(place_.text_keys, key) && json_.peek() == Kind::string)
+                read.texts[key] = json_.string();
+            else
+                json_.skip();
+            if (contains(place_.text_keys, key))
+                read.texts.try_emplace(key);
         }
-        return true;
-    }
-
-    bool key(string_t& key) override {
-        if (state_ == State::object)
-            start_member(key);
-        else if (state_ == State::entry)
-            start_entry_member(key);
-        return true;
-    }
-
-    bool end_object() override {
-        if (state_ == State::ignored) {
-            leave();
-        } else if (state_ == State::entry) {
-            if (!entry_has_counts_)
-                counts_.fail_here("key " + quoted_name(place_.counts_key) + " is missing");
-            state_ = State::entries;
-        }
-        return true;
-    }
-
-    bool start_array(std::size_t) override {
-        if (state_ == State::ignored) {
-            nest();
-            return true;
-        }
-        if (state_ == State::counts_value)
-            state_ = State::counts;
-        else if (state_ == State::entries_value)
-            state_ = State::entries;
-        else if (state_ != State::counts)
-            refuse("a list");
-        counts_.open_list();
-        return true;
-    }
-
-    bool end_array() override {
-        if (state_ == State::ignored) {
-            leave();
-            return true;
-        }
-        counts_.close_list();
-        if (counts_.num_open_lists() == 0)
-            state_ = State::object;
-        else if (counts_.num_open_lists() == 1 && has_entries())
-            state_ = State::entry;
-        return true;
-    }
-
-    bool number_unsigned(number_unsigned_t number) override {
-        if (skips())
-            return true;
-        if (number > static_cast<number_unsigned_t>(kMaxCount))
-            refuse(std::to_string(number) + " is absurd");
-        return take_number(static_cast<std::int64_t>(number));
-    }
-
-    bool number_integer(number_integer_t number) override {
-        if (skips())
-            return true;
-        if (number < 0)
-            refuse(std::to_string(number) + " is negative");
-        return take_number(number);
-    }
-
-    bool number_float(number_float_t number, const string_t& text) override {
-        if (skips())
-            return true;
-        if (number < 0)
-            refuse(text + " is negative");
-        if (number != std::floor(number))
-            refuse(text + " is no whole number");
-        if (number > static_cast<double>(kMaxCount))
-            refuse(text + " is absurd");
-        return take_number(static_cast<std::int64_t>(number));
-    }
-
-    bool null() override { return take_other("null"); }
-    bool boolean(bool) override { return take_other("a boolean"); }
-    bool string(string_t& text) override {
-        const bool is_of_document = state_ == State::ignored && ignored_depth_ == 0;
-        if (is_of_document && texts_.count(key_) > 0)
-            texts_[key_] = text;
-        return take_other("a string");
-    }
-    bool binary(binary_t&) override { return take_other("binary data"); }
-
-    bool parse_error(std::size_t position,
-                     const std::string& token,
-                     const nlohmann::detail::exception& error) override {
-        if (text_.find_first_not_of(" \t\r\n") == std::string_view::npos)
-            fail("is empty");
-        if (position > text_.size())
-            fail("ends early, at byte " + std::to_string(text_.size()) + ": copy it again");
-        const std::string at_byte = " at byte " + std::to_string(position);
-        constexpr int kNumberOutOfRange = 406;
-        if (error.id == kNumberOutOfRange)
-            fail("number " + token + at_byte + " is absurd");
-        const std::string_view rest = text_.substr(position > 0 ? position - 1 : 0);
-        for (const char* const word : {"NaN", "Infinity"})
-            if (rest.starts_with(word))
-                fail(word + at_byte + ": counts must be whole numbers");
-        fail("is no valid JSON" + at_byte);
+        json_.end();
+        if (keys.count(outer_key_) == 0)
+            fail_missing(keys);
+        read.shape = counts_.shape();
+        read.counts = std::move(counts_.counts());
+        return read;
     }
 
   private:
-    // what the next event belongs to
-    enum class State {
-        start,          // nothing has been read
-        object,         // the document's object
-        integer_value,  // the value of one of integer_keys
-        entries_value,  // the value of entries_key
-        entries,        // the list of entries
-        entry,          // the object that is an entry
-        counts_value,   // the value of counts_key
-        counts,         // the lists of counts
-        ignored,        // the value of another key
-    };
-
-    [[noreturn]] void fail(const std::string& what) const { throw Error(name_ + ": " + what); }
-
-    [[noreturn]] void fail_missing() const {
+    [[noreturn]] void fail_missing(const std::set<std::string>& keys) const {
         const std::string missing = quoted_name(outer_key_) + " is missing";
         for (const char* const key : {"physical_to_logical_map", "model_maps", "moe_layer_count"})
-            if (keys_.count(key) > 0)
-                fail(missing + ": with " + quoted_name(key) + " it is a placement, not counts");
-        fail(missing + ": it does not hold counts in this format");
+            if (keys.count(key) > 0)
+                json_.fail(missing + ": with " + quoted_name(key) +
+                           " it is a placement, not counts");
+        json_.fail(missing + ": it does not hold counts in this format");
     }
 
-    // something that cannot stand where it stands
-    [[noreturn]] void refuse(const std::string& found) const {
-        switch (state_) {
-            case State::start:
-                fail("holds " + found + ", not an object with the key " + quoted_name(outer_key_));
-            case State::integer_value:
-                fail(quoted_name(key_) + ": " + found + "; an integer is needed");
-            case State::entries:
-                counts_.fail_here(found + "; an object with the key " +
-                                  quoted_name(place_.counts_key) + " is needed");
-            case State::counts:
-                counts_.fail_here(found + "; counts must be whole numbers, 0 or more");
-            default:
-                counts_.fail_here(found + "; a list is needed");
-        }
+    std::int64_t read_integer(const std::string& key) {
+        return read_whole_number([&](const std::string& found) {
+            json_.fail(quoted_name(key) + ": " + found + "; an integer is needed");
+        });
     }
 
-    bool has_entries() const { return !place_.entries_key.empty(); }
-
-    void start_member(const std::string& key) {
-        if (!keys_.insert(key).second)
-            fail("key " + quoted_name(key) + " stands there twice");
-        key_ = key;
-        const auto& integers = place_.integer_keys;
-        const auto& texts = place_.text_keys;
-        if (std::find(texts.begin(), texts.end(), key) != texts.end())
-            texts_[key] = "";
-        if (key == outer_key_)
-            state_ = has_entries() ? State::entries_value : State::counts_value;
-        else if (std::find(integers.begin(), integers.end(), key) != integers.end())
-            state_ = State::integer_value;
-        else
-            ignore();
-    }
-
-    void start_entry_member(const std::string& key) {
-        if (key != place_.counts_key) {
-            ignore();
+    void read_outer_value() {
+        if (!has_entries_) {
+            read_list();
             return;
         }
-        if (entry_has_counts_)
-            fail("key " + quoted_name(key) + " stands twice in one entry of " +
-                 quoted_name(outer_key_));
-        entry_has_counts_ = true;
-        state_ = State::counts_value;
+        open_list();
+        while (json_.next_item())
+            read_entry();
+        counts_.close_list();
     }
 
-    void ignore() {
-        state_after_ignored_ = state_;
-        state_ = State::ignored;
-    }
-
-    void nest() {
-        if (++ignored_depth_ > kMaxIgnoredDepth)
-            fail("key " + quoted_name(key_) + ": is nested too deep");
-    }
-
-    void leave() {
-        if (--ignored_depth_ == 0)
-            state_ = state_after_ignored_;
-    }
-
-    // whether a number, string, … is in what is ignored
-    bool skips() {
-        if (state_ != State::ignored)
-            return false;
-        if (ignored_depth_ == 0)
-            state_ = state_after_ignored_;
-        return true;
-    }
-
-    bool take_number(std::int64_t number) {
-        if (state_ == State::counts) {
-            counts_.add(number);
-        } else if (state_ == State::integer_value) {
-            integers_[key_] = number;
-            state_ = State::object;
-        } else {
-            refuse("a number");
+    void read_entry() {
+        if (json_.peek() != Kind::object)
+            counts_.fail_here(std::string(json_.found()) + "; an object with the key " +
+                              quoted_name(place_.counts_key) + " is needed");
+        bool has_counts = false;
+        std::string key;
+        for (json_.open_object(); json_.next_member(key);) {
+            if (key != place_.counts_key) {
+                json_.skip();
+                continue;
+            }
+            if (has_counts)
+                json_.fail("key " + quoted_name(key) + " stands twice in one entry of " +
+                           quoted_name(outer_key_));
+            has_counts = true;
+            read_list();
         }
-        return true;
+        if (!has_counts)
+            counts_.fail_here("key " + quoted_name(place_.counts_key) + " is missing");
     }
 
-    bool take_other(const char* kind) {
-        if (!skips())
-            refuse(kind);
-        return true;
+    void read_list() {
+        open_list();
+        while (json_.next_item())
+            if (json_.peek() == Kind::list)
+                read_list();
+            else
+                counts_.add(read_count());
+        counts_.close_list();
     }
 
-    std::string_view text_;
+    void open_list() {
+        if (json_.peek() != Kind::list)
+            counts_.fail_here(std::string(json_.found()) + "; a list is needed");
+        counts_.open_list();
+        json_.open_list();
+    }
+
+    std::int64_t read_count() {
+        return read_whole_number([&](const std::string& found) {
+            counts_.fail_here(found + "; counts must be whole numbers, 0 or more");
+        });
+    }
+
+    // An integer, or a float of integer value, in [0, kMaxCount]; else refuse() throws.
+    template <typename Refuse>
+    std::int64_t read_whole_number(Refuse refuse) {
+        if (json_.peek() != Kind::number)
+            refuse(json_.found());
+        const JsonNumber number = json_.number();
+        if (number.is_integer && !number.is_large && number.integer >= 0 &&
+            number.integer <= kMaxCount)
+            return number.integer;
+        const std::string text(number.text);
+        const double value = number.real();
+        if (std::isinf(value))
+            json_.fail("number " + text + " at byte " + std::to_string(json_.num_taken()) +
+                       " is absurd");
+        if (value < 0)
+            refuse(text + " is negative");
+        if (value != std::floor(value))
+            refuse(text + " is no whole number");
+        if (value > static_cast<double>(kMaxCount))
+            refuse(text + " is absurd");
+        return static_cast<std::int64_t>(value);
+    }
+
     const JsonCountsPlace& place_;
-    const std::string& name_;
+    bool has_entries_;
     std::string outer_key_;  // whose value is the list that holds all counts
+    JsonReader json_;
     NestedCounts counts_;
-    std::map<std::string, std::int64_t> integers_;
-    std::map<std::string, std::string> texts_;
-
-    State state_ = State::start;
-    State state_after_ignored_ = State::start;
-    int ignored_depth_ = 0;
-    bool entry_has_counts_ = false;
-    std::set<std::string> keys_;  // of the document's object
-    std::string key_;             // the last of them
 };
 
 }  // namespace
@@ -284,9 +162,20 @@ class CountsHandler : public nlohmann::json_sax<json> {
 JsonCounts parse_json_counts(std::string_view text,
                              const JsonCountsPlace& place,
                              const std::string& name) {
-    CountsHandler handler(text, place, name);
-    json::sax_parse(text.begin(), text.end(), &handler);
-    return handler.take();
+    try {
+        return CountsReader(text, place, name).read();
+    } catch (const JsonSyntaxError& error) {
+        if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
+            throw Error(name + ": is empty");
+        if (error.byte() > text.size())
+            throw Error(name + ": ends early, at byte " + std::to_string(text.size()) +
+                        ": copy it again");
+        for (const std::string word : {"NaN", "Infinity"})
+            if (text.substr(error.byte() - 1).starts_with(word))
+                throw Error(name + ": " + word + " at byte " + std::to_string(error.byte()) +
+                            ": counts must be whole numbers");
+        throw;
+    }
 }
 
 }  // namespace eplb

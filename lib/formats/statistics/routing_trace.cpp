@@ -5,9 +5,9 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/quoted_name.h"
 #include "lib/formats/statistics/count_readers.h"
 #include "lib/formats/statistics/expert_ids.h"
-#include "lib/base/quoted_name.h"
 #include "lib/formats/statistics/trace_line.h"
 
 namespace eplb {

@@ -9,8 +9,8 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
-#include "lib/formats/configs/sglang_layout.h"
 #include "lib/base/quoted_name.h"
+#include "lib/formats/configs/sglang_layout.h"
 #include "lib/statistics/selection.h"
 
 namespace eplb {

@@ -13,8 +13,8 @@
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/json_reader.h"
 #include "lib/formats/statistics/count_readers.h"
-#include "lib/formats/statistics/json_keys.h"
 #include "lib/formats/statistics/statistics_stream.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
 
@@ -53,35 +53,48 @@ bool begins_with_ids(std::string_view text) {
     return end != 0 && end != std::string_view::npos && text[end] == '\t';
 }
 
+// What keys of a file's outermost object tell of it, of the first that is known. none: a config.
+struct TellingKey {
+    const char* key;
+    std::optional<InputFormat> format;
+};
+constexpr TellingKey kTellingKeys[] = {{"format", InputFormat::stream},
+                                       {"type", InputFormat::routing_trace},
+                                       {"logical_count", InputFormat::sglang_json},
+                                       {"counts", InputFormat::counts_json},
+                                       {"load_history", InputFormat::vllm_history},
+                                       {"model_maps", std::nullopt},
+                                       {"moe_layer_count", std::nullopt},
+                                       {"physical_to_logical_map", std::nullopt}};
+
+// Null where there is none, or the file is no JSON up to there. Reads no further than needed.
+const TellingKey* find_telling_key(const std::string& path) {
+    const MappedFile file(path);
+    const std::span<const std::byte> bytes = file.bytes();
+    JsonReader json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path + ": ");
+    std::string key;
+    try {
+        for (json.open_object(); json.next_member(key); json.skip())
+            for (const TellingKey& telling : kTellingKeys)
+                if (key == telling.key)
+                    return &telling;
+    } catch (const Error&) {  // which the reader of the format would say better
+    }
+    return nullptr;
+}
+
 InputFormat recognize_json(const std::string& path) {
-    constexpr const char* kConfig =
-        ": is a config, not statistics; eplb-report takes it with "
-        "--projection_eplb_config_path, once for each";
-    const std::vector<std::string> keys = {
-        "format",       "type",       "logical_count",   "counts",
-        "load_history", "model_maps", "moe_layer_count", "physical_to_logical_map"};
-    const std::optional<std::size_t> found = find_json_key(path, keys);
-    if (!found)
+    const TellingKey* const found = find_telling_key(path);
+    if (found == nullptr)
         throw Error(
             path +
             ": is no JSON of statistics, or damaged: of these, the key logical_count, counts "
             "or load_history is looked for, and \"format\" or \"type\" in lines of JSON");
-    switch (*found) {
-        case 1:
-            return InputFormat::routing_trace;
-        case 2:
-            return InputFormat::sglang_json;
-        case 3:
-            return InputFormat::counts_json;
-        case 4:
-            return InputFormat::vllm_history;
-        case 5:
-        case 6:
-        case 7:
-            throw Error(path + kConfig);
-        default:
-            return InputFormat::stream;
-    }
+    if (!found->format)
+        throw Error(path +
+                    ": is a config, not statistics; eplb-report takes it with "
+                    "--projection_eplb_config_path, once for each");
+    return *found->format;
 }
 
 InputFormat recognize_file(const std::string& path) {
@@ -234,14 +247,10 @@ ExpertStatistics read_stream(const std::string& path,
     std::error_code ignored;
     try {
         return read_statistics_stream(path, selection, rows);
-    } catch (const Error& error) {
-        const std::string text = error.what();
-        const std::string first_line = name_of(path) + ": line 1: ";
-        if (is_named || !text.starts_with(first_line) ||
-            text.starts_with(first_line + "the input is empty") ||
-            fs::is_regular_file(path, ignored))
+    } catch (const NoStreamError& error) {
+        if (is_named || fs::is_regular_file(path, ignored))
             throw;
-        throw Error(text +
+        throw Error(std::string(error.what()) +
                     "; a pipe is taken for a stream of eplb-collect, other formats are named with "
                     "--input_format");
     }

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/statistics/expert_statistics.h"
 #include "lib/statistics/row_sink.h"
@@ -32,6 +33,12 @@ class StatisticsStreamWriter {
   private:
     OutputFile& output_;
     std::string line_;
+};
+
+// The first line is none of a stream: the text may come in another format.
+class NoStreamError : public Error {
+  public:
+    using Error::Error;
 };
 
 // Reads a stream from a file or, for "-", standard input. Errors name the line. rows, where given,
