@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 #include <stdexcept>
-#include <system_error>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -16,8 +13,6 @@
 
 namespace eplb {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::size_t kLengthSize = 8;
 constexpr std::uint64_t kMaxHeaderSize = 100'000'000;
@@ -102,8 +97,6 @@ class HeaderReader {
                 fail(in_quotes(key) + " stands there twice");
             read_string("a string");
         }
-        ++at_;
-        return numbers;
     }
 
     Tensor read_tensor() {
