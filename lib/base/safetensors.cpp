@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -368,7 +369,7 @@ std::string format_header(const std::vector<TensorToWrite>& tensors) {
         const std::size_t end = begin + tensor.data.size();
         if (&tensor != &tensors.front())
             text += ',';
-        text += json(tensor.name).dump();
+        text += nlohmann::json(tensor.name).dump();
         text += ":{\"dtype\":\"" + tensor.dtype + "\",\"shape\":" + format_list(tensor.shape);
         text += ",\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
         begin = end;
