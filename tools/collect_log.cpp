@@ -11,21 +11,6 @@
 
 namespace eplb::cli {
 
-void ImbalanceAverage::add(const std::vector<double>& layer_imbalance) {
-    for (std::size_t i = 0; i < sums_.size(); ++i)
-        sums_[i] += layer_imbalance[i];
-    ++num_iterations_;
-}
-
-double ImbalanceAverage::over_layers() const {
-    return std::accumulate(sums_.begin(), sums_.end(), 0.0) / static_cast<double>(sums_.size()) /
-           num_iterations_;
-}
-
-std::size_t ImbalanceAverage::worst_layer() const {
-    return static_cast<std::size_t>(std::max_element(sums_.begin(), sums_.end()) - sums_.begin());
-}
-
 CollectLog::CollectLog(const Output& out,
                        const Job& job,
                        const Inputs& inputs,
@@ -157,7 +142,6 @@ void CollectLog::run_done() {
 std::string CollectLog::stage_times() const {
     std::vector<double> stages = device_.backend.stage_seconds();
     stages.resize(Stage::num_stages);
-    stages[Stage::count] += recording_seconds_;
     const double total = std::accumulate(stages.begin(), stages.end(), 0.0);
     std::string line;
     for (std::size_t i = 0; i < stages.size(); ++i)

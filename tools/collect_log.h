@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "lib/collect/collector.h"
 #include "tools/collect_devices.h"
@@ -13,21 +12,6 @@
 #include "tools/terminal.h"
 
 namespace eplb::cli {
-
-// Imbalance over ranks, averaged over iterations.
-class ImbalanceAverage {
-  public:
-    explicit ImbalanceAverage(std::size_t num_layers) : sums_(num_layers) {}
-
-    void add(const std::vector<double>& layer_imbalance);
-    double over_layers() const;
-    std::size_t worst_layer() const;
-    double of_layer(std::size_t layer) const { return sums_[layer] / num_iterations_; }
-
-  private:
-    std::vector<double> sums_;  // [num_layers]
-    int num_iterations_ = 0;
-};
 
 // What a run of eplb-collect says on stderr: what it runs, a line per cycle of online balancing,
 // progress on a terminal, and a summary.
@@ -45,7 +29,6 @@ class CollectLog {
     void begin(int first_layer, bool is_recorded);
     void layer_done(int layer);
     void batch_done(const BatchCounts& batch, const IterationRange& recorded);
-    void add_recording(std::chrono::duration<double> time) { recording_seconds_ += time.count(); }
     void clear_progress() { progress_.clear(); }
     std::int64_t num_iterations() const { return num_done_; }
     double recorded_imbalance() const { return recorded_.over_layers(); }
@@ -53,7 +36,6 @@ class CollectLog {
 
   private:
     double seconds() const;
-    void show_iteration();
     void show_layer(int num_done);
     void cycle_done(std::int64_t iteration);
     std::string stage_times() const;
@@ -73,7 +55,6 @@ class CollectLog {
     std::int64_t num_moved_slots_ = 0;  // in the cycle, or the run where cycles are not told
     std::int64_t num_routed_ = 0;
     std::int64_t num_near_ties_ = 0;
-    double recording_seconds_ = 0;
     ProgressLine progress_;
 };
 

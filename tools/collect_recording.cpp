@@ -36,20 +36,11 @@ void stop_at_signals() {
         ::sigaction(SIGHUP, &action, nullptr);
 }
 
-void open_recorder(const Output& out,
-                   const CollectOptions& options,
-                   const ExpertStatistics& shape,
-                   const IterationRange& range,
-                   const std::string& path,
-                   int first_rank,
-                   ProcessGroup* group,
-                   std::optional<Recorder>& recorder) {
+void note_replaced(const Output& out, const std::string& path) {
     if (path != "-" && std::filesystem::exists(std::filesystem::path(path) / "meta_info.json"))
         out.note("the statistics in " + path + " will be replaced");
-    recorder.emplace(shape, range, path, options.raw, first_rank, group);
 }
 
-// Writes the recording and says what it holds.
 void finish_recording(const Output& out,
                       Recorder& recorder,
                       const std::string& path,

@@ -1,11 +1,9 @@
 #ifndef EPLB_TOOLS_COLLECT_RECORDING_H
 #define EPLB_TOOLS_COLLECT_RECORDING_H
 
-#include <optional>
 #include <string>
 
 #include "lib/collect/recorder.h"
-#include "tools/collect_options.h"
 #include "tools/output.h"
 
 namespace eplb::cli {
@@ -14,15 +12,8 @@ namespace eplb::cli {
 void stop_at_signals();
 bool is_interrupted();
 
-// Opens the destination; says so where it replaces statistics.
-void open_recorder(const Output& out,
-                   const CollectOptions& options,
-                   const ExpertStatistics& shape,
-                   const IterationRange& range,
-                   const std::string& path,
-                   int first_rank,
-                   ProcessGroup* group,
-                   std::optional<Recorder>& recorder);
+// Says so where a recording would replace statistics.
+void note_replaced(const Output& out, const std::string& path);
 
 // Writes the recording and says what it holds.
 void finish_recording(const Output& out,

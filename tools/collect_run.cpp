@@ -93,9 +93,11 @@ int run(const Output& out, const Job& job, const Device& device) {
         range.stop = inputs.schedule->first_iteration +
                      static_cast<std::int64_t>(inputs.schedule->iterations.size());
     std::optional<Recorder> recorder;
-    if (!path.empty())
-        open_recorder(out, options, collector.shape(), range, path, collector.first_rank(),
-                      device.group, recorder);
+    if (!path.empty()) {
+        note_replaced(out, path);
+        recorder.emplace(collector.shape(), range, path, options.raw, collector.first_rank(),
+                         device.group);
+    }
 
     CollectLog log(out, job, inputs, collector, device,
                    path == "-" && ::isatty(STDOUT_FILENO) != 0);
@@ -122,10 +124,8 @@ int run(const Output& out, const Job& job, const Device& device) {
         }
         was_stopped = !collector.run(*schedule, [&](BatchCounts& batch) {
             log.batch_done(batch, recorder ? range : IterationRange{});
-            const auto start = std::chrono::steady_clock::now();
             if (recorder)
                 recorder->record(batch);
-            log.add_recording(std::chrono::steady_clock::now() - start);
         });
     }
     log.clear_progress();

@@ -7,22 +7,8 @@
 #include "lib/base/grid.h"
 #include "lib/base/hash.h"
 #include "lib/collect/stages.h"
-#include "lib/placement/route/load_summary.h"
 
 namespace eplb {
-
-std::vector<double> BatchCounts::rank_imbalance(int iteration) const {
-    const int num_slots = statistics.num_experts;
-    const Grid<const std::int64_t, 3> totals(
-        slot_totals, {statistics.num_iterations, statistics.num_layers(), num_slots});
-    std::vector<double> imbalance;
-    for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        const auto row = totals.row(iteration, layer);
-        const LayerLoad slots = {1, num_slots, {row.begin(), row.end()}};
-        imbalance.push_back(summarize(rank_load(slots, statistics.ep_size)).imbalance_ratio);
-    }
-    return imbalance;
-}
 
 Collector::Collector(LayerSource& source,
                      const ExpertLayout& layout,
@@ -134,6 +120,7 @@ bool Collector::run(const TokenSchedule& schedule,
         state_.fingerprint = fingerprint(schedule);
     Batch batch;
     while (batches.next(batch)) {
+        grow_host_buffers(batch);
         if (is_stopped())
             return false;
         try {
@@ -142,15 +129,22 @@ bool Collector::run(const TokenSchedule& schedule,
         } catch (const Decoder::Interrupted&) {
             return false;
         }
+        backend_.begin_stage(Stage::count);
         BatchCounts counts = take_counts(batch);
         counted(counts);
+        backend_.begin_stage(Stage::embed);  // of the next tokens
     }
     return true;
 }
 
-void Collector::begin_batch(const Batch& batch) {
+// Before the devices agree to go on: getting such memory may wait for all GPUs of a process, and
+// none of them may then be waiting for this one.
+void Collector::grow_host_buffers(const Batch& batch) {
     expert_ids_.grow(num_ids(batch));
     margins_.grow(batch.token_ids.size());
+}
+
+void Collector::begin_batch(const Batch& batch) {
     hidden_.grow(static_cast<std::size_t>(batch.num_rows()) *
                  static_cast<std::size_t>(config_.moe.hidden_size));
     if (state_.next_layer > 0) {  // resumed
@@ -266,11 +260,10 @@ void Collector::count(int moe_layer, const Batch& batch, std::span<std::int32_t>
     std::vector<std::int32_t> ids;
     for (int i = 0; i < num_iterations; ++i) {
         const Batch::Iteration& iteration = batch.iterations[i];
-        ids.clear();
-        for (const std::int32_t row : iteration.rows) {
-            const auto of_row = experts.row(row);
-            ids.insert(ids.end(), of_row.begin(), of_row.end());
-        }
+        ids.resize(iteration.rows.size() * static_cast<std::size_t>(top_k));
+        auto to = ids.begin();
+        for (const std::int32_t row : iteration.rows)
+            to = std::copy_n(experts.row(row).begin(), top_k, to);
         counter_.count(moe_layer, iteration.rank_begin, ids, counts.row(i, moe_layer));
         if (options_.keep_ids)
             state_.slot_ids.back().insert(state_.slot_ids.back().end(), ids.begin(), ids.end());
@@ -307,10 +300,10 @@ void Collector::rebalance(int moe_layer, const Batch& batch, int iteration) {
     const int num_moved =
         counter_.rebalance(batch.iterations[iteration].id, moe_layer, counts.row(iteration));
     state_.num_moved_slots += num_moved;
-    if (num_moved == 0 || num_devices() == 1 || options_.order == LoopOrder::by_layer)
+    if (num_moved == 0 || layout_.num_devices == 1 || options_.order == LoopOrder::by_layer)
         return;
     backend_.begin_stage(Stage::move_weights);
-    ExpertPlaces next(counter_.placement(moe_layer), num_experts, num_devices());
+    ExpertPlaces next(counter_.placement(moe_layer), num_experts, layout_.num_devices);
     source_.move_experts(config_.moe.layers[moe_layer], layout_.places[moe_layer], next);
     layout_.places[moe_layer] = std::move(next);
 }
@@ -334,7 +327,8 @@ void Collector::sum_over_devices(std::span<std::int64_t> values) {
     DeviceBuffer<std::int64_t> here(backend_);
     here.upload(values);
     DeviceBuffer<std::int64_t> everywhere(backend_);
-    std::vector<std::int64_t> gathered(values.size() * static_cast<std::size_t>(num_devices()));
+    std::vector<std::int64_t> gathered(values.size() *
+                                       static_cast<std::size_t>(layout_.num_devices));
     everywhere.grow(gathered.size());
     options_.communicator->all_gather(here.data(), values.size_bytes(), everywhere.data());
     everywhere.download(gathered);

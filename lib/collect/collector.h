@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "kernels/device_buffer.h"
 #include "lib/cluster/process_group.h"
 #include "lib/collect/batch.h"
+#include "lib/collect/batch_counts.h"
 #include "lib/collect/counter.h"
 #include "lib/collect/decoder.h"
 #include "lib/collect/layer_source.h"
@@ -20,19 +20,6 @@
 #include "lib/statistics/expert_statistics.h"
 
 namespace eplb {
-
-// What the iterations of a batch routed: of this device's source ranks, and in all.
-struct BatchCounts {
-    ExpertStatistics statistics;            // num_sources: ranks of this device
-    std::optional<RoutedIds> routed;        // likewise, where kept
-    std::vector<std::int64_t> slot_totals;  // [iterations][layers][slots], of all source ranks
-    std::int64_t num_moved_slots = 0;       // by re-placements
-    std::int64_t num_routed = 0;            // tokens x layers, of all devices
-    std::int64_t num_near_ties = 0;         // of these
-
-    // Per layer max / mean - 1 over the ranks that compute, 0 for a layer without tokens.
-    std::vector<double> rank_imbalance(int iteration) const;
-};
 
 // Runs tokens through a model's layers and counts what they are routed to:
 //
@@ -98,8 +85,8 @@ class Collector {
     std::size_t peak_expert_buffer_bytes() const { return decoder_.expert_buffer_bytes(); }
 
   private:
-    int num_devices() const { return options_.group == nullptr ? 1 : options_.group->size(); }
     bool is_stopped();
+    void grow_host_buffers(const Batch& batch);
     void begin_batch(const Batch& batch);
     void run_batch(const Batch& batch);
     void run_layer(int layer, const LayerWeights& weights, const Batch& batch);

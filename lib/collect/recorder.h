@@ -7,7 +7,7 @@
 
 #include "lib/base/file.h"
 #include "lib/cluster/process_group.h"
-#include "lib/collect/collector.h"
+#include "lib/collect/batch_counts.h"
 #include "lib/formats/statistics/statistics_stream.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "lib/statistics/expert_statistics.h"
@@ -30,10 +30,6 @@ class Recorder {
              bool keep_ids,
              int first_rank,
              ProcessGroup* group);
-
-    bool wants(std::int64_t iteration) const {
-        return iteration >= range_.start && iteration < range_.stop;
-    }
 
     // To be called with every batch, in order, of iterations that follow one another; takes the
     // counts of those in the range.
