@@ -30,7 +30,6 @@ class DeviceBuffer {
 
     T* data() const { return data_; }
     std::size_t capacity() const { return capacity_; }
-    Backend& backend() const { return *backend_; }
 
     // Room for `size` values. What it held is lost where it has to move.
     void grow(std::size_t size) {

@@ -2,7 +2,6 @@
 #define EPLB_TOOLS_COLLECT_DEVICES_H
 
 #include <functional>
-#include <string>
 
 #include "kernels/backend.h"
 #include "kernels/communicator.h"

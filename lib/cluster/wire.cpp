@@ -1,7 +1,5 @@
 #include "lib/cluster/wire.h"
 
-#include "lib/base/error.h"
-
 #include <algorithm>
 
 namespace eplb {

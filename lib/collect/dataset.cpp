@@ -1,6 +1,5 @@
 #include "lib/collect/dataset.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"

@@ -2,7 +2,6 @@
 #define EPLB_COLLECT_DIRECT_CHECK_H
 
 #include <cstdint>
-#include <string>
 
 #include "lib/base/parallel.h"
 #include "lib/collect/collector.h"

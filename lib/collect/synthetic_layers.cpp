@@ -47,10 +47,6 @@ int SyntheticLayers::position(int layer) const {
     return static_cast<int>(std::lower_bound(ids.begin(), ids.end(), layer) - ids.begin());
 }
 
-std::size_t SyntheticLayers::expert_bytes() const {
-    return expert_size_ * sizeof(float);
-}
-
 void SyntheticLayers::embed(const Batch& batch, float* hidden) {
     const auto hidden_size = static_cast<std::size_t>(config_.moe.hidden_size);
     embedded_.resize(batch.token_ids.size() * hidden_size);
@@ -84,7 +80,6 @@ void SyntheticLayers::move_experts(int layer, const ExpertPlaces& from, const Ex
     if (communicator_ == nullptr)
         return;  // one device holds all experts, whatever the placement
     const int here = this_device();
-    const std::vector<int>& held = from.experts(here);
     Layer& moving = layers_[position(layer)];
     // both sides list what travels between two devices in the order of experts
     std::vector<int> leaving;
@@ -100,20 +95,21 @@ void SyntheticLayers::move_experts(int layer, const ExpertPlaces& from, const Ex
             if (!from.holds(target, expert) && first_holder == source)
                 experts.push_back(expert);
         }
-        begin.push_back(static_cast<std::int64_t>(experts.size() * expert_bytes()));
+        begin.push_back(static_cast<std::int64_t>(experts.size() * expert_size_ * sizeof(float)));
     };
     for (int device = 0; device < communicator_->size(); ++device) {
         add(here, device, leaving, leaving_begin);
         add(device, here, arriving, arriving_begin);
     }
 
+    const auto held = [&](int expert) {
+        const int index = from.place(here, expert) - from.begin()[here];
+        return moving.experts.data() + static_cast<std::size_t>(index) * expert_size_;
+    };
     DeviceBuffer<float> sent(backend_);
     sent.grow(leaving.size() * expert_size_);
     for (std::size_t i = 0; i < leaving.size(); ++i)
-        copy_expert(moving.experts.data() + static_cast<std::size_t>(from.place(here, leaving[i]) -
-                                                                     from.begin()[here]) *
-                                                expert_size_,
-                    sent.data() + i * expert_size_);
+        copy_expert(held(leaving[i]), sent.data() + i * expert_size_);
     DeviceBuffer<float> received(backend_);
     received.grow(arriving.size() * expert_size_);
     communicator_->exchange(sent.data(), leaving_begin, received.data(), arriving_begin);
@@ -122,16 +118,12 @@ void SyntheticLayers::move_experts(int layer, const ExpertPlaces& from, const Ex
     DeviceBuffer<float> experts(backend_);
     experts.grow(wanted.size() * expert_size_);
     for (std::size_t i = 0; i < wanted.size(); ++i) {
-        const auto stays = std::lower_bound(held.begin(), held.end(), wanted[i]);
-        const float* const source =
-            stays != held.end() && *stays == wanted[i]
-                ? moving.experts.data() +
-                      static_cast<std::size_t>(stays - held.begin()) * expert_size_
-                : received.data() + static_cast<std::size_t>(
-                                        std::find(arriving.begin(), arriving.end(), wanted[i]) -
-                                        arriving.begin()) *
-                                        expert_size_;
-        copy_expert(source, experts.data() + i * expert_size_);
+        const auto arrived = std::find(arriving.begin(), arriving.end(), wanted[i]);
+        copy_expert(arrived == arriving.end()
+                        ? held(wanted[i])
+                        : received.data() +
+                              static_cast<std::size_t>(arrived - arriving.begin()) * expert_size_,
+                    experts.data() + i * expert_size_);
     }
     backend_.synchronize();  // the buffers go away: what uses them must be done
     moving.experts = std::move(experts);

@@ -35,8 +35,6 @@ class SyntheticLayers final : public LayerSource {
     // Weights travel from the first device that holds them.
     void move_experts(int layer, const ExpertPlaces& from, const ExpertPlaces& to) override;
 
-    std::size_t expert_bytes() const;  // weights of one routed expert
-
   private:
     struct Layer {
         LayerWeights weights;

@@ -40,13 +40,8 @@ void LayerReader::set_experts(int layer, const ExpertIds& experts) {
 }
 
 LayerReader::~LayerReader() {
-    stop_reading();
-}
-
-void LayerReader::stop_reading() {
     is_closing_ = true;
     finish_reading();
-    is_closing_ = false;
 }
 
 LayerWeights LayerReader::load(int layer) {

@@ -29,7 +29,6 @@ class LayerReader {
     LayerReader(const LayerReader&) = delete;
     LayerReader& operator=(const LayerReader&) = delete;
 
-    const Checkpoint& checkpoint() const { return checkpoint_; }
     WeightMatrix embedding() const { return embedding_; }
 
     // Views and decoded vectors of a layer, valid until it is dropped. Where start_reading() was
@@ -37,9 +36,8 @@ class LayerReader {
     LayerWeights load(int layer);
 
     // Reads a layer into memory in the background; at most one at a time. is_stopped, unless empty,
-    // is asked there between tensors until stop_reading(); where it says yes, reading ends early.
+    // is asked there between tensors; where it says yes, reading ends early.
     void start_reading(int layer, std::function<bool()> is_stopped);
-    void stop_reading();
 
     void drop(int layer);
     void drop_embedding();

@@ -1,6 +1,5 @@
 #include "lib/model/layer_weights.h"
 
-#include <algorithm>
 #include <numeric>
 
 namespace eplb {
