@@ -57,6 +57,7 @@ class SingleProcess final : public ProcessGroup {
     void barrier() override {}
     void check() override {}
     void fail(std::string_view) noexcept override {}
+    void interrupt() noexcept override {}
 };
 
 class Bench {

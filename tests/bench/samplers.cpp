@@ -36,7 +36,7 @@ double stirling_rest(double k) {
         0.0166446911898211922, 0.0138761288230707480, 0.0118967099458917701, 0.0104112652619720965,
         0.0092554621827127329, 0.0083305634333628713};
     if (k < static_cast<double>(kSmall.size()))
-        return kSmall[k];
+        return kSmall[static_cast<std::size_t>(k)];
     const double square = (k + 1) * (k + 1);
     return (1.0 / 12 - (1.0 / 360 - (1.0 / 1260 - 1.0 / 1680 / square) / square) / square) /
            (k + 1);

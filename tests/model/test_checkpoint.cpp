@@ -10,6 +10,12 @@ using namespace eplb;
 
 namespace {
 
+// Of each layer that has any.
+std::vector<ExpertIds> every_expert(const DecoderConfig& config) {
+    return std::vector<ExpertIds>(config.moe.layers.size(),
+                                  all_experts(config.moe.router.num_experts));
+}
+
 std::string error_of_changed(const std::string& model,
                              const std::function<void(test::EditableTensor&)>& change) {
     const test::TemporaryFolder folder;
@@ -18,7 +24,7 @@ std::string error_of_changed(const std::string& model,
         const DecoderConfig config = read_decoder_config(folder.path());
         const Checkpoint checkpoint(folder.path());
         const LayerReader reader(config, checkpoint, config.num_layers, false,
-                                 {0, config.moe.router.num_experts});
+                                 every_expert(config));
     });
 }
 
@@ -177,8 +183,7 @@ TEST_CASE("a value of a vector that is no finite number is refused") {
     });
     const DecoderConfig config = read_decoder_config(folder.path());
     const Checkpoint checkpoint(folder.path());
-    LayerReader reader(config, checkpoint, config.num_layers, false,
-                       {0, config.moe.router.num_experts});
+    LayerReader reader(config, checkpoint, config.num_layers, false, every_expert(config));
     CHECK(test::error_of([&] { reader.load(1); }).find("post_attention_layernorm.weight") !=
           std::string::npos);
     CHECK(test::error_of([&] { reader.load(0); }).empty());
