@@ -120,9 +120,14 @@ void leave_out_mtp_layers(const cli::Output& out,
 }
 
 double bytes_per_expert_of(const GenOptions& options) {
-    return options.bytes_per_expert > 0 || !options.statistics.model_config.is_given()
-               ? options.bytes_per_expert
-               : expert_bytes(options.statistics.model_config.json());
+    if (options.bytes_per_expert > 0 || !options.statistics.model_config.is_given())
+        return options.bytes_per_expert;
+    const ModelJson& model = options.statistics.model_config.json();
+    try {
+        return expert_bytes(model);
+    } catch (const Error& error) {
+        throw Error(std::string(error.what()) + "; give --bytes_per_expert instead");
+    }
 }
 
 }  // namespace eplb

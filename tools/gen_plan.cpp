@@ -207,8 +207,7 @@ double known_bytes_per_expert(const cli::Output& out, const GenOptions& options)
     try {
         return bytes_per_expert_of(options);
     } catch (const Error& error) {
-        out.warn(std::string(error.what()) +
-                 "; moves are not given in bytes without --bytes_per_expert");
+        out.warn(std::string(error.what()) + "; moves are not given in bytes");
         return 0;
     }
 }

@@ -8,7 +8,7 @@
 namespace eplb {
 namespace {
 
-bool is_digit(char byte) {
+bool is_json_digit(char byte) {
     return byte >= '0' && byte <= '9';
 }
 
@@ -65,7 +65,7 @@ JsonReader::Kind JsonReader::peek() {
         case '-':
             return Kind::number;
         default:
-            if (next_ != end_ && is_digit(*next_))
+            if (next_ != end_ && is_json_digit(*next_))
                 return Kind::number;
             fail_syntax();
     }
@@ -179,9 +179,9 @@ JsonNumber JsonReader::number() {
     JsonNumber number;
     number.is_integer = true;
     const auto take_digits = [&] {
-        if (next_ == end_ || !is_digit(*next_))
+        if (next_ == end_ || !is_json_digit(*next_))
             fail_syntax();
-        while (next_ != end_ && is_digit(*next_))
+        while (next_ != end_ && is_json_digit(*next_))
             ++next_;
     };
     if (*next_ == '-')

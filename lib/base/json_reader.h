@@ -47,10 +47,11 @@ class JsonReader {
   public:
     enum class Kind { object, list, string, number, boolean, null };
 
-    // where: starts all errors, "FILE: line 3: ". The text must outlive the reader.
+    // where: starts all errors, "FILE: line 3: ". The text must outlive the reader; a byte order
+    // mark may start it.
     JsonReader(std::string_view text, std::string where)
         : begin_(text.data()),
-          next_(text.data()),
+          next_(text.data() + (text.starts_with("\xEF\xBB\xBF") ? 3 : 0)),
           end_(text.data() + text.size()),
           where_(std::move(where)) {}
 

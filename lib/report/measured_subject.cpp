@@ -9,22 +9,19 @@
 namespace eplb {
 namespace {
 
-double sum_of(std::span<const double> values) {
-    return std::accumulate(values.begin(), values.end(), 0.0);
-}
-
 MeasuredLayer measure_layer(const Subject& subject, int layer, Bins bins) {
     const LayerLoad load = bins_of(subject, layer, bins);
     MeasuredLayer measured;
     measured.layer = subject.layers[layer];
     measured.summary = summarize(load);
     measured.totals = bin_totals(load);
-    measured.mean = sum_of(measured.totals) / load.num_bins;
+    measured.mean =
+        std::accumulate(measured.totals.begin(), measured.totals.end(), 0.0) / load.num_bins;
     measured.mean_load.assign(load.num_iterations, kNotKnown);
     measured.max_load = measured.mean_load;
     for (int i = 0; i < load.num_iterations; ++i) {
         const std::span<const double> row = load.iteration(i);
-        const double sum = sum_of(row);
+        const double sum = std::accumulate(row.begin(), row.end(), 0.0);
         if (sum == 0)
             continue;
         measured.mean_load[i] = sum / load.num_bins;

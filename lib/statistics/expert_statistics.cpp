@@ -8,7 +8,8 @@
 namespace eplb {
 
 void ExpertStatistics::allocate() {
-    const std::size_t size = num_iterations * layers.size() * num_sources * num_experts;
+    const std::size_t size =
+        Grid<std::int64_t, 4>::num_values({num_iterations, num_layers(), num_sources, num_experts});
     counts = {};
     counts.reserve(size);
     use_large_pages(std::as_bytes(std::span(counts.data(), size)));

@@ -158,7 +158,7 @@ TEST_CASE("each fault of the first line is refused with its member") {
     check(kFirst, "[]", "must be an object");
     check(kFirst, "null", "must be an object");
     check(kFirst, "{}", "\"format\" is missing: this is no statistics stream");
-    check(kFirst, "eplb", "no valid JSON at byte");
+    check(kFirst, "eplb", "is no valid JSON at byte");
     check("eplb-statistics", "other", "\"format\" is \"other\": this is no statistics stream");
     check("\"version\":1", "\"version\":2", "version 2 is newer than version 1");
     check("\"version\":1,", "", "\"version\" is missing");
@@ -200,10 +200,10 @@ TEST_CASE("each fault of a line of counts is refused with its line") {
     const std::string counts = "[[6,7,8],[9,10,11]]";
     check(kLines[1], "", "is blank");
     check(kLines[1], "[]", "must be an object");
-    check(kLines[1], kLines[1] + "{}", "no valid JSON at byte");
+    check(kLines[1], kLines[1] + "{}", "is no valid JSON at byte");
     check(kLines[1], kLines[0], "iteration 100, layer 3 stands there twice");
     check("\"layer\":7", "\"layer\":8", "layer 8 is not among the layers of line 1");
-    check("\"layer\":7", "\"layer\":07", "no valid JSON");
+    check("\"layer\":7", "\"layer\":07", "is no valid JSON");
     check("\"layer\":7", "\"layer\":-7", "\"layer\" is -7");
     check("\"layer\":7,", "", "\"layer\" is missing");
     check("\"iteration\":100,\"layer\":7", "\"iteration\":99,\"layer\":7",
@@ -223,7 +223,7 @@ TEST_CASE("each fault of a line of counts is refused with its line") {
     check(counts, "[[6,7,1099511627776],[9,10,11]]", "count 1099511627776 is absurd");
     check(counts, "[[6,7,8.5],[9,10,11]]", "\"counts\" holds a number that is no integer");
     check(counts, "[[6,7,1e2],[9,10,11]]", "\"counts\" holds a number that is no integer");
-    check(counts, "[[6,7,08],[9,10,11]]", "no valid JSON");
+    check(counts, "[[6,7,08],[9,10,11]]", "is no valid JSON");
     check(counts, "[[6,7,99999999999999999999],[9,10,11]]", "\"counts\" holds a number");
     check(counts, "[[6,7,18446744073709551615],[9,10,11]]", "\"counts\" holds a number that is");
     check(counts, "[[6,7,\"8\"],[9,10,11]]", "\"counts\" holds a string");

@@ -12,15 +12,15 @@
 namespace eplb {
 namespace {
 
-using Kind = JsonReader::Kind;
-
-bool contains(const std::vector<std::string>& keys, const std::string& key) {
+bool is_one_of(const std::vector<std::string>& keys, const std::string& key) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
 }
 
-class CountsReader {
+class JsonCountsReader {
+    using Kind = JsonReader::Kind;
+
   public:
-    CountsReader(std::string_view text, const JsonCountsPlace& place, const std::string& name)
+    JsonCountsReader(std::string_view text, const JsonCountsPlace& place, const std::string& name)
         : place_(place),
           has_entries_(!place.entries_key.empty()),
           outer_key_(has_entries_ ? place.entries_key : place.counts_key),
@@ -39,13 +39,13 @@ class CountsReader {
                 json_.fail("key " + quoted_name(key) + " stands there twice");
             if (key == outer_key_)
                 read_outer_value();
-            else if (contains(place_.integer_keys, key))
+            else if (is_one_of(place_.integer_keys, key))
                 read.integers[key] = read_integer(key);
-            else if (contains(place_.text_keys, key) && json_.peek() == Kind::string)
+            else if (is_one_of(place_.text_keys, key) && json_.peek() == Kind::string)
                 read.texts[key] = json_.string();
             else
                 json_.skip();
-            if (contains(place_.text_keys, key))
+            if (is_one_of(place_.text_keys, key))
                 read.texts.try_emplace(key);
         }
         json_.end();
@@ -163,7 +163,7 @@ JsonCounts parse_json_counts(std::string_view text,
                              const JsonCountsPlace& place,
                              const std::string& name) {
     try {
-        return CountsReader(text, place, name).read();
+        return JsonCountsReader(text, place, name).read();
     } catch (const JsonSyntaxError& error) {
         if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
             throw Error(name + ": is empty");

@@ -6,7 +6,7 @@
 namespace eplb {
 namespace {
 
-std::vector<std::int64_t> integers(JsonReader& json) {
+std::vector<std::int64_t> read_integers(JsonReader& json) {
     std::vector<std::int64_t> numbers;
     for (json.open_list(); json.next_item();)
         numbers.push_back(json.integer());
@@ -51,9 +51,9 @@ TraceLine parse_trace_line(std::string_view text, const std::string& where) {
         else if (key == "top_k")
             set(line.top_k, json.integer());
         else if (key == "layers_logged")
-            set(line.layers_logged, integers(json));
+            set(line.layers_logged, read_integers(json));
         else if (key == "topk_ids")
-            set(line.topk_ids, integers(json));
+            set(line.topk_ids, read_integers(json));
         else if (key == "topk_weights")
             set(line.num_topk_weights, count_numbers(json));
         else

@@ -8,7 +8,7 @@ namespace eplb::html {
 namespace {
 
 constexpr int kDigits = 4;  // that count in the largest number of a column
-constexpr int kMostDecimals = 6;
+constexpr int kMostCellDecimals = 6;
 
 // Of one column, so that points stand below each other.
 int decimals_of(const Table& table, std::size_t column) {
@@ -25,7 +25,7 @@ int decimals_of(const Table& table, std::size_t column) {
     if (largest == 0)
         return 1;
     const int digits_before = static_cast<int>(std::floor(std::log10(largest))) + 1;
-    return std::clamp(kDigits - digits_before, 1, kMostDecimals);
+    return std::clamp(kDigits - digits_before, 1, kMostCellDecimals);
 }
 
 std::string text_of(const Cell& cell, int decimals) {

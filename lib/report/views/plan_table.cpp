@@ -11,12 +11,12 @@ namespace {
 
 // A column, and where its values are.
 template <typename Row>
-struct Figure {
+struct PlanFigure {
     const char* key;
     double Row::*value;
 };
 
-constexpr Figure<LayerPlan> kLayerFigures[] = {
+constexpr PlanFigure<LayerPlan> kLayerFigures[] = {
     {"bound", &LayerPlan::bound},
     {"aggregated", &LayerPlan::aggregated},
     {"noise_floor", &LayerPlan::noise_floor},
@@ -25,7 +25,7 @@ constexpr Figure<LayerPlan> kLayerFigures[] = {
     {"predicted_greedy", &LayerPlan::predicted_greedy},
 };
 
-constexpr Figure<WorkloadResult> kWorkloadFigures[] = {
+constexpr PlanFigure<WorkloadResult> kWorkloadFigures[] = {
     {"common", &WorkloadResult::common},
     {"alone", &WorkloadResult::alone},
     {"greedy_alone", &WorkloadResult::greedy_alone},
@@ -78,7 +78,7 @@ Table plan_table(const Plan& plan, std::span<const int> layers) {
     table.average = {"average", ""};
     for (const LayerPlan& layer : plan.layers)
         table.rows.push_back({layers[table.rows.size()], algorithm_name(layer.algorithm)});
-    for (const Figure<LayerPlan>& figure : kLayerFigures) {
+    for (const PlanFigure<LayerPlan>& figure : kLayerFigures) {
         const double mean = mean_over_layers(plan, figure.value);
         if (std::isnan(mean))
             continue;
@@ -94,11 +94,11 @@ Table workload_table(const Plan& plan, std::span<const std::string> names) {
     Table table;
     table.title = "Workloads, imbalance ratios (means over layers):";
     table.columns = {plan_column("workload")};
-    for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
+    for (const PlanFigure<WorkloadResult>& figure : kWorkloadFigures)
         table.columns.push_back(plan_column(figure.key));
     for (std::size_t w = 0; w < names.size(); ++w) {
         table.rows.push_back({names[w]});
-        for (const Figure<WorkloadResult>& figure : kWorkloadFigures)
+        for (const PlanFigure<WorkloadResult>& figure : kWorkloadFigures)
             table.rows.back().emplace_back(mean_over_layers(plan, w, figure.value));
     }
     return table;
