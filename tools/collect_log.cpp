@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "lib/base/text.h"
 #include "lib/collect/stages.h"
 #include "tools/collect_plan.h"
 

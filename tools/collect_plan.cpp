@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/base/text.h"
 #include "tools/terminal.h"
 
 namespace eplb::cli {

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "tools/terminal.h"
 
 namespace eplb::cli {

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/collect/collector.h"
 #include "lib/collect/direct_check.h"
 #include "lib/collect/recorder.h"

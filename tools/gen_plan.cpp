@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/engines/config_rules.h"
 #include "lib/engines/engine.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
@@ -98,7 +99,7 @@ void print_co_occurrence(const cli::Output& out,
     const Plan without = plan_with_progress(workloads, plain, threads);
     const TokenTraffic traffic = traffic_of(options, inputs, request.num_nodes, plan);
     const TokenTraffic before = traffic_of(options, inputs, request.num_nodes, without);
-    const auto text = [](double value) { return cli::formatted("%.3f", value); };
+    const auto text = [](double value) { return formatted("%.3f", value); };
     std::string line = "without --co_occurrence: imbalance ratio " +
                        text(planned_imbalance(without)) + ", not " + text(planned_imbalance(plan));
     if (traffic.num_tokens > 0) {
@@ -129,7 +130,7 @@ Plan fewest_slots(const cli::Output& out,
             line.clear();
             out.note(std::to_string(num_slots) +
                      " slots: " + (plan.basis == PredictionBasis::none ? "fitted " : "predicted ") +
-                     cli::formatted("%.3f", planned_imbalance(plan)));
+                     formatted("%.3f", planned_imbalance(plan)));
         },
         threads);
     request.num_slots = found.num_slots;
@@ -140,8 +141,8 @@ Plan fewest_slots(const cli::Output& out,
         check_request(request, num_experts);  // says why it cannot be
     }
     throw GateError("no num_slots up to " + std::to_string(candidates.back()) +
-                    " reaches --max_imbalance " + cli::formatted("%.6g", *options.max_imbalance) +
-                    "; the best is " + cli::formatted("%.3f", found.imbalance) + " with " +
+                    " reaches --max_imbalance " + formatted("%.6g", *options.max_imbalance) +
+                    "; the best is " + formatted("%.3f", found.imbalance) + " with " +
                     std::to_string(found.num_slots));
 }
 

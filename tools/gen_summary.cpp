@@ -19,8 +19,6 @@ constexpr double kForcedImbalance = 0.05;
 // an interval that ends so many times above its start says nothing
 constexpr double kWidestInterval = 5;
 
-using cli::formatted;
-
 std::string rounded(double value) {
     return formatted("%.3f", value);
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/engines/config_rules.h"
 #include "lib/engines/engine.h"
 #include "lib/formats/configs/config_file.h"
@@ -13,8 +14,6 @@
 
 namespace eplb {
 namespace {
-
-using cli::formatted;
 
 std::string size_text(double bytes) {
     for (const auto& [unit, name] : {std::pair(1e9, " GB"), std::pair(1e6, " MB")})

@@ -55,12 +55,6 @@ Screen screen_of_output(const std::string& output_path) {
                       !environment("TERM").empty() && environment("TERM") != "dumb"};
 }
 
-std::string formatted(const char* format, double value) {
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, format, value);
-    return buffer;
-}
-
 ProgressLine::ProgressLine(bool wanted) {
     const char* const term = std::getenv("TERM");
     on_terminal_ =

@@ -5,9 +5,6 @@
 
 namespace eplb::cli {
 
-// printf's format of one number.
-std::string formatted(const char* format, double value);
-
 // What standard output, or a file in its place, can show.
 struct Screen {
     int width = 80;        // characters: of the window, else $COLUMNS

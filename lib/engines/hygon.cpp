@@ -6,7 +6,7 @@
 namespace eplb {
 namespace {
 
-void judge(const ConfigInUse& in_use, ConfigVerdict& verdict) {
+void judge_for_hygon(const ConfigInUse& in_use, ConfigVerdict& verdict) {
     if (const std::string duplicates = duplicates_text(in_use.config, in_use.ep_size);
         !duplicates.empty())
         verdict.warnings.push_back(std::string(in_use.name) + ": " + duplicates +
@@ -25,7 +25,7 @@ constinit const Engine hygon_engine = {
     .config_format = ConfigFormat::hygon,
     .load_with = R"(--enable-eplb --eplb-config '{"expert_map_path": "map.json"}')",
     .has_model_key = true,
-    .judge = judge,
+    .judge = judge_for_hygon,
 };
 
 }  // namespace eplb

@@ -6,7 +6,7 @@
 namespace eplb {
 namespace {
 
-void judge(const ConfigInUse& in_use, ConfigVerdict& verdict) {
+void judge_for_sglang(const ConfigInUse& in_use, ConfigVerdict& verdict) {
     if (const std::string duplicates = duplicates_text(in_use.config, in_use.ep_size);
         !duplicates.empty())
         verdict.warnings.push_back(std::string(in_use.name) + ": " + duplicates +
@@ -24,7 +24,7 @@ constinit const Engine sglang_engine = {
     .config_format = ConfigFormat::sglang,
     .load_with = "--init-expert-location map.json --ep-num-redundant-experts 32",
     .config_suffix = ".json",
-    .judge = judge,
+    .judge = judge_for_sglang,
 };
 
 }  // namespace eplb

@@ -50,7 +50,7 @@ void judge_layers(const ConfigInUse& in_use, ConfigVerdict& verdict) {
                                    "it the right model?");
 }
 
-void judge(const ConfigInUse& in_use, ConfigVerdict& verdict) {
+void judge_for_trtllm(const ConfigInUse& in_use, ConfigVerdict& verdict) {
     const std::string name(in_use.name);
     if (in_use.ep_size == 1)
         verdict.errors.push_back(name +
@@ -75,7 +75,7 @@ constinit const Engine trtllm_engine = {
     .config_format = ConfigFormat::trtllm,
     .load_with = "moe_config: {load_balancer: eplb.yaml}",
     .needs_model_to_judge = true,
-    .judge = judge,
+    .judge = judge_for_trtllm,
 };
 
 }  // namespace eplb

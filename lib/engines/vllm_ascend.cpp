@@ -10,7 +10,7 @@ namespace {
 // its documentation advises against balancing the decoding of models with no more slots per device
 constexpr int kFewSlotsPerRank = 8;
 
-void judge(const ConfigInUse& in_use, ConfigVerdict& verdict) {
+void judge_for_vllm_ascend(const ConfigInUse& in_use, ConfigVerdict& verdict) {
     const std::string name(in_use.name);
     if (const std::string duplicates = duplicates_text(in_use.config, in_use.ep_size);
         !duplicates.empty())
@@ -34,7 +34,7 @@ constinit const Engine vllm_ascend_engine = {
     .layer_numbering = LayerNumbering::moe_position,
     .config_format = ConfigFormat::vllm_ascend,
     .load_with = R"(--additional-config '{"eplb_config": {"expert_map_path": "map.json"}}')",
-    .judge = judge,
+    .judge = judge_for_vllm_ascend,
 };
 
 }  // namespace eplb

@@ -62,7 +62,7 @@ void require_declared(const json& model, const char* key, const std::string& whe
                     std::to_string(counted));
 }
 
-EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
+EngineConfig parse_hygon(const ConfigText& text, const ConfigContext& context) {
     const auto& [bytes, root, name] = text;
     require_object(root, name + ": the content");
     const ModelMap model = choose_model(root, name, context);
@@ -89,7 +89,7 @@ EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
     return config;
 }
 
-std::string write(const EngineConfig& config, const ConfigContext& context) {
+std::string write_hygon(const EngineConfig& config, const ConfigContext& context) {
     const std::string& key = context.model_key.empty() ? config.model_key : context.model_key;
     if (key.empty())
         throw Error(
@@ -118,8 +118,8 @@ constinit const ConfigCodec hygon_codec = {
     .name = "hygon",
     .own_key = "model_maps",
     .looks_like_another = true,
-    .parse = parse,
-    .write = write,
+    .parse = parse_hygon,
+    .write = write_hygon,
 };
 
 }  // namespace eplb

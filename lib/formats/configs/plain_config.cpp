@@ -147,7 +147,7 @@ std::string layer_line(const EngineConfig& config, int layer, const std::vector<
     return line(object);
 }
 
-EngineConfig parse(const ConfigText& text, const ConfigContext&) {
+EngineConfig parse_plain(const ConfigText& text, const ConfigContext&) {
     const auto& [bytes, root, name] = text;
     require_object(root, name + ": the content");
     if (json_string(json_member(root, "format", name), name + ": format") != kFormatName)
@@ -182,7 +182,7 @@ EngineConfig parse(const ConfigText& text, const ConfigContext&) {
     return config;
 }
 
-std::string write(const EngineConfig& config, const ConfigContext&) {
+std::string write_plain(const EngineConfig& config, const ConfigContext&) {
     const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
     if (config.ep_size < 1 && !layers.empty())
         throw Error("the plain format has a list for each rank, and ep_size is not known; give it");
@@ -216,8 +216,8 @@ constinit const ConfigCodec plain_codec = {
     .name = "plain",
     .holds_online_config = true,
     .own_key = "format",
-    .parse = parse,
-    .write = write,
+    .parse = parse_plain,
+    .write = write_plain,
 };
 
 }  // namespace eplb

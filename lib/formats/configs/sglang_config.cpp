@@ -89,7 +89,7 @@ void check_dense_rows(const std::vector<std::vector<int>>& rows,
             ") are not in plain order; what they say is lost. Are the MoE layers the right ones?");
 }
 
-EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
+EngineConfig parse_sglang(const ConfigText& text, const ConfigContext& context) {
     const std::vector<std::vector<int>> rows = parse_rows(text.root, text.name, context);
     EngineConfig config;
     config.has_all_moe_layers = true;
@@ -102,7 +102,7 @@ EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
     return config;
 }
 
-std::string write(const EngineConfig& config, const ConfigContext& context) {
+std::string write_sglang(const EngineConfig& config, const ConfigContext& context) {
     const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
     if (context.num_hidden_layers < 1)
         throw Error(
@@ -126,8 +126,8 @@ constinit const ConfigCodec sglang_codec = {
     .format = ConfigFormat::sglang,
     .name = "sglang",
     .looks_like_another = true,
-    .parse = parse,
-    .write = write,
+    .parse = parse_sglang,
+    .write = write_sglang,
 };
 
 }  // namespace eplb

@@ -7,14 +7,14 @@
 namespace eplb {
 namespace {
 
-EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
+EngineConfig parse_trtllm(const ConfigText& text, const ConfigContext& context) {
     EngineConfig config;
     config.config = parse_eplb_config(std::string(text.text), text.name,
                                       {context.num_experts, context.ep_size});
     return config;
 }
 
-std::string write(const EngineConfig& config, const ConfigContext&) {
+std::string write_trtllm(const EngineConfig& config, const ConfigContext&) {
     return format_eplb_config(config.config);
 }
 
@@ -26,8 +26,8 @@ constinit const ConfigCodec trtllm_codec = {
     .is_json = false,
     .holds_online_config = true,
     .own_key = "num_slots",  // JSON is yaml
-    .parse = parse,
-    .write = write,
+    .parse = parse_trtllm,
+    .write = write_trtllm,
 };
 
 }  // namespace eplb

@@ -59,7 +59,7 @@ std::vector<int> parse_devices(const json& devices,
     return expert_ids;
 }
 
-EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
+EngineConfig parse_vllm_ascend(const ConfigText& text, const ConfigContext& context) {
     const auto& [bytes, root, name] = text;
     require_object(root, name + ": the content");
     EngineConfig config;
@@ -90,7 +90,7 @@ EngineConfig parse(const ConfigText& text, const ConfigContext& context) {
     return config;
 }
 
-std::string write(const EngineConfig& config, const ConfigContext& context) {
+std::string write_vllm_ascend(const EngineConfig& config, const ConfigContext& context) {
     const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
     if (config.ep_size < 1)
         throw Error(
@@ -124,8 +124,8 @@ constinit const ConfigCodec vllm_ascend_codec = {
     .format = ConfigFormat::vllm_ascend,
     .name = "vllm-ascend",
     .own_key = "layer_list",
-    .parse = parse,
-    .write = write,
+    .parse = parse_vllm_ascend,
+    .write = write_vllm_ascend,
 };
 
 }  // namespace eplb
