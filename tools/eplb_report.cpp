@@ -16,6 +16,7 @@
 #include "tools/report_page.h"
 #include "tools/report_pictures.h"
 #include "tools/report_views.h"
+#include "tools/statistics_options.h"
 #include "tools/tool.h"
 
 namespace {
@@ -81,6 +82,7 @@ void check_max_imbalance(double imbalance, double limit) {
 int report(const cli::Output& out, const ReportOptions& options) {
     if (options.per_expert && options.ep_size > 0)
         throw UsageError("--ep_size says nothing about --per_expert, which looks at no ranks");
+    cli::check_statistics_options(options.statistics);
     check_view_options(options);
     std::vector<std::string> input_paths = options.expert_statistic_paths;
     input_paths.insert(input_paths.end(), options.config_paths.begin(), options.config_paths.end());

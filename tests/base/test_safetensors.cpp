@@ -133,7 +133,7 @@ TEST_CASE("each broken header is refused with the file, the key and the fault") 
         {R"({"k":)" + tensor("I32", "[2 3]", "[0,8]") + "}", 8, "no valid JSON at its byte"},
         {R"({"k":)" + tensor("I32", "[2,]", "[0,8]") + "}", 8, "no valid JSON at its byte"},
         {R"({"k":)" + tensor("I32", "[02]", "[0,8]") + "}", 8, "no valid JSON at its byte"},
-        {R"({"k":)" + tensor("I32", "[tru]", "[0,8]") + "}", 8, "no valid JSON at its byte"},
+        {R"({"k":)" + tensor("I32", "[tru]", "[0,8]") + "}", 8, "a boolean where a list"},
         {R"({"k":)" + tensor("I32", "[2e0]", "[0,8]") + "}", 8, "no integer"},
         {R"({"__metadata__":5})", 0, R"(key "__metadata__": a number where an object)"},
         {R"({"__metadata__":{"a":5}})", 0, R"(key "__metadata__": a number where a string)"},
