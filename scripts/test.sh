@@ -43,17 +43,15 @@ build() {
     folders="$folders $folder"
 }
 
-# several files at once: what they include, which is most of what there is to compile, is read once
-at_once='--unity=on -Dunity_size=10'
-# shellcheck disable=SC2086  # a list of words
+
 if $all; then
     # as users build it, for one GPU alone
     build build -Dgpu_arch=90
     # another compiler, its sanitizers, the kernels for a plain processor, no CUDA
-    CC=clang CXX=clang++ build build-sanitize $at_once -Dbuildtype=plain -Doptimization=1 \
+    CC=clang CXX=clang++ build build-sanitize -Dbuildtype=plain -Doptimization=1 \
         -Dcpp_args=-g1 -Dcpu_arch= -Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false
 else
-    build build-test $at_once -Dbuildtype=plain -Doptimization=1 -Dcuda=disabled
+    build build-test -Dbuildtype=plain -Doptimization=1 -Dcuda=disabled
 fi
 
 failed=0

@@ -45,7 +45,7 @@ def main():
         outputs = built(folder, times["build"][0])
         targets = collections.Counter()
         for output, seconds in outputs.items():
-            compiles = output.endswith((".o", ".gch", ".pch"))
+            compiles = output.endswith(".o")
             targets[output.split(".p/")[0] if compiles else "links and the rest"] += seconds
         print(f"{folder}:", ", ".join(f"{name} {end - begin:.0f}"
                                      for name, (begin, end) in times.items()))

@@ -8,7 +8,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_file {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 using eplb::test::TemporaryFolder;
@@ -232,3 +233,5 @@ TEST_CASE("a missing newline at the end is told") {
     CHECK_FALSE(ends_in_newline("a\nb"));
     CHECK(ends_in_newline(""));
 }
+
+}  // namespace eplb::test_file

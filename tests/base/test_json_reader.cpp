@@ -7,7 +7,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_json_reader {
+
 using eplb::test::error_of;
 
 namespace {
@@ -169,3 +170,5 @@ TEST_CASE("a value that is nested without end is not skipped") {
                   reader.skip();
           }) == "x: key \"key\": is nested too deep");
 }
+
+}  // namespace eplb::test_json_reader

@@ -6,7 +6,7 @@
 #include "lib/base/parallel.h"
 #include "tests/catch.h"
 
-using namespace eplb;
+namespace eplb::test_parallel {
 
 namespace {
 
@@ -64,3 +64,5 @@ TEST_CASE("a pool serves many loops, one after the other") {
         pool.for_each(3, [&](std::int64_t i) { sum += i; });
     CHECK(sum == 2000 * 3);
 }
+
+}  // namespace eplb::test_parallel

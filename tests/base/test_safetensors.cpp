@@ -6,7 +6,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_safetensors {
+
 using eplb::test::error_of;
 
 namespace {
@@ -284,3 +285,5 @@ TEST_CASE("dtypes have the sizes that the format gives them") {
     CHECK(dtype_size("F4") == 0);
     CHECK(dtype_size("I128") == 0);
 }
+
+}  // namespace eplb::test_safetensors

@@ -5,6 +5,8 @@
 #include "tests/bench/samplers.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_samplers {
+
 using eplb::combine_keys;
 using eplb::bench::portable_exp;
 using eplb::bench::portable_log;
@@ -187,3 +189,5 @@ TEST_CASE("binomial numbers come as often as their probability mass says") {
         CHECK(statistic < freedom + 3.5 * std::sqrt(2 * freedom) + 3);
     }
 }
+
+}  // namespace eplb::test_samplers

@@ -12,7 +12,8 @@
 #include "tests/bench/scenarios.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_scenarios {
+
 using namespace eplb::bench;
 
 namespace {
@@ -319,3 +320,5 @@ TEST_CASE("a shift moves the shares by as much as its topics do") {
     const double noise = (a * a + 1.0 / 128) * (1.0 / 100 + 1.0 / 300);
     CHECK(squares / num_usual == Approx(a * a + noise).epsilon(0.1));
 }
+
+}  // namespace eplb::test_scenarios

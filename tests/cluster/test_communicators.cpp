@@ -10,7 +10,8 @@
 #include "tests/cluster/threads.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_communicators {
+
 using namespace eplb::test;
 using namespace std::chrono_literals;
 
@@ -123,3 +124,5 @@ TEST_CASE("strangers at a data port are dropped") {
               throw Error("all were dropped");
           })[1] == "all were dropped");
 }
+
+}  // namespace eplb::test_communicators

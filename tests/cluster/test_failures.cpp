@@ -10,7 +10,8 @@
 #include "tests/cluster/processes.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_failures {
+
 using namespace eplb::test;
 using namespace std::chrono_literals;
 
@@ -198,3 +199,5 @@ TEST_CASE("a process that ends by an exception has failed") {
         CHECK(outcomes[rank] == "rank 1 (host " + own_host_name() +
                                     ") failed: it ended with an error; see its own messages");
 }
+
+}  // namespace eplb::test_failures

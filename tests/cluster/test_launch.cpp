@@ -4,7 +4,8 @@
 #include "lib/cluster/launch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_launch {
+
 using eplb::test::error_of;
 
 namespace {
@@ -211,3 +212,5 @@ TEST_CASE("values that cannot be") {
     // an empty variable is none
     CHECK(launch_of({{"RANK", ""}, {"WORLD_SIZE", ""}}).world_size == 1);
 }
+
+}  // namespace eplb::test_launch

@@ -13,7 +13,8 @@
 #include "tests/cluster/processes.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_tcp_group {
+
 using namespace eplb::test;
 using namespace std::chrono_literals;
 
@@ -403,3 +404,5 @@ TEST_CASE("a file that never comes is named") {
         "rank 1 of 2 did not come");
     CHECK_FALSE(fs::exists(folder / "meeting"));
 }
+
+}  // namespace eplb::test_tcp_group

@@ -6,7 +6,8 @@
 #include "tests/cluster/threads.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_thread_group {
+
 using namespace eplb::test;
 using namespace std::chrono_literals;
 
@@ -100,3 +101,5 @@ TEST_CASE("a thread that a signal ends is told apart from one that fails") {
     CHECK(num_interrupted == std::vector<int>{1, 0, 1});
     CHECK(outcomes[0] == "rank 1 (a thread) failed: it was interrupted");
 }
+
+}  // namespace eplb::test_thread_group

@@ -7,7 +7,7 @@
 #include "tests/collect/runs.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_batch {
 
 namespace {
 
@@ -128,3 +128,5 @@ TEST_CASE("ranks without a token have batches without a row") {
     CHECK(batches[0].iterations.front().rank_begin == std::vector<std::int32_t>{0, 0});
     CHECK(batches[1].most_rows == 1);
 }
+
+}  // namespace eplb::test_batch

@@ -9,9 +9,10 @@
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_checkpoint_layers {
+
 // Checkpoints against what transformers makes of them, and odd ones.
 
-using namespace eplb;
 using test::CheckpointModel;
 using test::Expected;
 using test::Run;
@@ -222,3 +223,5 @@ TEST_CASE("a last layer without experts in the checkpoint is enough") {
             CHECK(test::run(model, schedule, other).statistics == expected.statistics);
         }
 }
+
+}  // namespace eplb::test_checkpoint_layers

@@ -11,9 +11,10 @@
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_collector {
+
 // Runs of one model against each other, and against counts that are made id by id.
 
-using namespace eplb;
 using test::Run;
 using test::RunOptions;
 
@@ -316,3 +317,5 @@ TEST_CASE("a run that is asked to stop does, on all devices at once") {
             CHECK(num_batches == std::vector<int>(num_devices, 2));
         }
 }
+
+}  // namespace eplb::test_collector

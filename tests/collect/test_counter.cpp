@@ -7,7 +7,7 @@
 #include "tests/collect/runs.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_counter {
 
 namespace {
 
@@ -116,3 +116,5 @@ TEST_CASE("a counter counts what a replay id by id does, while layers are re-pla
             CHECK((num_moved > 0) == (updates > 0));
         }
 }
+
+}  // namespace eplb::test_counter

@@ -1,7 +1,8 @@
 #include "lib/collect/dataset.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_dataset {
+
 using test::TemporaryFolder;
 
 namespace {
@@ -76,3 +77,5 @@ TEST_CASE("a dataset cut off at any byte is an error or ends at a whole line") {
         CHECK(error.empty() == at_line_end);
     }
 }
+
+}  // namespace eplb::test_dataset

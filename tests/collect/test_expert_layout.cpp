@@ -8,7 +8,7 @@
 #include "tests/collect/runs.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_expert_layout {
 
 namespace {
 
@@ -183,3 +183,5 @@ TEST_CASE("a config that does not fit the model is refused with the reason") {
     CHECK(error_of(8, {}, 3) ==
           "--ep_size 8 cannot be dealt out to 3 devices; start as many as divide it");
 }
+
+}  // namespace eplb::test_expert_layout

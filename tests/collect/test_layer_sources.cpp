@@ -12,9 +12,9 @@
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
 
-// Which weights a device has, however often its experts change.
+namespace eplb::test_layer_sources {
 
-using namespace eplb;
+// Which weights a device has, however often its experts change.
 
 namespace {
 
@@ -143,3 +143,5 @@ TEST_CASE("the last layer of a checkpoint routes only, wherever its experts are"
     CHECK(layers.load(last).routes_only);
     CHECK(layers.load(last).experts.empty());
 }
+
+}  // namespace eplb::test_layer_sources

@@ -3,7 +3,7 @@
 #include "lib/collect/online_balancer.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_online_balancer {
 
 namespace {
 
@@ -64,3 +64,5 @@ TEST_CASE("a layer's load decays, and is forgotten when the layer is re-placed")
     // loads 91, 11, 3, 31 in iteration 1: expert 0 takes both extra slots (91/2, 91/3 > 31)
     CHECK(replica_counts(placement->expert_ids, 4) == std::vector<int>{3, 1, 1, 1});
 }
+
+}  // namespace eplb::test_online_balancer

@@ -11,7 +11,8 @@
 #include "tests/collect/runs.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_recorder {
+
 using test::TemporaryFolder;
 
 namespace {
@@ -180,3 +181,5 @@ TEST_CASE("nothing recorded writes nothing") {
     }
     CHECK_FALSE(std::filesystem::exists(folder / "stats" / "meta_info.json"));
 }
+
+}  // namespace eplb::test_recorder

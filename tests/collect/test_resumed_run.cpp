@@ -7,7 +7,7 @@
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_resumed_run {
 
 namespace {
 
@@ -211,3 +211,5 @@ TEST_CASE("a state of another run is refused") {
     test::write_text(file.path(), test::read_text(file.path()).substr(0, 100));
     CHECK_STARTS_WITH(test::error_of([&] { file.load(fingerprint); }), file.path().string());
 }
+
+}  // namespace eplb::test_resumed_run

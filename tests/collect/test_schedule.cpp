@@ -4,7 +4,7 @@
 
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_schedule {
 
 namespace {
 
@@ -110,3 +110,5 @@ TEST_CASE("every token is in one iteration, and a rank never sees another's requ
         CHECK(static_cast<std::int32_t>(seen.size()) == next);
     }
 }
+
+}  // namespace eplb::test_schedule

@@ -8,7 +8,7 @@
 #include "tests/collect/runs.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_synthetic_layers {
 
 TEST_CASE("outputs agree with a direct evaluation of every token") {
     struct Way {
@@ -77,7 +77,7 @@ TEST_CASE("online balancing brings the imbalance down during the run") {
 
 // the published table (TensorRT-LLM, blog 4): 32 ranks x 128 tokens, layers from 0.46 to 2.46, on
 // average 1.56
-TEST_CASE("the DeepSeek-R1 preset, default seed, is as imbalanced as the real model") {
+TEST_CASE("the DeepSeek-R1 preset, default seed, is as imbalanced as the real model", "[quality]") {
     ThreadPool threads(2);
     CpuBackend backend(threads);
     const SyntheticModel model(find_preset("deepseek-r1"), 0, threads);
@@ -102,3 +102,5 @@ TEST_CASE("the DeepSeek-R1 preset, default seed, is as imbalanced as the real mo
     CHECK(average > 1.4);
     CHECK(average < 1.7);
 }
+
+}  // namespace eplb::test_synthetic_layers

@@ -4,7 +4,7 @@
 
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_token_source {
 
 namespace {
 
@@ -62,3 +62,5 @@ TEST_CASE("a whole schedule comes once") {
     CHECK(source.next()->token_ids == schedule.token_ids);
     CHECK_FALSE(source.next());
 }
+
+}  // namespace eplb::test_token_source

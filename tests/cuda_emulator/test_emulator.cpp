@@ -9,6 +9,8 @@
 #include "tests/cuda_emulator/emulator.h"
 
 // What the emulator is there for: mistakes that a test on it must not survive.
+namespace eplb::test_emulator {
+
 namespace {
 
 using cuda_emulator::dynamic_shared_memory;
@@ -233,3 +235,5 @@ TEST_CASE("emulator: another stream's work is there after an event, not before")
     cudaStreamDestroy(second);
     cudaFreeHost(pinned);
 }
+
+}  // namespace eplb::test_emulator

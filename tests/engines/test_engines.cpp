@@ -7,7 +7,8 @@
 #include "lib/formats/configs/config_file.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_engines {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 
@@ -83,3 +84,5 @@ TEST_CASE("SGLang and vLLM deal experts out in order over all ranks") {
     for (const Engine* const engine : {&sglang_engine, &vllm_engine})
         CHECK(engine->default_placement(4, 2, 3).expert_ids == std::vector<int>{0, 1, 2, 3, 0, 1});
 }
+
+}  // namespace eplb::test_engines

@@ -6,7 +6,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_count_readers {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 using eplb::test::replaced;
@@ -386,3 +387,5 @@ TEST_CASE("a flipped bit gives an error or other counts") {
     check_flipped_bits(parse_counts_json, kSummed);
     check_flipped_bits(parse_vllm_history, kHistory);
 }
+
+}  // namespace eplb::test_count_readers

@@ -6,7 +6,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_count_table {
+
 using eplb::test::error_of;
 
 namespace {
@@ -248,3 +249,5 @@ TEST_CASE("options that mean nothing are refused") {
                   "x.json: --moe_layers must be ascending layer ids");
     }
 }
+
+}  // namespace eplb::test_count_table

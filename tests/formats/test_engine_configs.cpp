@@ -6,7 +6,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_engine_configs {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 using eplb::test::replaced;
@@ -506,3 +507,5 @@ TEST_CASE("vllm-ascend is advised against with few experts on a device") {
         CHECK(verdict.warnings.size() == (slots_per_rank == 8 ? 1 : 0));
     }
 }
+
+}  // namespace eplb::test_engine_configs

@@ -5,7 +5,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_eplb_config {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 using eplb::test::replaced;
@@ -304,3 +305,5 @@ TEST_CASE("text that belongs to no document is refused in bounded time") {
                           "eplb.yaml: line ");
     }
 }
+
+}  // namespace eplb::test_eplb_config

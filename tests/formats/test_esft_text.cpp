@@ -5,7 +5,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_esft_text {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 using eplb::test::TemporaryFolder;
@@ -201,3 +202,5 @@ TEST_CASE("a flipped bit in ESFT's text gives an error or other counts") {
         CHECK((error.empty() || error.starts_with("layer_5.txt: ")));
     }
 }
+
+}  // namespace eplb::test_esft_text

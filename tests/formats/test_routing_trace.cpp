@@ -6,7 +6,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_routing_trace {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 using eplb::test::replaced;
@@ -263,3 +264,5 @@ TEST_CASE("a trace that is absent is named") {
     CHECK_STARTS_WITH(error_of([] { read_routing_trace("absent.jsonl", 0); }),
                       "absent.jsonl: cannot open");
 }
+
+}  // namespace eplb::test_routing_trace

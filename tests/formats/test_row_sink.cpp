@@ -9,7 +9,8 @@
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_row_sink {
+
 using eplb::test::error_of;
 using eplb::test::TemporaryFolder;
 
@@ -138,3 +139,5 @@ TEST_CASE("visited ids that are not those counted are refused, where the counts 
     CHECK_STARTS_WITH(error, kFixture.string() + ": key \"100_10\": id 5 stands there ");
     CHECK(error.ends_with("remove the token_selected_experts files"));
 }
+
+}  // namespace eplb::test_row_sink

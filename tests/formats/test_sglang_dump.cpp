@@ -8,7 +8,8 @@
 #include "tests/formats/torch_bytes.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_sglang_dump {
+
 using namespace eplb::test;
 using nlohmann::json;
 
@@ -420,3 +421,5 @@ TEST_CASE("a dump of passes cut off at any byte is an error") {
         check_passes_error({whole.substr(0, size)}, "0.pt: ");
     }
 }
+
+}  // namespace eplb::test_sglang_dump

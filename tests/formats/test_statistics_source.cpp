@@ -7,7 +7,8 @@
 #include "lib/formats/statistics/statistics_source.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_statistics_source {
+
 using eplb::test::error_of;
 using eplb::test::TemporaryFolder;
 using eplb::test::write_text;
@@ -171,3 +172,5 @@ TEST_CASE("a recording that names its layers has none but the model's") {
     CHECK(error_of([&] { read_source(path, options, {}, threads); }) ==
           path + ": holds tokens of layer 3, while --first_moe_layer says that it has no experts");
 }
+
+}  // namespace eplb::test_statistics_source

@@ -7,7 +7,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_statistics_stream {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 using eplb::test::replaced;
@@ -317,3 +318,5 @@ TEST_CASE("a short stream takes no more memory than its lines bring") {
                              R"({"end":true,"num_iterations":1})" + "\n";
     CHECK(error_for(text) == "s.jsonl: line 3: iteration 0, layer 0 is missing");
 }
+
+}  // namespace eplb::test_statistics_stream

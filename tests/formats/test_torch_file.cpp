@@ -7,7 +7,8 @@
 #include "tests/formats/torch_bytes.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_torch_file {
+
 using namespace eplb::test;
 using nlohmann::json;
 using Kind = PickleValue::Kind;
@@ -405,3 +406,5 @@ TEST_CASE("faults of a tensor are told apart") {
     CHECK_STARTS_WITH(error_for("ctorch._utils\n_rebuild_tensor_v2\n(NNNNNNtR", data),
                       "x.pt: t: is a tensor without a storage");
 }
+
+}  // namespace eplb::test_torch_file

@@ -8,7 +8,8 @@
 #include "lib/formats/statistics/trtllm_statistics.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_trtllm_cooccurrence {
+
 using eplb::test::error_of;
 using eplb::test::TemporaryFolder;
 using eplb::test::write_text;
@@ -264,3 +265,5 @@ TEST_CASE("real routing: the diagonal of the pairs is the counts") {
         CHECK(num_pairs == num_tokens * 6 * 6);
     }
 }
+
+}  // namespace eplb::test_trtllm_cooccurrence

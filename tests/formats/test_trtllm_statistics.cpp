@@ -10,7 +10,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_trtllm_statistics {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 using eplb::test::TemporaryFolder;
@@ -607,3 +608,5 @@ TEST_CASE("real routing: every rank counts its 32 tokens six times and the ids a
         CHECK(routed->cell(0, 0, 0).size() == 32 * 6);
     }
 }
+
+}  // namespace eplb::test_trtllm_statistics

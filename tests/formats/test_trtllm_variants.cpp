@@ -9,7 +9,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_trtllm_variants {
+
 using eplb::test::error_of;
 using eplb::test::TemporaryFolder;
 using eplb::test::write_text;
@@ -333,3 +334,5 @@ TEST_CASE("what could not be removed is refused before anything is written") {
                           (small.folder / name).string() + ": stands among the files to be");
     }
 }
+
+}  // namespace eplb::test_trtllm_variants

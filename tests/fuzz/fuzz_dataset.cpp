@@ -6,7 +6,7 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/scratch_folder.h"
 
-const eplb::fuzz::Target target("dataset", [](std::string_view input) {
+const eplb::fuzz::Target dataset_target("dataset", [](std::string_view input) {
     constexpr int kVocabSize = 1000;
     static const eplb::fuzz::ScratchFolder folder;
     const std::string path = folder.write("dataset.json", input);

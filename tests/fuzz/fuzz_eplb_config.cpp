@@ -5,7 +5,7 @@
 #include "lib/formats/configs/eplb_config.h"
 #include "tests/fuzz/fuzz_target.h"
 
-const eplb::fuzz::Target target("eplb_config", [](std::string_view input) {
+const eplb::fuzz::Target eplb_config_target("eplb_config", [](std::string_view input) {
     try {
         const eplb::EplbConfig config = eplb::parse_eplb_config(std::string(input), "input");
         const std::string text = eplb::format_eplb_config(config);

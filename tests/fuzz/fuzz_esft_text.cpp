@@ -5,7 +5,7 @@
 #include "tests/fuzz/fuzz_target.h"
 
 // The files of several layers in one input: a form feed stands between them.
-const eplb::fuzz::Target target("esft_text", [](std::string_view input) {
+const eplb::fuzz::Target esft_text_target("esft_text", [](std::string_view input) {
     std::vector<eplb::EsftLayer> layers = {{0, "layer 0", ""}};
     for (const char byte : input) {
         const int next = static_cast<int>(layers.size());

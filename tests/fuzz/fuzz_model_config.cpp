@@ -3,7 +3,7 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/scratch_folder.h"
 
-const eplb::fuzz::Target target("model_config", [](std::string_view input) {
+const eplb::fuzz::Target model_config_target("model_config", [](std::string_view input) {
     static const eplb::fuzz::ScratchFolder folder;
     folder.write("config.json", input);
     try {

@@ -5,7 +5,7 @@
 #include "lib/model/model_shape.h"
 #include "tests/fuzz/fuzz_target.h"
 
-const eplb::fuzz::Target target("model_shape", [](std::string_view input) {
+const eplb::fuzz::Target model_shape_target("model_shape", [](std::string_view input) {
     using namespace eplb;
     try {
         const ModelShape shape = model_shape(ModelJson::parse(input, "input"));

@@ -3,7 +3,7 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/scratch_folder.h"
 
-const eplb::fuzz::Target target("moe_options", [](std::string_view input) {
+const eplb::fuzz::Target moe_options_target("moe_options", [](std::string_view input) {
     static const eplb::fuzz::ScratchFolder folder;
     const std::string path = folder.write("options.yaml", input);
     try {

@@ -4,7 +4,7 @@
 #include "tests/fuzz/fuzz_target.h"
 
 // Any bytes as a pickle.
-const eplb::fuzz::Target target("pickle", [](std::string_view input) {
+const eplb::fuzz::Target pickle_target("pickle", [](std::string_view input) {
     try {
         eplb::parse_pickle(eplb::fuzz::bytes_of(input), "fuzzed");
     } catch (const eplb::Error&) {

@@ -5,7 +5,7 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/scratch_folder.h"
 
-const eplb::fuzz::Target target("run_state", [](std::string_view input) {
+const eplb::fuzz::Target run_state_target("run_state", [](std::string_view input) {
     static const eplb::fuzz::ScratchFolder folder;
     const eplb::RunStateFile file(folder.write("state", input));
     eplb::RunState state;

@@ -4,7 +4,7 @@
 #include "lib/base/safetensors.h"
 #include "tests/fuzz/fuzz_target.h"
 
-const eplb::fuzz::Target target("safetensors", [](std::string_view input) {
+const eplb::fuzz::Target safetensors_target("safetensors", [](std::string_view input) {
     try {
         const eplb::SafetensorsHeader header =
             eplb::parse_safetensors(eplb::fuzz::bytes_of(input), "input");

@@ -3,6 +3,6 @@
 #include "tests/fuzz/check_table.h"
 #include "tests/fuzz/fuzz_target.h"
 
-const eplb::fuzz::Target target("sglang_json", [](std::string_view input) {
+const eplb::fuzz::Target sglang_json_target("sglang_json", [](std::string_view input) {
     eplb::test::check_table([&] { return eplb::parse_sglang_json(input, "input"); });
 });

@@ -25,7 +25,7 @@ void check_written_again(ExpertStatistics statistics, const std::string& path) {
 
 }  // namespace
 
-const eplb::fuzz::Target target("statistics_stream", [](std::string_view input) {
+const eplb::fuzz::Target statistics_stream_target("statistics_stream", [](std::string_view input) {
     static const fuzz::ScratchFolder folder;
     const std::string path = folder.write("stream", input);
     ExpertStatistics statistics;

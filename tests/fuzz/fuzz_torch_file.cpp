@@ -22,7 +22,7 @@ void read_as_dump(eplb::TorchFile file) {
 
 // Any bytes as a file of torch.save and as a dump of SGLang's recorder; checksums, which nothing
 // would guess, are left alone.
-const eplb::fuzz::Target target("torch_file", [](std::string_view input) {
+const eplb::fuzz::Target torch_file_target("torch_file", [](std::string_view input) {
     try {
         read_as_dump(eplb::parse_torch_file(eplb::fuzz::bytes_of(input), "fuzzed",
                                             eplb::ZipChecksums::ignored));

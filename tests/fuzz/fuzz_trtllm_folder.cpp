@@ -58,7 +58,7 @@ void check_written_again(const ExpertStatistics& statistics, const RoutedIds* ro
 
 }  // namespace
 
-const eplb::fuzz::Target target("trtllm_folder", [](std::string_view input) {
+const eplb::fuzz::Target trtllm_folder_target("trtllm_folder", [](std::string_view input) {
     static const fuzz::ScratchFolder folder;
     folder.clear();
     write_files(folder, input);

@@ -8,9 +8,10 @@
 #include "tests/catch.h"
 #include "tests/kernels/kernel_support.h"
 
+namespace eplb::test_cpu_attention {
+
 namespace {
 
-using namespace eplb;
 using namespace eplb::test;
 
 // Queries, keys and values of a sequence.
@@ -189,3 +190,5 @@ TEST_CASE("sequences that share a call do not see each other") {
     b.output.insert(b.output.end(), c.output.begin(), c.output.end());
     CHECK(b.output == attend(backend, second));
 }
+
+}  // namespace eplb::test_cpu_attention

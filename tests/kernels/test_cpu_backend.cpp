@@ -11,7 +11,8 @@
 #include "tests/kernels/kernel_support.h"
 #include "tests/model/stored_matrix.h"
 
-using namespace eplb;
+namespace eplb::test_cpu_backend {
+
 using namespace eplb::test;
 
 TEST_CASE("embed gives the rows of the tokens, of every type") {
@@ -242,3 +243,5 @@ TEST_CASE("a started download is there after a wait") {
         CHECK(std::equal(found.begin(), found.end(), numbers.begin(), numbers.end()));
     }
 }
+
+}  // namespace eplb::test_cpu_backend

@@ -6,7 +6,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_cpu_dispatch {
 
 namespace {
 
@@ -103,3 +103,5 @@ TEST_CASE("values that are no finite numbers are seen wherever they are") {
         values[at] = 1;
     }
 }
+
+}  // namespace eplb::test_cpu_dispatch

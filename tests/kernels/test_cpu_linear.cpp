@@ -7,9 +7,10 @@
 #include "tests/kernels/kernel_support.h"
 #include "tests/model/stored_matrix.h"
 
+namespace eplb::test_cpu_linear {
+
 namespace {
 
-using namespace eplb;
 using namespace eplb::test;
 
 constexpr int kOutputs[] = {1, 2, 3, 47, 48, 49, 97, 480, 481, 961};
@@ -122,9 +123,12 @@ TEST_CASE("linear gives a token the same bits in any company, at any place, on a
                 static_cast<std::size_t>(kTokens) * static_cast<std::size_t>(num_inputs), 7);
             const std::vector<float> together = linear(backend, weight, input);
             REQUIRE(linear(parallel, weight, input) == together);
-            for (int count = 1; count <= 17; ++count)
+            for (int count = 1; count <= 17; count += num_inputs > 2000 ? 4 : 1)
                 check_company(backend, weight, input, together, range(3 * count, count));
-            for (const int count : {31, 33, 511, 512, 513})
+            // of blocks; of long rows, one that fills more than one
+            const std::vector<int> blocks = num_inputs > 2000 ? std::vector<int>{513}
+                                                              : std::vector<int>{31, 33, 511, 512, 513};
+            for (const int count : blocks)
                 check_company(parallel, weight, input, together, range(500 - count % 7, count));
             for (const int token : {0, 7, 8, 511, 512, 1039}) {
                 check_company(backend, weight, input, together, {token});
@@ -147,3 +151,5 @@ TEST_CASE("linear gives the same bits for a type as for its decoded weights") {
         CHECK(linear(backend, stored.view(), input) == linear(backend, plain, input));
     }
 }
+
+}  // namespace eplb::test_cpu_linear

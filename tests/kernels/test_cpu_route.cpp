@@ -9,9 +9,10 @@
 #include "tests/catch.h"
 #include "tests/kernels/kernel_support.h"
 
+namespace eplb::test_cpu_route {
+
 namespace {
 
-using namespace eplb;
 using namespace eplb::test;
 
 struct Router {
@@ -254,3 +255,5 @@ TEST_CASE("route needs no margins") {
                    .weights = routed.weights.data()});
     CHECK(routed == expected);
 }
+
+}  // namespace eplb::test_cpu_route

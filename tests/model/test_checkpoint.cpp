@@ -6,7 +6,7 @@
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_checkpoint {
 
 namespace {
 
@@ -188,3 +188,5 @@ TEST_CASE("a value of a vector that is no finite number is refused") {
           std::string::npos);
     CHECK(test::error_of([&] { reader.load(0); }).empty());
 }
+
+}  // namespace eplb::test_checkpoint

@@ -8,9 +8,10 @@
 #include "tests/model/number_formats.h"
 #include "tests/model/stored_matrix.h"
 
+namespace eplb::test_decode {
+
 namespace {
 
-using namespace eplb;
 using namespace eplb::test;
 
 // equal, zeros' signs too; or both NaN
@@ -140,3 +141,5 @@ TEST_CASE("part of a row decodes to that part of the row") {
             }
     }
 }
+
+}  // namespace eplb::test_decode

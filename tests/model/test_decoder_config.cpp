@@ -7,7 +7,8 @@
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_decoder_config {
+
 using nlohmann::json;
 
 namespace {
@@ -164,3 +165,5 @@ TEST_CASE("costs of published models are those of their model cards") {
         CHECK(cost.read_bytes < size.num_bytes);
     }
 }
+
+}  // namespace eplb::test_decoder_config

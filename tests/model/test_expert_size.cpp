@@ -2,7 +2,7 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_expert_size {
 
 namespace {
 
@@ -54,3 +54,5 @@ TEST_CASE("blocks that hold no weight leave the size finite") {
                   .bytes() == 6144);
     }
 }
+
+}  // namespace eplb::test_expert_size

@@ -6,7 +6,8 @@
 #include "tests/catch.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_model_shape {
+
 using eplb::test::error_of;
 using eplb::test::read_text;
 
@@ -169,3 +170,5 @@ TEST_CASE("a config.json cut off at any byte is refused") {
     for (std::size_t size = 0; size <= end; ++size)
         CHECK_STARTS_WITH(error_of([&] { ModelJson::parse(text.substr(0, size), "c"); }), "c: ");
 }
+
+}  // namespace eplb::test_model_shape

@@ -8,9 +8,9 @@
 #include "lib/model/select_experts.h"
 #include "tests/catch.h"
 
-namespace {
+namespace eplb::test_select_experts {
 
-using namespace eplb;
+namespace {
 
 struct Selection {
     std::vector<std::int32_t> expert_ids;
@@ -196,3 +196,5 @@ TEST_CASE("normalized weights sum to the scale") {
     CHECK(std::accumulate(selection.weights.begin(), selection.weights.end(), 0.0) ==
           Approx(2.5).epsilon(1e-6));
 }
+
+}  // namespace eplb::test_select_experts

@@ -8,7 +8,7 @@
 #include "lib/model/synthetic.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_synthetic {
 
 namespace {
 
@@ -115,3 +115,5 @@ TEST_CASE("presets are found by name, and an unknown name lists them") {
     CHECK(error.find("gpt-5") != std::string::npos);
     CHECK(error.find("mixtral-8x7b") != std::string::npos);
 }
+
+}  // namespace eplb::test_synthetic

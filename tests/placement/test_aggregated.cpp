@@ -12,6 +12,8 @@
 #include "tests/placement/exhaustive.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_aggregated {
+
 using eplb::aggregated_bound;
 using eplb::AggregatedOptions;
 using eplb::BalanceSearch;
@@ -70,7 +72,8 @@ void check_rank_loads(const PlacementProblem& problem, const BalanceSearch& sear
 
 }  // namespace
 
-TEST_CASE("the aggregated search is never below the optimum of tiny problems, and mostly at it") {
+TEST_CASE("the aggregated search is never below the optimum of tiny problems, and mostly at it",
+          "[quality]") {
     struct Goal {
         Kind kind;
         int num_problems;
@@ -228,3 +231,5 @@ TEST_CASE("two are exchanged for two where one for one does not help") {
     search.descend(0);
     CHECK(search.fullest_load() == 63.5);
 }
+
+}  // namespace eplb::test_aggregated

@@ -8,6 +8,8 @@
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_alignment {
+
 using eplb::align;
 using eplb::Assignment;
 using eplb::cheapest_assignment;
@@ -208,3 +210,5 @@ TEST_CASE("an assignment of hundreds of rows finds the order that costs nothing"
     CHECK(assignment.column_of_row == hidden);
     CHECK(assignment.cost == 0);
 }
+
+}  // namespace eplb::test_alignment

@@ -10,6 +10,8 @@
 #include "tests/placement/exhaustive.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_bound {
+
 using eplb::aggregated_bound;
 using eplb::expected_maximum_of_normals;
 using eplb::fewest_slots;
@@ -216,7 +218,7 @@ TEST_CASE("the noise floor takes the best replica counts") {
 }
 
 // floors of 1024 ids per rank, estimated for DeepSeek-R1-like popularity (mean of its layers)
-TEST_CASE("sampling floors are near the published ones") {
+TEST_CASE("sampling floors are near the published ones", "[quality]") {
     struct Floor {
         int ep_size;
         int slots_per_rank;
@@ -271,3 +273,5 @@ TEST_CASE("the fewest slots are the first that lift the forced imbalance") {
     CHECK(fewest_slots(make_problem(4, 2, {0, 0, 0, 0, 0}), 0) == 8);
     CHECK(fewest_slots(make_problem(4, 2, {5, 4, 3, 2, 1}), -1) == 20);
 }
+
+}  // namespace eplb::test_bound

@@ -11,6 +11,8 @@
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_bounded_moves {
+
 using eplb::best_points;
 using eplb::check_start;
 using eplb::Deployment;
@@ -116,7 +118,7 @@ void check_curve(const PlacementProblem& problem,
 
 }  // namespace
 
-TEST_CASE("few moves come close to the best that as many can reach") {
+TEST_CASE("few moves come close to the best that as many can reach", "[quality]") {
     Random random(1);
     int num_cases = 0;
     int num_optimal = 0;
@@ -295,3 +297,5 @@ TEST_CASE("moves go to the layers where they gain most") {
         }
     }
 }
+
+}  // namespace eplb::test_bounded_moves

@@ -7,6 +7,8 @@
 #include "lib/placement/upstream/replication.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_cooccurrence_packing {
+
 using eplb::pack_cooccurrence;
 using eplb::pack_greedy;
 using eplb::Placement;
@@ -134,3 +136,5 @@ TEST_CASE("packing by cooccurrence refuses what cannot be") {
                       }),
                       subject + "loads must be finite and >= 0, cooccurrence must be finite");
 }
+
+}  // namespace eplb::test_cooccurrence_packing

@@ -5,6 +5,8 @@
 #include "lib/placement/upstream/hierarchical.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_deepseek {
+
 using eplb::place_deepseek;
 using eplb::Placement;
 using eplb::test::error_of;
@@ -91,3 +93,5 @@ TEST_CASE("a DeepSeek request that cannot be is refused with the remedy") {
           "num_groups 5 does not divide the 12 experts; give the model's number of expert groups, "
           "or 1");
 }
+
+}  // namespace eplb::test_deepseek

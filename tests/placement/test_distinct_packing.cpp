@@ -9,6 +9,8 @@
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_distinct_packing {
+
 using eplb::pack_distinct;
 using eplb::Placement;
 using eplb::PlacementProblem;
@@ -136,7 +138,7 @@ TEST_CASE("exponent 1 makes the sum of load / count as small as can be") {
 
 TEST_CASE("a packing holds the counts that it was given, each expert once per rank at most") {
     Random random(5);
-    for (int i = 0; i < 6000; ++i) {
+    for (int i = 0; i < test::num_random_cases(6000); ++i) {
         PlacementProblem problem = random_shape(random);
         problem.min_replicas = 1;
         if (i % 3 == 0)
@@ -201,3 +203,5 @@ TEST_CASE("the heaviest replicas of equal ranks go to ranks of their own, ties t
     CHECK(pack_distinct(equal, equal.load, std::vector<int>(4, 1)).placement().expert_ids ==
           std::vector<int>{0, 2, 1, 3});
 }
+
+}  // namespace eplb::test_distinct_packing

@@ -7,7 +7,8 @@
 #include "lib/placement/route/fault_coverage.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_fault_coverage {
+
 using eplb::test::error_of;
 
 namespace {
@@ -107,3 +108,5 @@ TEST_CASE("fault coverage refuses nodes and placements that cannot be") {
                       }),
                       "expert 4 stands in no slot");
 }
+
+}  // namespace eplb::test_fault_coverage

@@ -11,6 +11,8 @@
 #include "lib/placement/upstream/replication.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_greedy {
+
 using eplb::num_duplicate_slots;
 using eplb::pack_greedy;
 using eplb::Placement;
@@ -235,3 +237,5 @@ TEST_CASE("replication and packing refuse what cannot be") {
               pack_greedy(Loads{1, 2}, Ids{1, 2}, 2, 2);
           }) == "packing: 3 replicas for 2 ranks with 2 slots each: the numbers must agree");
 }
+
+}  // namespace eplb::test_greedy

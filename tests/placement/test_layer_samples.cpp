@@ -9,6 +9,8 @@
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_layer_samples {
+
 using eplb::Deployment;
 using eplb::ExpertStatistics;
 using eplb::LayerSamples;
@@ -379,3 +381,5 @@ TEST_CASE("the counts of one range are its sums, those of several are mixed by w
     for (std::size_t expert = 0; expert < 7; ++expert)
         CHECK(mixed[expert] / sum_of(mixed) == Approx(0.2 * load_a[expert] + 0.8 * load_b[expert]));
 }
+
+}  // namespace eplb::test_layer_samples

@@ -6,6 +6,8 @@
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_node_split {
+
 using eplb::Deployment;
 using eplb::ExpertMatrix;
 using eplb::PlacementProblem;
@@ -98,3 +100,5 @@ TEST_CASE("a node's problem is that of its experts and ranks, in the same units"
         }
     }
 }
+
+}  // namespace eplb::test_node_split

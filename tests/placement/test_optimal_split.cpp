@@ -10,7 +10,8 @@
 #include "lib/placement/route/optimal_split.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_optimal_split {
+
 using eplb::test::error_of;
 
 namespace {
@@ -141,3 +142,5 @@ TEST_CASE("an expert without a slot has no split") {
               optimal_max_load(one_iteration({1, 2, 3}), {2, 1, {0, 2}});
           }) == "expert 1 stands in no slot of the assignment: every expert needs one");
 }
+
+}  // namespace eplb::test_optimal_split

@@ -12,6 +12,8 @@
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_placer {
+
 using eplb::Deployment;
 using eplb::imbalance_bound;
 using eplb::improve;
@@ -147,14 +149,14 @@ double largest(const std::vector<double>& values) {
 
 TEST_CASE("placements of any shape keep the rules that the deployment sets") {
     Random random(1);
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < test::num_random_cases(300); ++i) {
         const Case one = random_case(random);
         const Placed placed =
             place(one.problem, one.deployment, options_for(Objective::aggregated));
         check_placement(one.problem, one.deployment, placed.placement);
         CHECK(placed.beta == 0);
     }
-    for (int i = 0; i < 80; ++i) {
+    for (int i = 0; i < test::num_random_cases(80); ++i) {
         const Case one = random_case(random);
         check_placement(one.problem, one.deployment,
                         place(one.problem, one.deployment, options_for(Objective::risk)).placement);
@@ -163,7 +165,7 @@ TEST_CASE("placements of any shape keep the rules that the deployment sets") {
 
 TEST_CASE("extreme loads are placed by the rules, too") {
     Random random(2);
-    for (int i = 0; i < 120; ++i) {
+    for (int i = 0; i < test::num_random_cases(120); ++i) {
         Case one = random_case(random);
         PlacementProblem& problem = one.problem;
         const int kind = i % 3;
@@ -240,7 +242,7 @@ TEST_CASE("a rank that holds every expert of its node holds no expert of another
     CHECK(fullest_of(problem, placement) == 1);
 }
 
-TEST_CASE("doubling all loads leaves the aggregated placement as it is") {
+TEST_CASE("doubling all loads leaves the aggregated placement as it is", "[quality]") {
     Random random(4);
     for (int i = 0; i < 30; ++i) {
         Case one = random_case(random);
@@ -282,7 +284,7 @@ TEST_CASE("counts that are larger by a power of two have the same placement") {
     }
 }
 
-TEST_CASE("the names of the experts matter little") {
+TEST_CASE("the names of the experts matter little", "[quality]") {
     Random random(6);
     double sum = 0;
     constexpr int kNumCases = 12;
@@ -319,7 +321,7 @@ TEST_CASE("risk leaves the summed load within the tolerance of its bound where t
     }
 }
 
-TEST_CASE("searching on is never worse") {
+TEST_CASE("searching on is never worse", "[quality]") {
     Random random(8);
     for (int i = 0; i < 16; ++i) {
         const Case one = random_case(random);
@@ -356,7 +358,8 @@ TEST_CASE("a search may go on for many rounds") {
     }
 }
 
-TEST_CASE("nodes are never fuller than DeepSeek's, and ranks are less full on average") {
+TEST_CASE("nodes are never fuller than DeepSeek's, and ranks are less full on average",
+          "[quality]") {
     struct Shape {
         int num_experts;
         int ep_size;
@@ -394,3 +397,5 @@ TEST_CASE("nodes are never fuller than DeepSeek's, and ranks are less full on av
     CHECK(sum / num_cases < 0.99);
     CHECK(num_ranks_fuller <= num_cases / 20);
 }
+
+}  // namespace eplb::test_placer

@@ -8,7 +8,8 @@
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_plan_summary {
+
 using eplb::test::make_statistics;
 
 namespace {
@@ -160,3 +161,5 @@ TEST_CASE("the first number of slots that is enough ends the search") {
     CHECK(best.imbalance == Approx(0.5));
     CHECK(find({1, 3}, 1).num_slots == 0);
 }
+
+}  // namespace eplb::test_plan_summary

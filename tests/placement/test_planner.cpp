@@ -16,6 +16,8 @@
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_planner {
+
 using eplb::Algorithm;
 using eplb::check_plan_request;
 using eplb::ExpertStatistics;
@@ -291,7 +293,8 @@ TEST_CASE("duplicate slots are those that add no rank to an expert") {
     CHECK(num_duplicate_slots(Placement{3, 1, {0, 0, 0}}) == 0);
 }
 
-TEST_CASE("greedy balances DeepSeek-R1's workloads as far as an independent program measured") {
+TEST_CASE("greedy balances DeepSeek-R1's workloads as far as an independent program measured",
+          "[quality]") {
     if (eplb::test::real_data().empty()) {
         SUCCEED("no real data beside the checkout");
         return;
@@ -321,3 +324,5 @@ TEST_CASE("greedy balances DeepSeek-R1's workloads as far as an independent prog
         }
     }
 }
+
+}  // namespace eplb::test_planner

@@ -11,6 +11,8 @@
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_planner_search {
+
 using eplb::Algorithm;
 using eplb::ExpertStatistics;
 using eplb::LayerPlan;
@@ -380,7 +382,7 @@ TEST_CASE("the worst workload decides where it is asked to, whatever its weight"
     }
 }
 
-TEST_CASE("the worst workload fares no worse where it decides, and mostly better") {
+TEST_CASE("the worst workload fares no worse where it decides, and mostly better", "[quality]") {
     int num_layers = 0;
     int num_better = 0;
     for (const int num_iterations : {1, 8})
@@ -401,3 +403,5 @@ TEST_CASE("the worst workload fares no worse where it decides, and mostly better
         }
     CHECK(num_better > num_layers / 2);
 }
+
+}  // namespace eplb::test_planner_search

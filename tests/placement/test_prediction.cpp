@@ -7,6 +7,8 @@
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_prediction {
+
 using eplb::choose_challenger;
 using eplb::predict;
 using eplb::Prediction;
@@ -191,3 +193,5 @@ TEST_CASE("Student's t is that of the tables") {
     CHECK(eplb::student_t(30) == Approx(2.0423).margin(0.002));
     CHECK(eplb::student_t(1000) == Approx(1.9623).margin(0.002));
 }
+
+}  // namespace eplb::test_prediction

@@ -14,6 +14,8 @@
 #include "lib/placement/route/slot_router.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_rank_load {
+
 using eplb::EplbConfig;
 using eplb::ExpertStatistics;
 using eplb::IdKind;
@@ -292,3 +294,5 @@ TEST_CASE("folding refuses what it cannot turn back") {
         CHECK(refused_for("layer 3 of the config: expert id -1"));
     }
 }
+
+}  // namespace eplb::test_rank_load

@@ -12,7 +12,8 @@
 #include "lib/statistics/expert_statistics.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_replayed_traffic {
+
 using eplb::test::error_of;
 
 namespace {
@@ -272,3 +273,5 @@ TEST_CASE("replayed traffic refuses nodes, placements and ids that cannot be") {
                       }),
                       "expert 1 stands in no slot");
 }
+
+}  // namespace eplb::test_replayed_traffic

@@ -7,7 +7,7 @@
 #include "lib/placement/route/replica_replay.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_replica_replay {
 
 namespace {
 
@@ -230,3 +230,5 @@ TEST_CASE("a recording's later iterations are found by their ids") {
     CHECK(replayed(replay, last, 0).values() ==
           std::vector<double>(expected.begin(), expected.end()));
 }
+
+}  // namespace eplb::test_replica_replay

@@ -11,6 +11,8 @@
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
 
+namespace eplb::test_risk_search {
+
 using eplb::anneal;
 using eplb::ExpertMatrix;
 using eplb::pack_distinct;
@@ -444,3 +446,5 @@ TEST_CASE("the fullest rank is brought down to a limit that is in reach") {
         CHECK(search.table().placement() == reached);
     }
 }
+
+}  // namespace eplb::test_risk_search

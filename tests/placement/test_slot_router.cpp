@@ -7,6 +7,8 @@
 #include "lib/placement/route/slot_router.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_slot_router {
+
 using eplb::SlotRouter;
 using eplb::test::error_of;
 
@@ -197,3 +199,5 @@ TEST_CASE("an assignment that leaves an expert out is refused") {
           }) == "expert id 3 in an assignment for 3 experts: ids start at 0");
     CHECK(!error_of([] { SlotRouter(std::vector<int>{0, 1, -1}, 2); }).empty());
 }
+
+}  // namespace eplb::test_slot_router

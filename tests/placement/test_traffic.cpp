@@ -10,7 +10,8 @@
 #include "lib/placement/route/traffic.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_traffic {
+
 using eplb::test::error_of;
 
 namespace {
@@ -235,3 +236,5 @@ TEST_CASE("traffic refuses nodes, placements and ids that cannot be") {
                       }),
                       "expert 2 stands in no slot");
 }
+
+}  // namespace eplb::test_traffic

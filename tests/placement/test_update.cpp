@@ -11,6 +11,8 @@
 #include "tests/placement/problems.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_update {
+
 using eplb::Algorithm;
 using eplb::ExpertStatistics;
 using eplb::LayerPlan;
@@ -315,3 +317,5 @@ TEST_CASE("few moves keep the groups on their nodes that deepseek put there") {
                               [&](int id) { return id / (kNumExperts / 2) == group; }));
         }
 }
+
+}  // namespace eplb::test_update

@@ -7,7 +7,7 @@
 #include "lib/report/views/bootstrap.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_bootstrap {
 
 namespace {
 
@@ -124,10 +124,12 @@ TEST_CASE("the interval equals that of numpy's percentiles at Student's tails") 
 // Bands: 95 % of independent iterations, less 3 standard errors of 400 trials, less what so short
 // series are known to lose. Plain percentiles cover 0.84 at 12 iterations, blocks of one
 // 0.75 where neighbours correlate by 0.5: both are outside.
-TEST_CASE("the interval holds the true mean about as often as it says") {
+TEST_CASE("the interval holds the true mean about as often as it says", "[quality]") {
     CHECK(coverage(12, 0, 400) > 0.89);
     CHECK(coverage(40, 0, 400) > 0.91);
     CHECK(coverage(40, 0, 400) < 0.99);
     CHECK(coverage(100, 0.5, 400) > 0.86);
     CHECK(coverage(100, 0.5, 400) < 0.98);
 }
+
+}  // namespace eplb::test_bootstrap

@@ -6,7 +6,8 @@
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_comparison {
+
 using namespace eplb::test;
 
 namespace {
@@ -171,3 +172,5 @@ TEST_CASE("of several configs the best is named, with its distance to the next")
     const Table table = table_of(subjects, Pairing::paired);
     CHECK(last_verdict(table) == "Least imbalance: 3 with 0.100, before 2 with 0.500.");
 }
+
+}  // namespace eplb::test_comparison

@@ -6,7 +6,8 @@
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_drift {
+
 using namespace eplb::test;
 
 namespace {
@@ -128,3 +129,5 @@ TEST_CASE("where chance is not known there is no drift, and no verdict of none")
     CHECK(json_of(table)["rows"][1]["drifted"] == "?");
     CHECK_STARTS_WITH(test::last_verdict(table), "Too little data");
 }
+
+}  // namespace eplb::test_drift

@@ -7,7 +7,8 @@
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_fault_table {
+
 using eplb::test::error_of;
 using eplb::test::last_verdict;
 
@@ -117,3 +118,5 @@ TEST_CASE("slots of unknown experts have no fault table") {
     CHECK_STARTS_WITH(text, "stats: holds slot ids");
     CHECK(text.find("--load_balancer") != std::string::npos);
 }
+
+}  // namespace eplb::test_fault_table

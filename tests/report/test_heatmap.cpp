@@ -9,7 +9,8 @@
 #include "lib/report/views/heatmap.h"
 #include "tests/report/subjects.h"
 
-using namespace eplb;
+namespace eplb::test_heatmap {
+
 using namespace eplb::test;
 
 namespace {
@@ -159,3 +160,5 @@ TEST_CASE("numbers in pictures") {
     CHECK(axis_step(12, 5) == Approx(2.5));
     CHECK(axis_step(0, 5) == Approx(0.5));
 }
+
+}  // namespace eplb::test_heatmap

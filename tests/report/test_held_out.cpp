@@ -7,7 +7,8 @@
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_held_out {
+
 using test::Counts;
 using test::statistics_of;
 
@@ -174,3 +175,5 @@ TEST_CASE("a fit and a test are of one model, with known experts") {
     CHECK_STARTS_WITH(error(other_layer), "b: has other layers than a");
     CHECK_STARTS_WITH(error(slots), "b: holds slot ids");
 }
+
+}  // namespace eplb::test_held_out

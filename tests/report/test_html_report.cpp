@@ -7,7 +7,8 @@
 #include "lib/report/text/short_names.h"
 #include "tests/report/subjects.h"
 
-using namespace eplb;
+namespace eplb::test_html_report {
+
 using namespace eplb::test;
 
 namespace {
@@ -318,3 +319,5 @@ TEST_CASE("html: the same bytes for any number of threads, nothing from elsewher
         CHECK_FALSE(contains(page, part));
     CHECK(contains(page, "eplb-report 1.2.3"));
 }
+
+}  // namespace eplb::test_html_report

@@ -7,6 +7,8 @@
 #include "lib/placement/route/load_summary.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_load_summary {
+
 using eplb::average;
 using eplb::LayerLoad;
 using eplb::LoadSummary;
@@ -150,3 +152,5 @@ TEST_CASE("the average of layers is their plain mean, and iterations add up") {
     CHECK(mean.num_empty_iterations == 1);
     CHECK(average({}).mean == 0);
 }
+
+}  // namespace eplb::test_load_summary

@@ -14,7 +14,8 @@
 #include "tools/output.h"
 #include "tools/report_inputs.h"
 
-using namespace eplb;
+namespace eplb::test_report_inputs {
+
 using eplb::test::error_of;
 using eplb::test::TemporaryFolder;
 using eplb::test::write_text;
@@ -378,3 +379,5 @@ TEST_CASE("real counts and real ids give the same replay", "[real]") {
                   replayed(from_ids, statistics, layer).values());
     }
 }
+
+}  // namespace eplb::test_report_inputs

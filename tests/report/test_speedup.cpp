@@ -5,7 +5,8 @@
 #include "tests/report/subjects.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_speedup {
+
 using test::Counts;
 using test::subject_of;
 
@@ -88,3 +89,5 @@ TEST_CASE("a share is above 0 and at most 1") {
         CHECK_STARTS_WITH(test::error_of([&] { worth(load, nullptr, {.moe_share = share}); }),
                           "moe_share");
 }
+
+}  // namespace eplb::test_speedup

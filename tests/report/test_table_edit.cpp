@@ -6,6 +6,8 @@
 #include "lib/report/text/table_edit.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_table_edit {
+
 using eplb::Cell;
 using eplb::find_column;
 using eplb::IntegerList;
@@ -126,3 +128,5 @@ TEST_CASE("nothing is said where all rows stay") {
         CHECK(table.notes.empty());
     }
 }
+
+}  // namespace eplb::test_table_edit

@@ -7,6 +7,8 @@
 #include "lib/report/text/table_writers.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_table_writers {
+
 using eplb::Cell;
 using eplb::Table;
 using eplb::TableFormat;
@@ -218,3 +220,5 @@ TEST_CASE("a column has the decimals that it states, unless others are asked for
     CHECK(write_table(table, TableFormat::csv) ==
           "layer,mean,load\n3,1.5,0.6666666666666666\n4,2.25,1\n");
 }
+
+}  // namespace eplb::test_table_writers

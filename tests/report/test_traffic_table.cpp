@@ -11,7 +11,7 @@
 #include "lib/report/views/traffic_table.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_traffic_table {
 
 namespace {
 
@@ -245,3 +245,5 @@ TEST_CASE("traffic of real routes is what numpy counts") {
         for (std::size_t i = 0; i < 5; ++i)
             CHECK(number(table.rows[row][i + 1]) == near(expected[row][i]));
 }
+
+}  // namespace eplb::test_traffic_table

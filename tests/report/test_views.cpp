@@ -5,7 +5,8 @@
 #include "lib/report/views/views.h"
 #include "tests/report/subjects.h"
 
-using namespace eplb;
+namespace eplb::test_views {
+
 using namespace eplb::test;
 
 namespace {
@@ -139,3 +140,5 @@ TEST_CASE("tables do not depend on the number of threads") {
         CHECK(bin_table(subject, bins, one).rows == bin_table(subject, bins, three).rows);
     }
 }
+
+}  // namespace eplb::test_views

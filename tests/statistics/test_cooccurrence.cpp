@@ -4,7 +4,8 @@
 #include "lib/statistics/cooccurrence.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_cooccurrence {
+
 using eplb::test::error_of;
 
 namespace {
@@ -107,3 +108,5 @@ TEST_CASE("iterations and ids that are not there are refused") {
     CHECK_STARTS_WITH(error_of([] { count_cooccurrence(small_routed(), 2); }),
                       "routed ids: id 2 where there are 2 experts; give the statistics");
 }
+
+}  // namespace eplb::test_cooccurrence

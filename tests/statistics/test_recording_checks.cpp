@@ -3,7 +3,7 @@
 #include "lib/statistics/recording_checks.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_recording_checks {
 
 namespace {
 
@@ -96,3 +96,5 @@ TEST_CASE("workloads share experts, layers and, where both say so, experts per t
               other.layers = {3, 8};
           }) == "b: has other layers than a; workloads of one model share them");
 }
+
+}  // namespace eplb::test_recording_checks

@@ -3,7 +3,8 @@
 #include "lib/statistics/selection.h"
 #include "tests/test_support.h"
 
-using namespace eplb;
+namespace eplb::test_selection {
+
 using eplb::test::error_of;
 
 TEST_CASE("some layers are kept with their counts") {
@@ -25,3 +26,5 @@ TEST_CASE("some layers are kept with their counts") {
     CHECK(error_of([&] { keep_layers(kept, {4}, "stats"); }) ==
           "stats: does not hold layer 4, but layers 3 to 7");
 }
+
+}  // namespace eplb::test_selection

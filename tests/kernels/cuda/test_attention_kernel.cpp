@@ -9,9 +9,10 @@
 #include "tests/kernels/cuda/launch_support.h"
 #include "tests/kernels/kernel_support.h"
 
+namespace eplb::test_attention_kernel {
+
 namespace {
 
-using namespace eplb;
 using namespace eplb::test;
 
 // One piece of a sequence, with keys and values up to its last position and no further.
@@ -152,3 +153,5 @@ TEST_CASE("attention: what a GPU cannot do is an error") {
                                     std::vector<Backend::AttentionPiece>(1), nullptr),
                     Error);
 }
+
+}  // namespace eplb::test_attention_kernel

@@ -15,9 +15,10 @@
 #include "tests/kernels/kernel_support.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_cuda_backend {
+
 // Memory, weights, downloads and stages of a GPU.
 
-using namespace eplb;
 using namespace eplb::test;
 
 namespace {
@@ -337,3 +338,5 @@ TEST_CASE("memory that is not there is an error that says how much was asked for
     TestMemory memory(*gpu);
     CHECK(memory.get(memory.put(counting(3, 1)), 3) == counting(3, 1));
 }
+
+}  // namespace eplb::test_cuda_backend

@@ -14,10 +14,11 @@
 #include "tests/kernels/cuda/gpu_support.h"
 #include "tests/kernels/kernel_support.h"
 
+namespace eplb::test_cuda_compute {
+
 // Every function of a GPU against the CPU's, which has tests of its own. Integers are equal. What
 // is rounded differs by the tolerances below, of the largest value.
 
-using namespace eplb;
 using namespace eplb::test;
 
 namespace {
@@ -552,3 +553,5 @@ TEST_CASE("GPU: combine") {
             REQUIRE(gpu == cpu);
         }
 }
+
+}  // namespace eplb::test_cuda_compute

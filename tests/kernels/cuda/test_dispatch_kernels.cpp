@@ -8,9 +8,10 @@
 #include "lib/base/error.h"
 #include "tests/kernels/cuda/launch_support.h"
 
+namespace eplb::test_dispatch_kernels {
+
 namespace {
 
-using namespace eplb;
 using namespace eplb::test;
 
 std::vector<std::int32_t> random_ids(std::size_t size, int first, int last, unsigned seed) {
@@ -91,3 +92,5 @@ TEST_CASE("plan_dispatch: a stable sort by place") {
 TEST_CASE("dispatch: what a GPU cannot do is an error") {
     CHECK_THROWS_AS(cuda::plan_dispatch({1, 3073, 0, 1, nullptr}, {}, nullptr, nullptr), Error);
 }
+
+}  // namespace eplb::test_dispatch_kernels

@@ -22,10 +22,11 @@
 #include "tests/kernels/kernel_support.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_gpu_failures {
+
 // What goes wrong with GPUs, as only an emulated one does when it is told to; and what is left
 // behind.
 
-using namespace eplb;
 using namespace eplb::test;
 
 namespace {
@@ -251,3 +252,5 @@ TEST_CASE("connecting ends after a deadline, whether or not the others are alive
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
     CHECK(cuda_emulator::num_communicators() == 0);
 }
+
+}  // namespace eplb::test_gpu_failures

@@ -16,9 +16,10 @@
 #include "tests/kernels/cuda/gpu_support.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_nccl_communicator {
+
 // NCCL between GPUs, a thread each.
 
-using namespace eplb;
 using namespace eplb::test;
 
 namespace {
@@ -197,3 +198,5 @@ TEST_CASE("NCCL: one rank sends to itself, from and to any offset") {
     });
     REQUIRE(errors == std::vector<std::string>(1));
 }
+
+}  // namespace eplb::test_nccl_communicator

@@ -11,9 +11,10 @@
 #include "tests/kernels/kernel_support.h"
 #include "tests/model/stored_matrix.h"
 
+namespace eplb::test_row_kernels {
+
 namespace {
 
-using namespace eplb;
 using namespace eplb::test;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -326,3 +327,5 @@ TEST_CASE("launches of nothing do nothing") {
     cuda::combine(0, {}, nullptr, nullptr);
     CHECK(cudaDeviceSynchronize() == cudaSuccess);
 }
+
+}  // namespace eplb::test_row_kernels

@@ -16,11 +16,12 @@
 #include "tests/model_fixtures.h"
 #include "tests/test_support.h"
 
+namespace eplb::test_runs_on_gpus {
+
 // Whole runs, on one GPU and on several with NCCL between them, against the CPU: the counts are
 // equal. A token whose choice hangs on the last bits may go either way, so that inputs without such
 // near-ties are taken.
 
-using namespace eplb;
 using namespace eplb::test;
 
 namespace {
@@ -219,3 +220,5 @@ TEST_CASE("a checkpoint's layers on GPUs route as on the CPU") {
                   });
     }
 }
+
+}  // namespace eplb::test_runs_on_gpus

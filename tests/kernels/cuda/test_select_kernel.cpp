@@ -8,9 +8,10 @@
 #include "lib/model/select_experts.h"
 #include "tests/kernels/cuda/launch_support.h"
 
+namespace eplb::test_select_kernel {
+
 namespace {
 
-using namespace eplb;
 using namespace eplb::test;
 
 enum class Logits { normal, few_values, equal, huge };
@@ -221,3 +222,5 @@ TEST_CASE("select: what a GPU cannot do is an error") {
                                  nullptr, 1, nullptr, {}, nullptr),
                     Error);
 }
+
+}  // namespace eplb::test_select_kernel

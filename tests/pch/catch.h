@@ -1,2 +1,0 @@
-// compiled once for each test program: Catch2 is half of what its tests take to build
-#include "tests/catch.h"
