@@ -30,7 +30,7 @@ struct Message {
     int peer;
 };
 
-struct State {
+struct Communicators {
     std::recursive_mutex mutex;
     std::map<std::string, std::shared_ptr<World>> worlds;
     std::map<int, ncclResult_t> errors;  // by rank
@@ -39,8 +39,8 @@ struct State {
     int num_aborts = 0;
 };
 
-State& state() {
-    static State all;
+Communicators& communicators() {
+    static Communicators all;
     return all;
 }
 
@@ -69,7 +69,8 @@ thread_local int group_depth = 0;
 thread_local std::map<std::pair<ncclComm_t, cudaStream_t>, std::vector<Message>> group;
 
 ncclResult_t state_of(ncclComm_t comm) {
-    if (const auto error = state().errors.find(comm->rank); error != state().errors.end())
+    if (const auto error = communicators().errors.find(comm->rank);
+        error != communicators().errors.end())
         return error->second;
     if (comm->world->num_joined < comm->world->num_ranks)
         return ncclInProgress;
@@ -93,7 +94,7 @@ class Transfer {
           messages_(std::move(messages)) {}
 
     bool advance() {
-        const std::lock_guard lock(state().mutex);
+        const std::lock_guard lock(communicators().mutex);
         if (progress_->is_aborted)
             return true;
         if (!std::exchange(has_sent_, true))
@@ -150,7 +151,7 @@ ncclResult_t submit(ncclComm_t comm, cudaStream_t stream, std::vector<Message> m
         return ncclInvalidUsage;
     const auto transfer = std::make_shared<Transfer>(comm, std::move(messages));
     {
-        const std::lock_guard lock(state().mutex);
+        const std::lock_guard lock(communicators().mutex);
         ++comm->progress->num_transfers;
         comm->world->streams[comm->rank] = stream;
     }
@@ -164,14 +165,14 @@ ncclResult_t add_to_group(ncclComm_t comm, cudaStream_t stream, const Message& m
     if (message.peer < 0 || message.peer >= comm->world->num_ranks)
         return ncclInvalidArgument;
     require_device_memory(message.memory, message.num_bytes, "a message");
-    const std::lock_guard lock(state().mutex);
+    const std::lock_guard lock(communicators().mutex);
     require_idle(comm);
     group[{comm, stream}].push_back(message);
     return ncclSuccess;
 }
 
 void remove(ncclComm_t comm) {
-    --state().num_communicators;
+    --communicators().num_communicators;
     for (ncclComm_t& member : comm->world->members)
         if (member == comm)
             member = nullptr;
@@ -184,21 +185,21 @@ void remove(ncclComm_t comm) {
 namespace cuda_emulator {
 
 void set_nccl_error(int rank, ncclResult_t error) {
-    const std::lock_guard lock(state().mutex);
+    const std::lock_guard lock(communicators().mutex);
     if (error == ncclSuccess)
-        state().errors.erase(rank);
+        communicators().errors.erase(rank);
     else
-        state().errors[rank] = error;
+        communicators().errors[rank] = error;
 }
 
 int num_communicators() {
-    const std::lock_guard lock(state().mutex);
-    return state().num_communicators;
+    const std::lock_guard lock(communicators().mutex);
+    return communicators().num_communicators;
 }
 
 int num_aborts() {
-    const std::lock_guard lock(state().mutex);
-    return state().num_aborts;
+    const std::lock_guard lock(communicators().mutex);
+    return communicators().num_aborts;
 }
 
 }  // namespace cuda_emulator
@@ -214,21 +215,21 @@ const char* ncclGetLastError(ncclComm_t /*comm*/) {
 }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
-    const std::lock_guard lock(state().mutex);
+    const std::lock_guard lock(communicators().mutex);
     std::memset(id->internal, 0, sizeof(id->internal));
-    std::strcpy(id->internal, ("world " + std::to_string(++state().num_ids)).c_str());
+    std::strcpy(id->internal, ("world " + std::to_string(++communicators().num_ids)).c_str());
     return ncclSuccess;
 }
 
 ncclResult_t ncclCommInitRankConfig(
     ncclComm_t* comm, int num_ranks, ncclUniqueId id, int rank, ncclConfig_t* config) {
-    const std::lock_guard lock(state().mutex);
+    const std::lock_guard lock(communicators().mutex);
     *comm = nullptr;
     if (config->blocking != 0)
         misuse("a communicator is made that may block for ever");
     if (rank < 0 || rank >= num_ranks || std::strncmp(id.internal, "world ", 6) != 0)
         return ncclInvalidArgument;
-    std::shared_ptr<World>& world = state().worlds[id.internal];
+    std::shared_ptr<World>& world = communicators().worlds[id.internal];
     if (world == nullptr) {
         world = std::make_shared<World>();
         world->num_ranks = num_ranks;
@@ -239,14 +240,14 @@ ncclResult_t ncclCommInitRankConfig(
         return ncclInvalidUsage;
     member = *comm = new ncclComm{.world = world, .rank = rank};
     ++world->num_joined;
-    ++state().num_communicators;
+    ++communicators().num_communicators;
     return ncclInProgress;
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
     cudaStream_t stream = nullptr;
     {
-        const std::lock_guard lock(state().mutex);
+        const std::lock_guard lock(communicators().mutex);
         *result = comm->last = state_of(comm);
         if (comm->is_finalized && *result == ncclInProgress)
             stream = comm->world->streams[comm->rank];
@@ -257,14 +258,14 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
 }
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
-    const std::lock_guard lock(state().mutex);
+    const std::lock_guard lock(communicators().mutex);
     require_idle(comm);
     comm->is_finalized = true;
     return comm->last = state_of(comm);
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-    const std::lock_guard lock(state().mutex);
+    const std::lock_guard lock(communicators().mutex);
     require_idle(comm);
     if (!comm->is_finalized || comm->progress->num_transfers > 0)
         misuse("a communicator is destroyed before it is through");
@@ -276,9 +277,9 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-    const std::lock_guard lock(state().mutex);
+    const std::lock_guard lock(communicators().mutex);
     comm->progress->is_aborted = true;
-    ++state().num_aborts;
+    ++communicators().num_aborts;
     remove(comm);
     return ncclSuccess;
 }

@@ -145,10 +145,10 @@ void run_streams() {
 cudaError_t check_launch(const cudaLaunchConfig_t& config) {
     constexpr std::size_t kMostSharedSize = std::size_t{48} << 10;
     const dim3& grid = config.gridDim;
-    const dim3& block = config.blockDim;
+    const dim3& threads = config.blockDim;
     if (grid.x == 0 || grid.x > 0x7fffffffU || grid.y == 0 || grid.y > 65535 || grid.z == 0 ||
-        grid.z > 65535 || block.x == 0 || block.y == 0 || block.z == 0 || block.z > 64 ||
-        block.x * block.y * block.z > 1024)
+        grid.z > 65535 || threads.x == 0 || threads.y == 0 || threads.z == 0 || threads.z > 64 ||
+        threads.x * threads.y * threads.z > 1024)
         return failed(cudaErrorInvalidConfiguration);
     return config.dynamicSmemBytes > kMostSharedSize ? failed(cudaErrorInvalidValue) : cudaSuccess;
 }

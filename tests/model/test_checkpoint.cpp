@@ -42,6 +42,8 @@ void copy_model(const std::string& model, const std::filesystem::path& folder) {
 
 TEST_CASE("any tensor that is missing or of another shape is named before the work") {
     for (const std::string model : {"deepseek_v3", "deepseek_v3_fp8", "gpt_oss", "qwen2_moe"}) {
+        if (test::kSanitized && model != "gpt_oss")
+            continue;
         INFO(model);
         CHECK(error_of_changed(model, [](test::EditableTensor&) {}).empty());
         std::vector<std::string> names;
