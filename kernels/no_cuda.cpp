@@ -1,15 +1,17 @@
 #include "kernels/backends.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 
 // What a build without CUDA has.
 namespace eplb {
 namespace {
 
 [[noreturn]] void refuse_cuda() {
-    throw Error(
-        "backend cuda: this program was built without CUDA; run with --backend cpu, or build it "
-        "with -Dcuda=enabled");
+    throw Error("backend cuda: this program was built without CUDA; run with " +
+                setting("backend") +
+                " cpu, or build it "
+                "with -Dcuda=enabled");
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "tools/help_formatter.h"
 #include "tools/version.h"
 
@@ -59,6 +60,8 @@ std::optional<std::string> unknown_flag(const CLI::App& app, int argc, char** ar
 
 int run_tool(const Tool& tool, int argc, char** argv) {
     const Output output(tool.name);
+    // a field of the library is the option of its name
+    name_settings([](std::string_view field) { return "--" + std::string(field); });
     const auto fail = [&](const char* what, int exit_code) {
         output.note(
             std::string("error: ") + what +

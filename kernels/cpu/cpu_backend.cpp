@@ -11,6 +11,7 @@
 #include <string>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/model/select_experts.h"
 
 namespace eplb {
@@ -91,8 +92,8 @@ MatrixWork CpuBackend::other_work() const {
 void* CpuBackend::allocate(std::size_t num_bytes) {
     void* const memory = ::operator new(num_bytes, std::align_val_t(kAlignment), std::nothrow);
     if (memory == nullptr)
-        throw Error("memory: cannot allocate " + std::to_string(num_bytes) +
-                    " bytes; lower --max_num_tokens or run on a machine with more memory");
+        throw Error("memory: cannot allocate " + std::to_string(num_bytes) + " bytes; lower " +
+                    setting("max_num_tokens") + " or run on a machine with more memory");
     return memory;
 }
 

@@ -9,18 +9,18 @@ namespace eplb {
 namespace {
 
 // What a member tells the others: where its data are, of which sizes.
-struct Offer {
+struct Contribution {
     const std::byte* data;
     const std::int64_t* begin;  // [size + 1]; null: num_bytes for everyone
     std::size_t num_bytes;
 };
 
-std::string as_bytes(const Offer& offer) {
+std::string as_bytes(const Contribution& offer) {
     return std::string(reinterpret_cast<const char*>(&offer), sizeof offer);
 }
 
-Offer offer_of(const std::string& bytes) {
-    Offer offer;
+Contribution offer_of(const std::string& bytes) {
+    Contribution offer;
     std::memcpy(&offer, bytes.data(), sizeof offer);
     return offer;
 }
@@ -53,7 +53,7 @@ void ThreadCommunicator::all_gather(const void* send, std::size_t num_bytes, voi
         {.data = static_cast<const std::byte*>(send), .begin = nullptr, .num_bytes = num_bytes}));
     const auto size = static_cast<std::int64_t>(num_bytes);
     for (int from = 0; from < this->size(); ++from) {
-        const Offer offer = offer_of(offers[from]);
+        const Contribution offer = offer_of(offers[from]);
         check_size(group_, from, static_cast<std::int64_t>(offer.num_bytes), size);
         copy(static_cast<std::byte*>(receive) + from * size, offer.data, size);
     }
@@ -68,7 +68,7 @@ void ThreadCommunicator::exchange(const void* send,
     const auto offers = group_.all_gather(as_bytes(
         {.data = static_cast<const std::byte*>(send), .begin = send_begin.data(), .num_bytes = 0}));
     for (int from = 0; from < size(); ++from) {
-        const Offer offer = offer_of(offers[from]);
+        const Contribution offer = offer_of(offers[from]);
         const std::int64_t begin = receive_begin[from];
         const std::int64_t size = receive_begin[static_cast<std::size_t>(from) + 1] - begin;
         const std::int64_t offered = offer.begin[rank()];

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/kernel_support.h"
 #include "kernels/cuda/launch.h"
+#include "lib/base/setting.h"
 #include "lib/model/router_math.h"
 
 // Causal attention in fp32, a block per head and tile of queries, with the softmax kept up from one
@@ -205,7 +206,7 @@ void attention(const Backend::AttentionArguments& attention,
                cudaStream_t stream) {
     if (attention.value_size > kMostValueSize)
         throw Error("attention: a GPU takes values of at most " + std::to_string(kMostValueSize) +
-                    " per head; use --backend cpu");
+                    " per head; use " + setting("backend") + " cpu");
     for (std::size_t first = 0; first < pieces.size(); first += kMostPieces) {
         const auto some =
             pieces.subspan(first, std::min<std::size_t>(kMostPieces, pieces.size() - first));

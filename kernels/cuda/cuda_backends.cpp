@@ -5,6 +5,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/nccl_communicator.h"
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 
 // What a build with CUDA has.
 namespace eplb {
@@ -23,7 +24,7 @@ int num_cuda_devices() {
     }
     if (status != cudaSuccess)
         throw Error(std::string("GPUs: cudaGetDeviceCount: ") + cudaGetErrorString(status) +
-                    "; run with --backend cpu");
+                    "; run with " + setting("backend") + " cpu");
     return num_devices;
 }
 
@@ -35,9 +36,8 @@ std::unique_ptr<Backend> make_backend(BackendKind kind,
         return std::make_unique<CpuBackend>(threads);
     const int num_devices = num_cuda_devices();
     if (num_devices == 0)
-        throw Error(
-            "backend cuda: no GPU, or no driver as new as this program's CUDA; run with "
-            "--backend cpu");
+        throw Error("backend cuda: no GPU, or no driver as new as this program's CUDA; run with " +
+                    setting("backend") + " cpu");
     if (device < 0 || device >= num_devices)
         throw Error("backend cuda: no GPU " + std::to_string(device) + ", there are " +
                     std::to_string(num_devices) +

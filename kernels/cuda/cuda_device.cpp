@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 
 namespace eplb {
 namespace {
@@ -23,8 +24,8 @@ CudaDevice::CudaDevice(int number) : number_(number) {
     check(cudaDeviceGetAttribute(&has_pools, cudaDevAttrMemoryPoolsSupported, number_),
           "cudaDeviceGetAttribute");
     if (has_pools == 0)
-        throw Error(gpu_name(number_) +
-                    ": its driver has no memory pools; run with --backend cpu or on another GPU");
+        throw Error(gpu_name(number_) + ": its driver has no memory pools; run with " +
+                    setting("backend") + " cpu or on another GPU");
     // what is released is used again, and not given back at the next wait
     check(cudaDeviceGetDefaultMemPool(&pool_, number_), "cudaDeviceGetDefaultMemPool");
     auto keep = std::numeric_limits<std::uint64_t>::max();
@@ -68,8 +69,8 @@ void* CudaDevice::allocate(std::size_t num_bytes) {
     std::size_t total = 0;
     check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
     throw Error(gpu_name(number_) + ": cannot allocate " + std::to_string(num_bytes) + " bytes, " +
-                std::to_string(free) + " of " + std::to_string(total) +
-                " are free; lower --max_num_tokens or use more GPUs");
+                std::to_string(free) + " of " + std::to_string(total) + " are free; lower " +
+                setting("max_num_tokens") + " or use more GPUs");
 }
 
 void* CudaDevice::try_allocate(std::size_t num_bytes, cudaStream_t stream) {

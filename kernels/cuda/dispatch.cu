@@ -1,5 +1,6 @@
 #include "kernels/cuda/kernel_support.h"
 #include "kernels/cuda/launch.h"
+#include "lib/base/setting.h"
 
 // The order of rows by place: a stable counting sort of the (token, k) pairs.
 namespace eplb::cuda {
@@ -161,7 +162,7 @@ void plan_dispatch(const Backend::DispatchArguments& dispatch,
     const int num_places = dispatch.num_places;
     if (num_places > kMostPlaces)
         throw Error("dispatch: a GPU sorts at most " + std::to_string(kMostPlaces) +
-                    " places of experts; use --backend cpu");
+                    " places of experts; use " + setting("backend") + " cpu");
     const int num_blocks = num_dispatch_blocks(dispatch);
     auto* const counts = static_cast<std::int32_t*>(workspace);
     if (num_blocks > 0)

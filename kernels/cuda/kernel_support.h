@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/model/bf16.h"
 
 // What the kernels share. They are compiled by nvcc, and for tests by any C++ compiler with the
@@ -61,7 +62,8 @@ inline dim3 row_grid(std::int64_t num_rows, std::int64_t num_columns) {
     constexpr std::int64_t kMostBlocks = 65535;  // CUDA's, of a grid's second dimension
     if (ceil_div(num_columns, kRowColumns) > kMostBlocks)
         throw Error("rows of " + std::to_string(num_columns) +
-                    " values are longer than a GPU's kernels take; run with --backend cpu");
+                    " values are longer than a GPU's kernels take; run with " + setting("backend") +
+                    " cpu");
     return dim3(static_cast<unsigned>(ceil_div(num_rows, kRowsPerBlock)),
                 static_cast<unsigned>(ceil_div(num_columns, kRowColumns)));
 }

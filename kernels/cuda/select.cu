@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/kernel_support.h"
 #include "kernels/cuda/launch.h"
+#include "lib/base/setting.h"
 #include "lib/model/router_math.h"
 
 // A token's choice of experts, one warp per token.
@@ -228,7 +229,7 @@ void select(const RouterSpec& spec,
     if (spec.num_experts > kMostExperts || spec.top_k > kMostTopK || spec.num_groups > kMostGroups)
         throw Error("router: a GPU selects at most " + std::to_string(kMostTopK) + " of " +
                     std::to_string(kMostExperts) + " experts in " + std::to_string(kMostGroups) +
-                    " groups; use --backend cpu");
+                    " groups; use " + setting("backend") + " cpu");
     if (num_tokens == 0)
         return;
     const SelectArguments arguments = {spec, logit_bias, bias, num_tokens, logits, routed};

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 
 namespace eplb {
 namespace {
@@ -12,10 +13,12 @@ namespace {
 constexpr int kDefaultPort = 29571;
 constexpr int kMaxPort = 65535;
 
-const char* const kHowToMeet =
-    "give --master HOST:PORT or set EPLB_MASTER: an address of rank 0's host that all reach and a "
-    "free port there, or file:PATH, a file on a file system that all share; or set MASTER_ADDR and "
-    "MASTER_PORT";
+std::string how_to_meet() {
+    return "give " + setting("master") +
+           " HOST:PORT or set EPLB_MASTER: an address of rank 0's host that all reach and a free "
+           "port there, or file:PATH, a file on a file system that all share; or set MASTER_ADDR "
+           "and MASTER_PORT";
+}
 
 template <typename Integer>
 std::optional<Integer> to_integer(std::string_view text) {
@@ -170,7 +173,7 @@ MeetingPoint find_meeting_point(const LaunchFlags& flags,
                                 const Launcher* launcher,
                                 const Launch& launch) {
     if (flags.master)
-        return parse_meeting_point(*flags.master, "--master");
+        return parse_meeting_point(*flags.master, setting("master"));
     if (const auto own = environment.text("EPLB_MASTER"))
         return parse_meeting_point(*own, "EPLB_MASTER");
     if (environment.has("MASTER_ADDR") || environment.has("MASTER_PORT"))
@@ -181,7 +184,7 @@ MeetingPoint find_meeting_point(const LaunchFlags& flags,
     if (is_on_one_host(launcher, environment, launch.world_size))
         return {.host = "127.0.0.1", .port = kDefaultPort, .file = {}};
     throw Error("rank " + std::to_string(launch.rank) + " of " + std::to_string(launch.world_size) +
-                ": it is not known where rank 0 is: " + kHowToMeet);
+                ": it is not known where rank 0 is: " + how_to_meet());
 }
 
 void check_rank(const Launch& launch) {
@@ -234,13 +237,14 @@ std::string first_host(std::string_view hosts, const std::string& what, bool& is
             close == std::string_view::npos ? "" : hosts.substr(i + 1, close - i - 1);
         const std::string_view number = range.substr(0, range.find_first_of(",-"));
         if (number.empty())
-            throw Error(what + ": '" + std::string(hosts) + "' is no list of hosts; " + kHowToMeet);
+            throw Error(what + ": '" + std::string(hosts) + "' is no list of hosts; " +
+                        how_to_meet());
         first += number;
         is_only = is_only && number.size() == range.size();
         i = close;
     }
     if (first.empty())
-        throw Error(what + ": '" + std::string(hosts) + "' is no list of hosts; " + kHowToMeet);
+        throw Error(what + ": '" + std::string(hosts) + "' is no list of hosts; " + how_to_meet());
     return first;
 }
 
@@ -249,10 +253,12 @@ Launch find_launch(const LaunchFlags& flags, const EnvironmentLookup& lookup) {
     Launch launch;
     const Launcher* launcher = nullptr;
     if (flags.rank && !flags.world_size)
-        throw UsageError("--rank is given without --world_size: give both");
+        throw UsageError(setting("rank") + " is given without " + setting("world_size") +
+                         ": give both");
     if (flags.world_size) {
         if (!flags.rank && *flags.world_size != 1)
-            throw UsageError("--world_size is given without --rank: give both");
+            throw UsageError(setting("world_size") + " is given without " + setting("rank") +
+                             ": give both");
         launch.rank = flags.rank.value_or(0);
         launch.world_size = *flags.world_size;
         launch.source = "flags";

@@ -22,7 +22,7 @@ using std::chrono::milliseconds;
 // how long a failed attempt waits before the next
 constexpr auto kBetweenAttempts = milliseconds(50);
 // how long rank 0 looks for newcomers before it looks whether those that have come still live
-constexpr auto kBetweenChecks = milliseconds(50);
+constexpr auto kBetweenLooks = milliseconds(50);
 // what rank 0 may be late with its verdict
 constexpr auto kMargin = std::chrono::seconds(2);
 
@@ -147,7 +147,7 @@ class Host {
 
     Met meet() {
         for (int missing = request_.world_size - 1; missing > 0;) {
-            auto visitor = reception_.next(std::min(deadline_, Clock::now() + kBetweenChecks));
+            auto visitor = reception_.next(std::min(deadline_, Clock::now() + kBetweenLooks));
             if (visitor && admit(std::move(*visitor)))
                 --missing;
             check_alive();
@@ -342,7 +342,7 @@ class Guest {
         const std::string rank_0 = describe_rank(0, host);
         bool is_closed = !send_all(connection.socket, hello, deadline);
         while (!is_closed && Clock::now() < deadline &&
-               !wait_to_receive(connection.socket, Clock::now() + kBetweenChecks))
+               !wait_to_receive(connection.socket, Clock::now() + kBetweenLooks))
             check_interrupted();
         std::optional<Frame> answer;
         if (!is_closed)

@@ -6,7 +6,7 @@ namespace eplb {
 namespace {
 
 constexpr std::string_view kMagic = "EPLB";
-constexpr char kVersion = 1;
+constexpr char kProtocolVersion = 1;
 // magic, version, kind, operation, 0, call, size
 constexpr std::size_t kHeaderSize = 24;
 
@@ -39,7 +39,8 @@ std::string encode(const Frame& frame) {
                     " bytes between processes: at most " + std::to_string(kMaxFrameBytes) +
                     " are possible");
     std::string bytes(kMagic);
-    bytes += {kVersion, static_cast<char>(frame.kind), static_cast<char>(frame.operation), '\0'};
+    bytes +=
+        {kProtocolVersion, static_cast<char>(frame.kind), static_cast<char>(frame.operation), '\0'};
     bytes += pack_number(frame.call);
     bytes += pack_number(frame.bytes.size());
     return bytes += frame.bytes;
@@ -56,9 +57,9 @@ std::optional<Frame> FrameReader::next() {
     const std::size_t num_magic = std::min(rest.size(), kMagic.size());
     if (rest.substr(0, num_magic) != kMagic.substr(0, num_magic))
         throw ForeignError("sends what is no message of this program");
-    if (rest.size() > kMagic.size() && rest[kMagic.size()] != kVersion)
+    if (rest.size() > kMagic.size() && rest[kMagic.size()] != kProtocolVersion)
         throw Error("speaks version " + std::to_string(rest[kMagic.size()]) +
-                    " of the protocol, this process version " + std::to_string(kVersion) +
+                    " of the protocol, this process version " + std::to_string(kProtocolVersion) +
                     ": install the same version of this program on all hosts");
     if (rest.size() < kHeaderSize)
         return std::nullopt;

@@ -6,6 +6,7 @@
 #include "lib/base/error.h"
 #include "lib/base/grid.h"
 #include "lib/base/hash.h"
+#include "lib/base/setting.h"
 #include "lib/collect/stages.h"
 
 namespace eplb {
@@ -83,9 +84,7 @@ std::string Collector::fingerprint(const TokenSchedule& schedule) const {
 }
 
 void Collector::resume(RunState state, const TokenSchedule& schedule) {
-    const auto num_done = static_cast<std::size_t>(
-        std::lower_bound(config_.moe.layers.begin(), config_.moe.layers.end(), state.next_layer) -
-        config_.moe.layers.begin());
+    const int num_done = config_.moe.position(state.next_layer);
     const std::size_t hidden_size = static_cast<std::size_t>(config_.moe.hidden_size);
     const auto num_iterations = static_cast<int>(schedule.iterations.size());
     if (state.hidden.size() != schedule.token_ids.size() * hidden_size ||
@@ -93,8 +92,9 @@ void Collector::resume(RunState state, const TokenSchedule& schedule) {
             Grid<std::int64_t, 4>::num_values(
                 {num_iterations, config_.moe.num_layers(), num_ranks_, layout_.num_slots}) ||
         state.next_layer < 1 || state.next_layer > source_.layers().back() + 1 ||
-        (options_.keep_ids && state.slot_ids.size() != num_done))
-        throw Error("the state of the run does not fit it; run without --resume to begin anew");
+        (options_.keep_ids && std::ssize(state.slot_ids) != num_done))
+        throw Error("the state of the run does not fit it; run without " + setting("resume") +
+                    " to begin anew");
     std::size_t num_ids = 0;
     for (const TokenSchedule::Iteration& iteration : schedule.iterations)
         num_ids += iteration.rows.size() * static_cast<std::size_t>(config_.moe.router.top_k);
@@ -102,10 +102,11 @@ void Collector::resume(RunState state, const TokenSchedule& schedule) {
         if (ids.size() != num_ids || std::any_of(ids.begin(), ids.end(), [&](std::int32_t id) {
                 return id < 0 || id >= layout_.num_slots;
             }))
-            throw Error("the state of the run is damaged; run without --resume to begin anew");
+            throw Error("the state of the run is damaged; run without " + setting("resume") +
+                        " to begin anew");
     state_ = std::move(state);
     saved_layer_ = state_.next_layer;
-    num_routed_ = static_cast<std::int64_t>(num_done) * schedule.num_rows();
+    num_routed_ = std::int64_t{num_done} * schedule.num_rows();
 }
 
 bool Collector::run(const TokenSchedule& schedule,
@@ -167,18 +168,13 @@ void Collector::run_batch(const Batch& batch) {
         run_layer(layer, source_.load(layer), batch);
         source_.release(layer);
         if (config_.is_moe_layer(layer) && counter_.cycle_length())
-            rebalance(moe_position(layer), batch, static_cast<int>(batch.iterations.size()) - 1);
+            rebalance(config_.moe.position(layer), batch, static_cast<int>(batch.iterations.size()) - 1);
         state_.next_layer = layer + 1;
         if (layer_done_)
             layer_done_(layer);
         if (state_file_ != nullptr && layer != layers.back())
             save_state(batch);
     }
-}
-
-int Collector::moe_position(int layer) const {
-    const std::vector<int>& ids = config_.moe.layers;
-    return static_cast<int>(std::lower_bound(ids.begin(), ids.end(), layer) - ids.begin());
 }
 
 void Collector::run_layer(int layer, const LayerWeights& weights, const Batch& batch) {
@@ -195,7 +191,7 @@ void Collector::run_layer(int layer, const LayerWeights& weights, const Batch& b
                         is_kept, hidden_.data());
     const bool is_moe = config_.is_moe_layer(layer);
     if (is_moe)
-        run_experts(moe_position(layer), weights, batch);
+        run_experts(config_.moe.position(layer), weights, batch);
     else
         decoder_.dense(weights, batch.num_rows(), hidden_.data());
     // a wait, which a run by layer does not notice; a layer that only routes has waited

@@ -98,7 +98,6 @@ class Collector {
     void sum_over_devices(std::span<std::int64_t> values);
     BatchCounts take_counts(const Batch& batch);
     RoutedIds routed_ids(const Batch& batch) const;
-    int moe_position(int layer) const;
     std::size_t num_ids(const Batch& batch) const;
 
     LayerSource& source_;

@@ -134,9 +134,7 @@ void DirectCheck::check(const Collector::LayerTrace& trace) {
     const MoeModelConfig& config = model_.config();
     const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
     const auto top_k = static_cast<std::size_t>(config.router.top_k);
-    const auto layer =
-        static_cast<int>(std::lower_bound(config.layers.begin(), config.layers.end(), trace.layer) -
-                         config.layers.begin());
+    const int layer = config.position(trace.layer);
     const RouterWeights& router = model_.router(layer);
 
     std::vector<std::vector<float>> experts(config.router.num_experts);

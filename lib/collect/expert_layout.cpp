@@ -4,6 +4,7 @@
 #include <string>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/engines/engine.h"
 
 namespace eplb {
@@ -27,8 +28,9 @@ void check_sizes(const MoeModelConfig& model,
         throw Error("num_slots " + std::to_string(config->num_slots) + " is below the model's " +
                     std::to_string(num_experts) + " experts");
     if (ep_size % num_devices != 0)
-        throw Error("--ep_size " + std::to_string(ep_size) + " cannot be dealt out to " +
-                    std::to_string(num_devices) + " devices; start as many as divide it");
+        throw Error(setting("ep_size") + " " + std::to_string(ep_size) +
+                    " cannot be dealt out to " + std::to_string(num_devices) +
+                    " devices; start as many as divide it");
 }
 
 Placement initial_placement(const MoeModelConfig& model,
@@ -45,7 +47,8 @@ Placement initial_placement(const MoeModelConfig& model,
     if (found == config->initial_global_assignments.end())
         throw Error(subject +
                     "has no assignment; make the config from statistics of this model, or add "
-                    "the layer with eplb-gen --fill_layers");
+                    "the layer with eplb-gen " +
+                    setting("fill_layers"));
     const std::vector<int>& expert_ids = found->second;
     if (expert_ids.size() != static_cast<std::size_t>(num_slots))
         throw Error(subject + std::to_string(expert_ids.size()) + " entries where num_slots is " +

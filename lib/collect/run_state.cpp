@@ -5,6 +5,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/safetensors.h"
+#include "lib/base/setting.h"
 
 namespace eplb {
 namespace {
@@ -34,7 +35,8 @@ bool RunStateFile::exists() const {
 
 void RunStateFile::check_place() const {
     if (std::filesystem::exists(path_) && !std::filesystem::is_regular_file(path_))
-        throw Error(path_.string() + ": is no regular file; name another one with --state");
+        throw Error(path_.string() + ": is no regular file; name another one with " +
+                    setting("state"));
     if (std::filesystem::is_regular_file(path_)) {
         bool is_state = false;
         try {
@@ -45,7 +47,8 @@ void RunStateFile::check_place() const {
         }
         if (!is_state)
             throw Error(path_.string() +
-                        ": is no state of a run; remove it, or name another file with --state");
+                        ": is no state of a run; remove it, or name another file with " +
+                        setting("state"));
     }
     const OutputFile writable(path_.string());
 }
@@ -73,9 +76,10 @@ RunState RunStateFile::load(const std::string& fingerprint) const {
     const auto text = read<char>(file, "fingerprint", "U8");
     state.fingerprint.assign(text.begin(), text.end());
     if (state.fingerprint != fingerprint)
-        throw Error(path_.string() +
-                    ": belongs to a run with another model, dataset or other options; run without "
-                    "--resume to begin anew, which replaces it");
+        throw Error(
+            path_.string() +
+            ": belongs to a run with another model, dataset or other options; run without " +
+            setting("resume") + " to begin anew, which replaces it");
     const auto numbers = read<std::int64_t>(file, "numbers", "I64");
     if (numbers.size() != 4 ||
         std::any_of(numbers.begin(), numbers.end(), [](std::int64_t n) { return n < 0; }) ||

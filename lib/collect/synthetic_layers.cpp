@@ -42,11 +42,6 @@ SyntheticLayers::SyntheticLayers(const SyntheticModel& model,
     }
 }
 
-int SyntheticLayers::position(int layer) const {
-    const std::vector<int>& ids = config_.moe.layers;
-    return static_cast<int>(std::lower_bound(ids.begin(), ids.end(), layer) - ids.begin());
-}
-
 void SyntheticLayers::embed(const Batch& batch, float* hidden) {
     const auto hidden_size = static_cast<std::size_t>(config_.moe.hidden_size);
     embedded_.resize(batch.token_ids.size() * hidden_size);
@@ -80,7 +75,7 @@ void SyntheticLayers::move_experts(int layer, const ExpertPlaces& from, const Ex
     if (communicator_ == nullptr)
         return;  // one device holds all experts, whatever the placement
     const int here = this_device();
-    Layer& moving = layers_[position(layer)];
+    Layer& moving = layers_[config_.moe.position(layer)];
     // both sides list what travels between two devices in the order of experts
     std::vector<int> leaving;
     std::vector<int> arriving;

@@ -29,7 +29,7 @@ class SyntheticLayers final : public LayerSource {
     const std::string& name() const override { return config_.moe.name; }
     std::string identity() const override { return name(); }
     void embed(const Batch& batch, float* hidden) override;
-    const LayerWeights& load(int layer) override { return layers_[position(layer)].weights; }
+    const LayerWeights& load(int layer) override { return layers_[config_.moe.position(layer)].weights; }
     void release(int) override {}
     double layer_bytes(int) const override { return 0; }
     // Weights travel from the first device that holds them.
@@ -42,7 +42,6 @@ class SyntheticLayers final : public LayerSource {
         DeviceBuffer<float> shared;
     };
 
-    int position(int layer) const;
     int this_device() const { return communicator_ == nullptr ? 0 : communicator_->rank(); }
     void view_experts(Layer& layer, std::size_t num_experts) const;
     void copy_expert(const float* from, float* to);

@@ -1,6 +1,7 @@
 #ifndef EPLB_MODEL_MODEL_CONFIG_H
 #define EPLB_MODEL_MODEL_CONFIG_H
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -22,6 +23,11 @@ struct MoeModelConfig {
     int vocab_size = 0;
 
     int num_layers() const { return static_cast<int>(layers.size()); }
+    // Of a layer among the MoE layers: how many stand before it.
+    int position(int layer) const {
+        return static_cast<int>(std::lower_bound(layers.begin(), layers.end(), layer) -
+                                layers.begin());
+    }
 };
 
 // One MLP with SwiGLU: down(silu(gate x) * (up x)). Its weights are one block, row-major: gate and

@@ -10,14 +10,12 @@ namespace eplb {
 
 std::span<const int> Placement::rank(int rank_id) const {
     assert(rank_id >= 0 && rank_id < ep_size);
-    const auto size = static_cast<std::size_t>(slots_per_rank);
-    return std::span(expert_ids).subspan(static_cast<std::size_t>(rank_id) * size, size);
+    return std::span(expert_ids).subspan(rank_id * slots_per_rank, slots_per_rank);
 }
 
 std::span<int> Placement::rank(int rank_id) {
     assert(rank_id >= 0 && rank_id < ep_size);
-    const auto size = static_cast<std::size_t>(slots_per_rank);
-    return std::span(expert_ids).subspan(static_cast<std::size_t>(rank_id) * size, size);
+    return std::span(expert_ids).subspan(rank_id * slots_per_rank, slots_per_rank);
 }
 
 std::vector<int> replica_counts(std::span<const int> expert_ids, int num_experts) {

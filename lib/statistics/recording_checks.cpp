@@ -7,6 +7,7 @@
 #include <span>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 
 namespace eplb {
 namespace {
@@ -137,7 +138,7 @@ void warn_of_warm_up(const ExpertStatistics& statistics, std::vector<std::string
     text += is_repetition ? " hold the same counts" : " sent all tokens to the same experts";
     text += ", as warm-up passes do";
     if (num_odd < statistics.num_iterations)
-        text += "; leave them out with --iter_start " + std::to_string(stop);
+        text += "; leave them out with " + setting("iter_start") + " " + std::to_string(stop);
     warnings.push_back(text);
 }
 

@@ -189,7 +189,7 @@ class ClusterTest(unittest.TestCase):
                 deadline = time.monotonic() + BOUND
                 while rank == 0 and not meeting.exists() and time.monotonic() < deadline:
                     time.sleep(0.05)
-                time.sleep(1)
+                time.sleep(0.3)
                 process.send_signal(signal.SIGTERM)
                 _, said = process.communicate(timeout=BOUND)
                 self.assertEqual(process.returncode, 130, said)
@@ -216,7 +216,7 @@ class ClusterTest(unittest.TestCase):
             with self.subTest(death=death, victim=victim):
                 cluster = Cluster(3, [*ENDLESS, "--expert_statistic_path", "stats"])
                 self.addCleanup(cluster.kill)
-                time.sleep(generator.uniform(0, 3))
+                time.sleep(generator.uniform(0, 1))
                 cluster.processes[victim].send_signal(death)
                 start = time.monotonic()
                 others = [rank for rank in range(3) if rank != victim]
@@ -235,7 +235,7 @@ class ClusterTest(unittest.TestCase):
         while ("MoE layers" not in pathlib.Path("stderr.0").read_text(encoding="utf-8")
                and cluster.processes[0].poll() is None):
             time.sleep(0.05)
-        time.sleep(3)
+        time.sleep(1)
         cluster.processes[1].send_signal(signal.SIGTERM)
         codes, said = cluster.wait()
         self.assertEqual(codes, [130, 130, 130], said)

@@ -126,10 +126,10 @@ TEST_CASE("where to meet") {
     CHECK(place(launch_of(with(kSrun, {{"SLURM_STEP_NODELIST", "gnode[7]"}}))) ==
           "127.0.0.1 21075");
     CHECK_STARTS_WITH(launch_error(with(kHydra, {{"MPI_LOCALNRANKS", "1"}})),
-                      "rank 1 of 2: it is not known where rank 0 is: give --master HOST:PORT");
+                      "rank 1 of 2: it is not known where rank 0 is: give master HOST:PORT");
     CHECK_STARTS_WITH(
         launch_error({}, {.rank = 1, .world_size = 2, .local_rank = {}, .master = {}}),
-        "rank 1 of 2: it is not known where rank 0 is: give --master HOST:PORT");
+        "rank 1 of 2: it is not known where rank 0 is: give master HOST:PORT");
 }
 
 TEST_CASE("the first host of Slurm's lists") {
@@ -150,7 +150,7 @@ TEST_CASE("the first host of Slurm's lists") {
     for (const char* wrong : {"", "a[", "a[1", "a[]", ",a", "a[-1]"}) {
         CAPTURE(wrong);
         CHECK_STARTS_WITH(error_of([&] { first(wrong); }),
-                          "LIST: '" + std::string(wrong) + "' is no list of hosts; give --master");
+                          "LIST: '" + std::string(wrong) + "' is no list of hosts; give master");
     }
 }
 
@@ -188,10 +188,10 @@ TEST_CASE("half a pair is an error") {
                       "MASTER_PORT is set without MASTER_ADDR");
     CHECK_STARTS_WITH(
         launch_error({}, {.rank = 1, .world_size = {}, .local_rank = {}, .master = {}}),
-        "--rank is given without --world_size");
+        "rank is given without world_size");
     CHECK_STARTS_WITH(
         launch_error({}, {.rank = {}, .world_size = 2, .local_rank = {}, .master = {}}),
-        "--world_size is given without --rank");
+        "world_size is given without rank");
 }
 
 TEST_CASE("values that cannot be") {

@@ -181,7 +181,7 @@ TEST_CASE("a config that does not fit the model is refused with the reason") {
     CHECK(error_of(8, test::default_config(128, 0)).find("below the model's 256 experts") !=
           std::string::npos);
     CHECK(error_of(8, {}, 3) ==
-          "--ep_size 8 cannot be dealt out to 3 devices; start as many as divide it");
+          "ep_size 8 cannot be dealt out to 3 devices; start as many as divide it");
 }
 
 }  // namespace eplb::test_expert_layout

@@ -52,7 +52,7 @@ std::string error_for(Parse parse, const std::string& text) {
 
 void check_size(const CountTable& table, int num_iterations, int num_rows, int num_experts) {
     CHECK(table.num_iterations == num_iterations);
-    CHECK(table.num_rows == num_rows);
+    CHECK(table.num_layers() == num_rows);
     CHECK(table.num_sources == 1);
     CHECK(table.num_experts == num_experts);
     CHECK(table.counts.size() == static_cast<std::size_t>(num_iterations) *

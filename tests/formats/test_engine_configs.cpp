@@ -260,7 +260,7 @@ TEST_CASE("SGLang's rows and hygon's older ones are told apart by the model, or 
     CHECK(recognized(0, {1, 2}) == ConfigFormat::sglang);
     for (const auto& known : {std::pair(0, std::vector<int>()), {5, {1, 2}}, {3, {}}, {5, {}}})
         CHECK(has(error_of([&] { recognized(known.first, known.second); }),
-                  "name it, --config_format sglang or hygon"));
+                  "name it, config_format sglang or hygon"));
     CHECK(recognize_config(replaced(rows, "{", "{\"num_moe_layers\": 3, "), "f", {}) ==
           ConfigFormat::hygon);
 }
@@ -332,10 +332,10 @@ TEST_CASE("hygon's models are chosen by key") {
     CHECK(config.model_key == "mtp");
     mtp.model_key = "";
     CHECK(has(error_for(text, mtp),
-              "holds several models; give the key of one with --model_key: \"main\", \"mtp\""));
+              "holds several models; give the key of one with model_key: \"main\", \"mtp\""));
     EngineConfig without = engine_config();
     without.model_key = "";
-    CHECK(has(error_of([&] { format_config(without, ConfigFormat::hygon); }), "give --model_key"));
+    CHECK(has(error_of([&] { format_config(without, ConfigFormat::hygon); }), "give model_key"));
 }
 
 TEST_CASE("what the file and the caller know must agree") {

@@ -36,8 +36,8 @@ TEST_CASE("a folder of ESFT's text is read as its routes were counted") {
     for (const int num_experts : {0, 8}) {
         const CountTable table = read_esft_text(kFixtures / "esft", num_experts);
         CHECK(table.layer_rows == LayerRows::by_id);
-        CHECK(table.layer_ids == std::vector{1, 2, 10});
-        CHECK(table.num_rows == 3);
+        CHECK(table.layers == std::vector{1, 2, 10});
+        CHECK(table.num_layers() == 3);
         CHECK(table.num_iterations == 3);
         CHECK(table.num_experts == 8);
         CHECK(table.top_k == 0);
@@ -57,11 +57,11 @@ TEST_CASE("one file of ESFT's text is one layer") {
     const TemporaryFolder folder;
     write_text(folder / "v2_layer_26.txt", kLayer);
     const CountTable table = read_esft_text(folder / "v2_layer_26.txt", 0);
-    CHECK(table.layer_ids == std::vector{26});
+    CHECK(table.layers == std::vector{26});
     CHECK(table.counts == kLayerCounts);
     CHECK(table.warnings ==
           std::vector<std::string>{"num_experts is taken for 4, the highest id + 1; give "
-                                   "--num_experts if the model has more"});
+                                   "num_experts if the model has more"});
     CHECK(read_esft_text(folder / "v2_layer_26.txt", 5).num_experts == 5);
 }
 
@@ -96,7 +96,7 @@ TEST_CASE("faults of ESFT's text are refused with their line") {
              {"1\t2.0\t\t0.5\t0.5", "field 2, \"2.0\", is no expert id"},
              {"1\t99999999999999999999\t\t0.5\t0.5", "field 2, \"99999999999999999999\", is no"},
              {"1\t-1\t\t0.5\t0.5", "expert id -1 is negative"},
-             {"1\t4096\t\t0.5\t0.5", "expert id 4096 is absurd; give --num_experts if the model"},
+             {"1\t4096\t\t0.5\t0.5", "expert id 4096 is absurd; give num_experts if the model"},
              {std::string(100, 'x'), "field 1, \"" + std::string(40, 'x') + "\", is no expert id"},
          })
         CHECK_STARTS_WITH(error_for(kLayer + broken.line + "\n" + kLayer),
@@ -105,7 +105,7 @@ TEST_CASE("faults of ESFT's text are refused with their line") {
     CHECK_STARTS_WITH(error_for("\n"), "layer_5.txt: line 1: is empty");
     CHECK_STARTS_WITH(error_for(kLayer, 3),
                       "layer_5.txt: line 2: expert id 3 is outside [0, 3): give the model's "
-                      "--num_experts");
+                      "num_experts");
     CHECK(parse("4999\t\t1\n", 5000).counts.back() == 1);
 }
 
@@ -148,7 +148,7 @@ TEST_CASE("layers of different runs are refused") {
 TEST_CASE("num_experts is taken from all layers") {
     const CountTable table =
         parse_esft_text({{5, "layer_5.txt", "1\t\t1\n"}, {3, "layer_3.txt", "2\t\t1\n"}}, 0);
-    CHECK(table.layer_ids == std::vector{3, 5});
+    CHECK(table.layers == std::vector{3, 5});
     CHECK(table.counts == Counts{0, 0, 1, 0, 1, 0});
 }
 

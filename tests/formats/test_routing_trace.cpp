@@ -62,8 +62,8 @@ TEST_CASE("a trace is read as its routes were counted") {
     for (const int num_experts : {0, 8}) {
         const CountTable table = read_routing_trace(path, num_experts);
         CHECK(table.layer_rows == LayerRows::by_id);
-        CHECK(table.layer_ids == std::vector{1, 2, 10});
-        CHECK(table.num_rows == 3);
+        CHECK(table.layers == std::vector{1, 2, 10});
+        CHECK(table.num_layers() == 3);
         CHECK(table.num_iterations == 3);
         CHECK(table.num_experts == 8);
         CHECK(table.top_k == 2);
@@ -81,12 +81,12 @@ TEST_CASE("a trace is read as its routes were counted") {
 
 TEST_CASE("requests are iterations in the order of their first lines, layers ascend") {
     const CountTable table = parse(join(kLines));
-    CHECK(table.layer_ids == std::vector{3, 7});
+    CHECK(table.layers == std::vector{3, 7});
     CHECK(table.num_iterations == 2);
     CHECK(table.counts == kCounts);
     CHECK(table.warnings ==
           std::vector<std::string>{"num_experts is taken for 4, the highest id + 1; give "
-                                   "--num_experts if the model has more"});
+                                   "num_experts if the model has more"});
     const CountTable wide = parse(join(kLines), 6);
     CHECK(wide.num_experts == 6);
     CHECK(wide.warnings.empty());
@@ -160,7 +160,7 @@ TEST_CASE("faults of a trace are refused with their line") {
              {3, "[2,1]", "[2,1,0]", "\"topk_ids\" has 3 ids where \"top_k\" of line 1 is 2"},
              {3, "[2,1]", "[2,2]", "\"topk_ids\" has expert 2 twice"},
              {3, "[2,1]", "[2,-1]", "expert id -1 is negative"},
-             {3, "[2,1]", "[2,4096]", "expert id 4096 is absurd; give --num_experts"},
+             {3, "[2,1]", "[2,4096]", "expert id 4096 is absurd; give num_experts"},
              {3, "[2,1]", "[2,\"1\"]", "\"topk_ids\" holds a string"},
              {3, "[2,1]", "[2,1],\"topk_weights\":[1]", "\"topk_weights\" has 1 weights for 2 ids"},
              {3, "[2,1]", "{}", "\"topk_ids\" holds an object"},

@@ -150,7 +150,7 @@ TEST_CASE("stat dumps have the steps that hold tokens, whatever they were saved 
         CHECK(recognize_sglang_dump(kFixtures / name) == SglangDump::stat);
         const CountTable table = read_sglang_stat(kFixtures / name);
         CHECK(table.layer_rows == LayerRows::decoder_layers);
-        CHECK(table.num_rows == 6);
+        CHECK(table.num_layers() == 6);
         CHECK(table.num_experts == 8);
         CHECK(table.top_k == 0);
         CHECK(table.ids == IdKind::expert);
@@ -165,7 +165,7 @@ TEST_CASE("stat dumps have the steps that hold tokens, whatever they were saved 
 
 TEST_CASE("a stat dump of one step may lack the dimension of steps") {
     const CountTable table = parse_stat(stat_file({0, 0, 0, 1, 2, 3}, {2, 3}));
-    CHECK(table.num_rows == 2);
+    CHECK(table.num_layers() == 2);
     CHECK(table.num_experts == 3);
     CHECK(table.num_iterations == 1);
     CHECK(table.counts == Integers{0, 0, 0, 1, 2, 3});
@@ -202,7 +202,7 @@ TEST_CASE("faults of a stat dump are told apart") {
 TEST_CASE("passes of several ranks become counts per expert and source") {
     const CountTable table = read_sglang_passes(kFixtures / "per_pass", false);
     CHECK(table.layer_rows == LayerRows::decoder_layers);
-    CHECK(table.num_rows == 6);
+    CHECK(table.num_layers() == 6);
     CHECK(table.num_experts == 8);
     CHECK(table.ids == IdKind::expert);
     CHECK(table.ep_size == 4);

@@ -167,10 +167,10 @@ TEST_CASE("a recording that names its layers has none but the model's") {
     CHECK(read_source(path, options, {}, threads).statistics.layers == std::vector<int>{3, 5});
     options.layers.moe_layers = {3, 4, 6};
     CHECK(error_of([&] { read_source(path, options, {}, threads); }) ==
-          path + ": holds tokens of layer 5, while --moe_layers says that it has no experts");
+          path + ": holds tokens of layer 5, while moe_layers says that it has no experts");
     options.layers = {4, {}};
     CHECK(error_of([&] { read_source(path, options, {}, threads); }) ==
-          path + ": holds tokens of layer 3, while --first_moe_layer says that it has no experts");
+          path + ": holds tokens of layer 3, while first_moe_layer says that it has no experts");
 }
 
 }  // namespace eplb::test_statistics_source

@@ -12,7 +12,7 @@
 namespace eplb::test {
 
 inline void check_counts(const CountTable& table) {
-    const std::int64_t sizes[] = {table.num_iterations, table.num_rows, table.num_sources,
+    const std::int64_t sizes[] = {table.num_iterations, table.num_layers(), table.num_sources,
                                   table.num_experts};
     std::int64_t num_counts = 1;
     for (const std::int64_t size : sizes) {
@@ -29,7 +29,7 @@ inline void check_counts(const CountTable& table) {
 
 inline std::vector<int> rows_with_tokens(const CountTable& table) {
     std::vector<int> rows;
-    for (int row = 0; row < table.num_rows; ++row) {
+    for (int row = 0; row < table.num_layers(); ++row) {
         std::int64_t largest = 0;
         for (int iteration = 0; iteration < table.num_iterations; ++iteration)
             for (int source = 0; source < table.num_sources; ++source) {

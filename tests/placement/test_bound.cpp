@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/placement/search/bound.h"
+#include "lib/placement/search/noise_floor.h"
 #include "tests/catch.h"
 #include "tests/placement/exhaustive.h"
 #include "tests/placement/problems.h"

@@ -114,7 +114,7 @@ TEST_CASE("drift needs the same, known experts") {
     const Subject three = subject_of("three", 1, {2}, {{{1, 2, 3}}});
     CHECK(test::error_of([&] { drift(two, unknown); }) ==
           "run: holds slot ids, and drift is of experts; give the yaml that was in force with "
-          "--load_balancer");
+          "load_balancer");
     CHECK(test::error_of([&] { drift(two, three); }) ==
           "three: has 3 experts, but two has 2; give recordings of the same model");
 }

@@ -54,7 +54,7 @@ TEST_CASE("the fault table without replicas") {
     CHECK(last_verdict(table) ==
           "If rank 0 dies, 4 experts go with it in 2 layers, which serve 50.0 % of the "
           "routed ids (a token has several, so that far more tokens miss one); eplb-gen "
-          "--survive_rank_loss prevents it, with 8 slots or more.");
+          "survive_rank_loss prevents it, with 8 slots or more.");
 }
 
 TEST_CASE("the fault table names what has no replica elsewhere") {
@@ -116,7 +116,7 @@ TEST_CASE("slots of unknown experts have no fault table") {
     const std::string text =
         error_of([] { fault_table(recorded_subject(statistics_of(IdKind::slot), "stats", 2)); });
     CHECK_STARTS_WITH(text, "stats: holds slot ids");
-    CHECK(text.find("--load_balancer") != std::string::npos);
+    CHECK(text.find("load_balancer") != std::string::npos);
 }
 
 }  // namespace eplb::test_fault_table

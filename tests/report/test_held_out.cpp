@@ -109,7 +109,7 @@ TEST_CASE("what iterations cannot tell apart is too little data") {
     CHECK(last_note(table).find("iterations in the test would tell: record more") !=
           std::string::npos);
     CHECK(last_note(table_of(restless, table["average"]["speedup"].get<double>()))
-              .find("too near to --min_speedup") != std::string::npos);
+              .find("too near to min_speedup") != std::string::npos);
 
     const nlohmann::json few = table_of(of_config({{10, 10, 0, 0}}, Counts(7, {12, 8, 0, 0})), 1);
     CHECK(few["verdict"] == "too little data");

@@ -59,13 +59,13 @@ TEST_CASE("iterations that look like warm-up") {
     };
     CHECK(warnings({kPlain, kPlain, kOther}) ==
           std::vector<std::string>{"iterations 100-102 hold the same counts, as warm-up passes do; "
-                                   "leave them out with --iter_start 102"});
+                                   "leave them out with iter_start 102"});
     CHECK(warnings({kPlain, kPlain}) ==
           std::vector<std::string>{"all iterations hold the same counts, as warm-up passes do"});
     CHECK(warnings({kOneRoute, kPlain, kOther}) ==
           std::vector<std::string>{
               "iterations 100-101 sent all tokens to the same experts, as warm-up passes do; leave "
-              "them out with --iter_start 101"});
+              "them out with iter_start 101"});
     CHECK(warnings({kPlain, kOneRoute}).empty());  // not at the start
 
     // another number of experts than a token takes, or so few tokens that it may be chance

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/base/strict_json.h"
 #include "lib/formats/configs/config_codec.h"
 
@@ -39,9 +40,8 @@ const ConfigCodec& recognize_rows(const json& map,
     throw Error(name +
                 ": is SGLang's (a row for each decoder layer) or hygon's older format (a row "
                 "for each MoE layer), and its " +
-                std::to_string(num_rows) +
-                " rows do not tell; name it, --config_format sglang or hygon, or give "
-                "--model_config");
+                std::to_string(num_rows) + " rows do not tell; name it, " +
+                setting("config_format") + " sglang or hygon, or give " + setting("model_config"));
 }
 
 }  // namespace

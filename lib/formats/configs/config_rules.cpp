@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/base/strict_json.h"
 #include "lib/engines/config_rules.h"
 
@@ -91,8 +92,9 @@ std::map<int, std::vector<int>> layers_by_position(std::vector<std::vector<int>>
         return layers;
     }
     if (context.moe_layers.empty())
-        throw Error(name + ": holds " + rows_text +
-                    ", without their ids; give --model_config, or --moe_layers with the ids "
+        throw Error(name + ": holds " + rows_text + ", without their ids; give " +
+                    setting("model_config") + ", or " + setting("moe_layers") +
+                    " with the ids "
                     "of its MoE layers");
     if (rows.size() != context.moe_layers.size())
         throw Error(name + ": holds " + rows_text + " where the model has " +
@@ -114,7 +116,9 @@ void require_moe_layers(const EplbConfig& config, const ConfigContext& context) 
             context.moe_layers.end())
             throw Error("the config has layer " + std::to_string(layer) +
                         ", which is no MoE decoder layer of the model; this format has no place "
-                        "for it. Layers from --num_hidden_layers on, of multi-token prediction, "
+                        "for it. Layers from " +
+                        setting("num_hidden_layers") +
+                        " on, of multi-token prediction, "
                         "are left out");
 }
 

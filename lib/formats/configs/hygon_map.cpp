@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/base/strict_json.h"
 #include "lib/formats/configs/config_codec.h"
 #include "lib/formats/configs/config_rules.h"
@@ -45,7 +46,8 @@ ModelMap choose_model(const json& root, const std::string& name, const ConfigCon
         return {*found, context.model_key};
     }
     if (maps->size() > 1)
-        throw Error(name + ": holds several models; give the key of one with --model_key: " + keys);
+        throw Error(name + ": holds several models; give the key of one with " +
+                    setting("model_key") + ": " + keys);
     return {maps->front(), maps->begin().key()};
 }
 
@@ -92,9 +94,8 @@ EngineConfig parse_hygon(const ConfigText& text, const ConfigContext& context) {
 std::string write_hygon(const EngineConfig& config, const ConfigContext& context) {
     const std::string& key = context.model_key.empty() ? config.model_key : context.model_key;
     if (key.empty())
-        throw Error(
-            "the hygon format keeps each model under a key, and it is not known; give "
-            "--model_key, as a map that the plugin recorded has it");
+        throw Error("the hygon format keeps each model under a key, and it is not known; give " +
+                    setting("model_key") + ", as a map that the plugin recorded has it");
     require_moe_layers(config.config, context);
     const EplbConfig& eplb = config.config;
     std::vector<std::vector<int>> rows;

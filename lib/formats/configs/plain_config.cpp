@@ -17,7 +17,7 @@ using nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
 constexpr const char* kFormatName = "eplb-config";
-constexpr int kVersion = 1;
+constexpr int kConfigVersion = 1;
 
 constexpr std::array<std::pair<const char*, double ConfigMetrics::*>, 6> kMetrics = {{
     {"aggregated", &ConfigMetrics::aggregated},
@@ -154,10 +154,10 @@ EngineConfig parse_plain(const ConfigText& text, const ConfigContext&) {
         throw Error(name + ": format must be \"" + kFormatName + "\"");
     const int version =
         json_integer(json_member(root, "version", name), name + ": version", 1, kMaxNumSlots);
-    if (version > kVersion)
+    if (version > kConfigVersion)
         throw Error(name + ": version " + std::to_string(version) +
                     " was written by a newer tool; this one reads version " +
-                    std::to_string(kVersion));
+                    std::to_string(kConfigVersion));
     refuse_other_keys(root,
                       {"format", "version", "num_experts", "ep_size", "num_slots",
                        "layer_updates_per_iter", "layers", "metrics", "provenance"},
@@ -187,7 +187,7 @@ std::string write_plain(const EngineConfig& config, const ConfigContext&) {
     if (config.ep_size < 1 && !layers.empty())
         throw Error("the plain format has a list for each rank, and ep_size is not known; give it");
     std::string text = "{\n\"format\": \"" + std::string(kFormatName) +
-                       "\",\n\"version\": " + std::to_string(kVersion);
+                       "\",\n\"version\": " + std::to_string(kConfigVersion);
     const auto add = [&](const char* key, const std::string& value) {
         text += std::string(",\n\"") + key + "\": " + value;
     };

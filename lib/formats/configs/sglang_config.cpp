@@ -6,6 +6,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quoted_name.h"
+#include "lib/base/setting.h"
 #include "lib/base/strict_json.h"
 #include "lib/formats/configs/config_codec.h"
 #include "lib/formats/configs/config_rules.h"
@@ -44,7 +45,9 @@ std::vector<std::vector<int>> parse_rows(const json& root,
                     " decoder layers; SGLang needs a row for each, dense ones too");
     if (context.moe_layers.empty() && !context.first_moe_layer)
         throw Error(name + ": which of its " + num_rows +
-                    " rows are MoE layers is not known; give --model_config, or --moe_layers with "
+                    " rows are MoE layers is not known; give " + setting("model_config") + ", or " +
+                    setting("moe_layers") +
+                    " with "
                     "the ids of its MoE layers");
     const int last =
         context.moe_layers.empty() ? *context.first_moe_layer : context.moe_layers.back();
@@ -107,7 +110,8 @@ std::string write_sglang(const EngineConfig& config, const ConfigContext& contex
     if (context.num_hidden_layers < 1)
         throw Error(
             "SGLang's format has a row for each decoder layer, and their number is not "
-            "known; give --model_config or --num_hidden_layers");
+            "known; give " +
+            setting("model_config") + " or " + setting("num_hidden_layers"));
     if (layers.rbegin()->first >= context.num_hidden_layers)
         throw Error("layer " + std::to_string(layers.rbegin()->first) + " is beyond the model's " +
                     std::to_string(context.num_hidden_layers) +

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 
 namespace eplb {
 namespace {
@@ -62,7 +63,7 @@ bool has_tokens(const CountTable& table, int row) {
 
 std::vector<int> rows_without_tokens(const CountTable& table) {
     std::vector<int> rows;
-    for (int row = 0; row < table.num_rows; ++row)
+    for (int row = 0; row < table.num_layers(); ++row)
         if (!has_tokens(table, row))
             rows.push_back(row);
     return rows;
@@ -77,9 +78,9 @@ std::vector<int> all_but(const std::vector<int>& rows, int num_rows) {
 }
 
 // Numbers the rows of one table: which rows are MoE layers, and what ids these have.
-class LayerNumbering {
+class RowNumbering {
   public:
-    LayerNumbering(const CountTable& table, const LayerOptions& options, const std::string& name)
+    RowNumbering(const CountTable& table, const LayerOptions& options, const std::string& name)
         : table_(table), options_(options), name_(name) {
         check_options();
         switch (table.layer_rows) {
@@ -108,49 +109,51 @@ class LayerNumbering {
 
     bool has_list() const { return !options_.moe_layers.empty(); }
     int num_listed() const { return static_cast<int>(options_.moe_layers.size()); }
-    std::string rows_it_has() const { return std::to_string(table_.num_rows) + " rows"; }
+    std::string rows_it_has() const { return std::to_string(table_.num_layers()) + " rows"; }
 
     void check_options() const {
         const std::vector<int>& list = options_.moe_layers;
         if (options_.first_moe_layer && has_list())
-            fail("--first_moe_layer and --moe_layers say the same thing; give one of them");
+            fail(setting("first_moe_layer") + " and " + setting("moe_layers") +
+                 " say the same thing; give one of them");
         if (options_.first_moe_layer.value_or(0) < 0)
-            fail("--first_moe_layer " + std::to_string(*options_.first_moe_layer) +
+            fail(setting("first_moe_layer") + " " + std::to_string(*options_.first_moe_layer) +
                  " is no layer id; it must be 0 or more");
         if (has_list() &&
             (list.front() < 0 ||
              std::adjacent_find(list.begin(), list.end(), std::greater_equal<>()) != list.end()))
-            fail("--moe_layers must be ascending layer ids");
+            fail(setting("moe_layers") + " must be ascending layer ids");
     }
 
     void number_by_id() {
         if (options_.first_moe_layer || has_list())
             fail(std::string("names its layers itself; leave out ") +
-                 (has_list() ? "--moe_layers" : "--first_moe_layer"));
-        rows_ = range(0, table_.num_rows);
-        layers_ = table_.layer_ids;
+                 (has_list() ? setting("moe_layers") : setting("first_moe_layer")));
+        rows_ = range(0, table_.num_layers());
+        layers_ = table_.layers;
     }
 
     void number_decoder_layers() {
         if (options_.first_moe_layer) {
             const int first = *options_.first_moe_layer;
-            if (first >= table_.num_rows)
-                fail("--first_moe_layer " + std::to_string(first) + " is not among its " +
-                     rows_it_has() + ", the layers 0 to " + std::to_string(table_.num_rows - 1));
-            rows_ = range(first, table_.num_rows - first);
+            if (first >= table_.num_layers())
+                fail(setting("first_moe_layer") + " " + std::to_string(first) +
+                     " is not among its " + rows_it_has() + ", the layers 0 to " +
+                     std::to_string(table_.num_layers() - 1));
+            rows_ = range(first, table_.num_layers() - first);
         } else if (has_list()) {
-            if (options_.moe_layers.back() >= table_.num_rows)
-                fail("layer " + std::to_string(options_.moe_layers.back()) +
-                     " of --moe_layers is not among its " + rows_it_has() + ", the layers 0 to " +
-                     std::to_string(table_.num_rows - 1));
+            if (options_.moe_layers.back() >= table_.num_layers())
+                fail("layer " + std::to_string(options_.moe_layers.back()) + " of " +
+                     setting("moe_layers") + " is not among its " + rows_it_has() +
+                     ", the layers 0 to " + std::to_string(table_.num_layers() - 1));
             rows_ = options_.moe_layers;
         } else {
             check_all_have_tokens();
-            rows_ = range(0, table_.num_rows);
+            rows_ = range(0, table_.num_layers());
         }
         check_others_are_empty();
         layers_ = rows_;
-        num_hidden_layers_ = table_.num_rows;
+        num_hidden_layers_ = table_.num_layers();
     }
 
     // A row without tokens may be a dense layer or an idle one: only the model can tell.
@@ -158,25 +161,26 @@ class LayerNumbering {
         const std::vector<int> empty = rows_without_tokens(table_);
         if (empty.empty())
             return;
-        if (static_cast<int>(empty.size()) == table_.num_rows)
+        if (static_cast<int>(empty.size()) == table_.num_layers())
             fail("holds no tokens: nothing was recorded; record again");
         std::string choice =
             no_tokens_text(empty) + ": dense layers, or MoE layers that nothing was routed to? ";
         if (empty.back() + 1 == static_cast<int>(empty.size()))
-            choice += "give --first_moe_layer " + std::to_string(empty.size()) +
-                      " (or --moe_layers with the layers that have experts)";
+            choice += "give " + setting("first_moe_layer") + " " + std::to_string(empty.size()) +
+                      " (or " + setting("moe_layers") + " with the layers that have experts)";
         else
-            choice += "give --moe_layers " + list_text(all_but(empty, table_.num_rows)) +
+            choice += "give " + setting("moe_layers") + " " +
+                      list_text(all_but(empty, table_.num_layers())) +
                       " (or another list of the layers that have experts)";
         fail(choice);
     }
 
     void check_others_are_empty() const {
-        for (const int row : all_but(rows_, table_.num_rows))
+        for (const int row : all_but(rows_, table_.num_layers()))
             if (has_tokens(table_, row))
                 fail("row " + std::to_string(row) + " holds tokens, while " +
-                     (has_list() ? "--moe_layers" : "--first_moe_layer") + " says that layer " +
-                     std::to_string(row) +
+                     (has_list() ? setting("moe_layers") : setting("first_moe_layer")) +
+                     " says that layer " + std::to_string(row) +
                      " has no experts; name the layers of the model that "
                      "was recorded");
     }
@@ -186,26 +190,28 @@ class LayerNumbering {
             check_length_of_list();
             layers_ = options_.moe_layers;
         } else if (options_.first_moe_layer) {
-            if (*options_.first_moe_layer > INT_MAX - table_.num_rows)
-                fail("--first_moe_layer " + std::to_string(*options_.first_moe_layer) +
+            if (*options_.first_moe_layer > INT_MAX - table_.num_layers())
+                fail(setting("first_moe_layer") + " " + std::to_string(*options_.first_moe_layer) +
                      " is absurd");
-            layers_ = range(*options_.first_moe_layer, table_.num_rows);
+            layers_ = range(*options_.first_moe_layer, table_.num_layers());
         } else {
-            fail("its " + rows_it_has() +
-                 " are the MoE layers in order, without their ids; give --first_moe_layer N (3 "
-                 "for DeepSeek-R1) or --moe_layers LIST");
+            fail("its " + rows_it_has() + " are the MoE layers in order, without their ids; give " +
+                 setting("first_moe_layer") +
+                 " N (3 "
+                 "for DeepSeek-R1) or " +
+                 setting("moe_layers") + " LIST");
         }
-        rows_ = range(0, table_.num_rows);
+        rows_ = range(0, table_.num_layers());
     }
 
     void check_length_of_list() const {
-        if (num_listed() != table_.num_rows)
-            fail("has " + rows_it_has() + ", while --moe_layers names " +
+        if (num_listed() != table_.num_layers())
+            fail("has " + rows_it_has() + ", while " + setting("moe_layers") + " names " +
                  std::to_string(num_listed()) + " layers; name one for each row");
     }
 
     void number_unstated() {
-        if (has_list() && num_listed() < table_.num_rows)
+        if (has_list() && num_listed() < table_.num_layers())
             number_decoder_layers();
         else if (has_list() || options_.first_moe_layer == 0)
             number_moe_layers();  // of layers from 0 on both readings are the same
@@ -217,25 +223,27 @@ class LayerNumbering {
         if (options_.first_moe_layer)
             fail_unstated_from(*options_.first_moe_layer);
         const std::vector<int> empty = rows_without_tokens(table_);
-        const bool is_telling = !empty.empty() && static_cast<int>(empty.size()) < table_.num_rows;
+        const bool is_telling =
+            !empty.empty() && static_cast<int>(empty.size()) < table_.num_layers();
         constexpr int kExample = 3;  // as in DeepSeek-R1
         fail("does not say which layers its " + rows_it_has() + " are: either row i is layer i" +
-             (is_telling ? " (" + no_tokens_text(empty) + "), then give --moe_layers " +
-                               list_text(all_but(empty, table_.num_rows)) + " or whichever have"
-                         : ", then give --first_moe_layer 0 where all have") +
-             " experts; or the rows are the MoE layers alone, then give --moe_layers with " +
-             std::to_string(table_.num_rows) + " ids, like " +
-             list_text(range(kExample, table_.num_rows)));
+             (is_telling
+                  ? " (" + no_tokens_text(empty) + "), then give " + setting("moe_layers") + " " +
+                        list_text(all_but(empty, table_.num_layers())) + " or whichever have"
+                  : ", then give " + setting("first_moe_layer") + " 0 where all have") +
+             " experts; or the rows are the MoE layers alone, then give " + setting("moe_layers") +
+             " with " + std::to_string(table_.num_layers()) + " ids, like " +
+             list_text(range(kExample, table_.num_layers())));
     }
 
     [[noreturn]] void fail_unstated_from(int first) const {
-        const int num_rows = table_.num_rows;
+        const int num_rows = table_.num_layers();
         const bool can_be_decoder_layers = first < num_rows;
         const bool can_be_moe_layers = first <= INT_MAX - num_rows;
-        fail("--first_moe_layer does not say which layers its " + rows_it_has() +
-             " are: either row i is layer i, then give --moe_layers " +
+        fail(setting("first_moe_layer") + " does not say which layers its " + rows_it_has() +
+             " are: either row i is layer i, then give " + setting("moe_layers") + " " +
              (can_be_decoder_layers ? list_text(range(first, num_rows - first)) : "LIST") +
-             "; or the rows are the MoE layers alone, then give --moe_layers " +
+             "; or the rows are the MoE layers alone, then give " + setting("moe_layers") + " " +
              (can_be_moe_layers ? list_text(range(first, num_rows)) : "LIST"));
     }
 
@@ -249,7 +257,11 @@ class LayerNumbering {
 
 }  // namespace
 
-void CountTable::allocate(const std::string& name) {
+void CountTable::number_rows(int num_rows) {
+    layers = range(0, num_rows);
+}
+
+void CountTable::allocate(int num_rows, const std::string& name) {
     std::int64_t num_counts = 1;
     for (const int size : {num_iterations, num_rows, num_sources, num_experts}) {
         assert(size >= 0);
@@ -260,6 +272,8 @@ void CountTable::allocate(const std::string& name) {
                         " experts are more counts than any recording has");
         num_counts *= size;
     }
+    if (layer_rows != LayerRows::by_id)
+        number_rows(num_rows);
     try {
         counts.assign(num_counts, 0);
     } catch (const std::bad_alloc&) {
@@ -271,33 +285,22 @@ void CountTable::allocate(const std::string& name) {
 ExpertStatistics number_layers(CountTable table,
                                const LayerOptions& options,
                                const std::string& name) {
-    const LayerNumbering numbering(table, options, name);
-    ExpertStatistics statistics;
-    statistics.num_experts = table.num_experts;
-    statistics.top_k = table.top_k;
-    statistics.ep_size = table.ep_size;
-    statistics.num_sources = table.num_sources;
-    statistics.has_unknown_sources = table.has_unknown_sources;
-    statistics.ids = table.ids;
-    statistics.layers = numbering.layers();
-    statistics.num_hidden_layers = numbering.num_hidden_layers();
-    statistics.has_all_moe_layers = table.layer_rows != LayerRows::by_id;
-    statistics.iter_start = table.iter_start;
-    statistics.num_iterations = table.num_iterations;
-    if (static_cast<int>(numbering.rows().size()) == table.num_rows) {
-        statistics.counts = std::move(table.counts);
-        return statistics;
+    const RowNumbering numbering(table, options, name);
+    if (numbering.rows().size() < table.layers.size()) {
+        std::vector<std::int64_t> kept;
+        kept.reserve(table.counts.size());
+        for (int iteration = 0; iteration < table.num_iterations; ++iteration)
+            for (const int row : numbering.rows())
+                for (int source = 0; source < table.num_sources; ++source) {
+                    const std::span<const std::int64_t> counts = table.row(iteration, row, source);
+                    kept.insert(kept.end(), counts.begin(), counts.end());
+                }
+        table.counts = std::move(kept);
     }
-    statistics.counts.reserve(
-        static_cast<std::size_t>(table.num_iterations) * numbering.rows().size() *
-        static_cast<std::size_t>(table.num_sources) * static_cast<std::size_t>(table.num_experts));
-    for (int iteration = 0; iteration < table.num_iterations; ++iteration)
-        for (const int row : numbering.rows())
-            for (int source = 0; source < table.num_sources; ++source) {
-                const std::span<const std::int64_t> counts = table.row(iteration, row, source);
-                statistics.counts.insert(statistics.counts.end(), counts.begin(), counts.end());
-            }
-    return statistics;
+    table.layers = numbering.layers();
+    table.num_hidden_layers = numbering.num_hidden_layers();
+    table.has_all_moe_layers = table.layer_rows != LayerRows::by_id;
+    return std::move(static_cast<ExpertStatistics&>(table));
 }
 
 }  // namespace eplb

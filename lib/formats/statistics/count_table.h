@@ -1,14 +1,10 @@
 #ifndef EPLB_FORMATS_STATISTICS_COUNT_TABLE_H
 #define EPLB_FORMATS_STATISTICS_COUNT_TABLE_H
 
-#include <array>
-#include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "lib/base/grid.h"
 #include "lib/statistics/expert_statistics.h"
 
 // Engines other than TensorRT-LLM dump tables whose rows are layers, and which layer a row is
@@ -24,39 +20,26 @@ enum class LayerRows {
     unstated,        // either of the two before
 };
 
-struct CountTable {
+// Statistics that are not told yet which layers they are of: `layers` number the rows from 0,
+// unless layer_rows is by_id.
+struct CountTable : ExpertStatistics {
+    CountTable() {
+        ep_size = num_sources = 1;
+        has_unknown_sources = true;
+        ids = IdKind::expert;
+    }
+
     LayerRows layer_rows = LayerRows::unstated;
-    std::vector<int> layer_ids;  // [num_rows], ascending; where layer_rows == by_id
-    int num_rows = 0;
-    int num_experts = 0;  // number of slots where ids == IdKind::slot
-    int top_k = 0;        // 0: the format does not say
-    IdKind ids = IdKind::expert;
-
-    int ep_size = 1;                  // source ranks that recorded; as in ExpertStatistics
-    int num_sources = 1;              // ep_size, or 1 where they are summed
-    bool has_unknown_sources = true;  // as in ExpertStatistics
-
-    std::int64_t iter_start = 0;
-    int num_iterations = 0;
-    std::vector<std::int64_t> counts;  // [num_iterations][num_rows][num_sources][num_experts]
 
     // What was left out or is odd, a sentence each without the file's name: "3 of 8 steps hold no
     // tokens: unused places of the recorder's buffer, left out"
     std::vector<std::string> warnings;
 
-    // Gives counts its size, all zero, from the members above. Error that starts with `name` where
-    // that is more than any recording has.
-    void allocate(const std::string& name);
+    void number_rows(int num_rows);
 
-    std::array<int, 4> sizes() const {
-        return {num_iterations, num_rows, num_sources, num_experts};
-    }
-    std::span<std::int64_t> row(int iteration, int row, int source) {
-        return Grid<std::int64_t, 4>(counts, sizes()).row(iteration, row, source);
-    }
-    std::span<const std::int64_t> row(int iteration, int row, int source) const {
-        return Grid<const std::int64_t, 4>(counts, sizes()).row(iteration, row, source);
-    }
+    // Numbers the rows and gives counts their size, all zero, from the members above. Error that
+    // starts with `name` where that is more than any recording has.
+    void allocate(int num_rows, const std::string& name);
 };
 
 // What the command line says of layers. At most one of the two is given.
@@ -65,17 +48,17 @@ struct LayerOptions {
     std::vector<int> moe_layers;         // ascending; empty: not given
 };
 
-// The table as statistics; `name` is the file, for messages. Layers are never guessed:
+// The table as statistics; `name` is the file, for messages. Which layer a row is depends on how
+// the table numbers its rows, and is never guessed:
 //
-//   by_id            its ids; options must not be given
-//   decoder_layers   row i is layer i. The options say which are MoE layers, and rows of others
-//   must
-//                    hold no tokens. Without options a row without tokens is an Error: it may be a
-//                    dense layer or a MoE layer that nothing was routed to
-//   moe_layers       row i is moe_layers[i], or first_moe_layer + i; without options an Error
-//   unstated         as many rows as moe_layers: row i is moe_layers[i]; more: row i is layer i.
-//                    first_moe_layer tells only where it is 0, for then both are the same. Without
-//                    a list otherwise an Error that shows both readings
+//   by_id           the table has the ids. Error: options are given
+//   decoder_layers  row i is layer i. The options say which of them are MoE layers; Error: another
+//                   row holds tokens. Without options all are MoE layers; Error: a row without
+//                   tokens, which may be a dense layer or one that nothing was routed to
+//   moe_layers      row i is moe_layers[i], or first_moe_layer + i. Error: no options
+//   unstated        row i is moe_layers[i] where there are as many rows, and layer i where there
+//                   are more. first_moe_layer tells only if it is 0, where both are the same.
+//                   Error, which shows both readings: neither option tells
 ExpertStatistics number_layers(CountTable table,
                                const LayerOptions& options,
                                const std::string& name);

@@ -27,9 +27,9 @@ CountTable parse_counts_json(std::string_view text, const std::string& name) {
     CountTable table;
     table.layer_rows = LayerRows::unstated;
     table.num_iterations = 1;
-    table.num_rows = json.shape[0];
+    table.number_rows(json.shape[0]);
     table.num_experts = json.shape[1];
-    check_declared(json, "num_layers", table.num_rows, name);
+    check_declared(json, "num_layers", table.num_layers(), name);
     check_declared(json, "num_experts", table.num_experts, name);
     table.counts = std::move(json.counts);
     return table;

@@ -169,17 +169,17 @@ CountTable make_table(const std::map<int, Layer>& layers, const ExpertIds& ids) 
     const Layer& first = layers.begin()->second;
     CountTable table;
     table.layer_rows = LayerRows::by_id;
-    table.num_rows = static_cast<int>(layers.size());
+    for (const auto& [layer_id, layer] : layers)
+        table.layers.push_back(layer_id);
     table.num_experts = ids.num_experts();
     table.num_iterations = static_cast<int>(first.sample_ends.size());
     ids.warn(table.warnings);
     for (const auto& [layer_id, layer] : layers)
         check_same_samples(first, layer);
     check_proportion(layers, table.num_experts);
-    table.allocate(first.name);
+    table.allocate(table.num_layers(), first.name);
     int row = 0;
     for (const auto& [layer_id, layer] : layers) {
-        table.layer_ids.push_back(layer_id);
         for (int iteration = 0; iteration < table.num_iterations; ++iteration) {
             const std::span<std::int64_t> counts = table.row(iteration, row, 0);
             for (const std::int32_t id : layer.sample(static_cast<std::size_t>(iteration)))

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "lib/base/setting.h"
+
 namespace eplb {
 namespace {
 
@@ -21,15 +23,16 @@ std::string ExpertIds::fault(std::int64_t id) const {
     if (id < 0)
         return text + " is negative";
     if (given_ > 0)
-        return text + " is outside [0, " + std::to_string(given_) +
-               "): give the model's --num_experts";
-    return text + " is absurd; give --num_experts if the model has so many";
+        return text + " is outside [0, " + std::to_string(given_) + "): give the model's " +
+               setting("num_experts");
+    return text + " is absurd; give " + setting("num_experts") + " if the model has so many";
 }
 
 void ExpertIds::warn(std::vector<std::string>& warnings) const {
     if (given_ == 0)
         warnings.push_back("num_experts is taken for " + std::to_string(num_experts()) +
-                           ", the highest id + 1; give --num_experts if the model has more");
+                           ", the highest id + 1; give " + setting("num_experts") +
+                           " if the model has more");
 }
 
 void count_expert(std::vector<std::int64_t>& row, std::int64_t expert_id) {

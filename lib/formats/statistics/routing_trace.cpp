@@ -79,13 +79,12 @@ class TraceReader {
         check_complete();
         CountTable table;
         table.layer_rows = LayerRows::by_id;
-        table.layer_ids = layers_;
-        table.num_rows = static_cast<int>(layers_.size());
+        table.layers = layers_;
         table.num_experts = ids_.num_experts();
         table.top_k = static_cast<int>(top_k_);
         table.num_iterations = static_cast<int>(requests_.size());
         ids_.warn(table.warnings);
-        table.allocate(name_);
+        table.allocate(table.num_layers(), name_);
         for (int iteration = 0; iteration < table.num_iterations; ++iteration)
             for (const auto& [row, counts] : requests_[iteration].counts)
                 std::copy(counts.begin(), counts.end(), table.row(iteration, row, 0).begin());

@@ -279,7 +279,6 @@ class PassesReader {
     CountTable make_table(bool sum_sources) const {
         CountTable table;
         table.layer_rows = LayerRows::decoder_layers;
-        table.num_rows = static_cast<int>(shape_[0]);
         table.num_experts = num_experts_;
         table.ids = IdKind::expert;
         table.has_unknown_sources = false;
@@ -299,7 +298,7 @@ class PassesReader {
             table.warnings.push_back(
                 "counts per slot became counts per expert by the last placement of the recording: "
                 "where experts moved before, they are wrong");
-        table.allocate(name_);
+        table.allocate(static_cast<int>(shape_[0]), name_);
         return table;
     }
 
@@ -308,7 +307,7 @@ class PassesReader {
         const std::string subject = record_text(key) + ": " + kCountKey;
         const std::vector<std::int64_t> counts = record.file->integers(record.counts, subject);
         check_counts(*record.file, counts, shape_[1], subject);
-        for (int layer = 0; layer < table.num_rows; ++layer) {
+        for (int layer = 0; layer < table.num_layers(); ++layer) {
             const std::span<std::int64_t> row = table.row(iteration, layer, source);
             for (std::int64_t slot = 0; slot < shape_[1]; ++slot) {
                 const auto place = static_cast<std::size_t>(layer * shape_[1] + slot);
@@ -383,11 +382,10 @@ CountTable parse_sglang_stat(const TorchFile& file) {
                        " steps holds a token: nothing was sent while it recorded; record again");
     CountTable table;
     table.layer_rows = LayerRows::decoder_layers;
-    table.num_rows = static_cast<int>(tensor.shape[1]);
     table.num_experts = static_cast<int>(tensor.shape[2]);
     table.num_iterations = static_cast<int>(used.size());
     table.warnings = stat_warnings(used, static_cast<std::size_t>(tensor.shape[0]));
-    table.allocate(file.name());
+    table.allocate(static_cast<int>(tensor.shape[1]), file.name());
     for (std::size_t i = 0; i < used.size(); ++i)
         std::copy_n(counts.begin() + static_cast<std::ptrdiff_t>(used[i] * step_size), step_size,
                     table.counts.begin() + static_cast<std::ptrdiff_t>(i * step_size));

@@ -11,7 +11,7 @@ namespace {
 // Takes the iterations without tokens out of a table and says so. Unused places of the recorder's
 // buffer are such iterations.
 void drop_empty_iterations(CountTable& table, const std::string& name) {
-    const auto size = static_cast<std::ptrdiff_t>(table.num_rows) * table.num_experts;
+    const auto size = static_cast<std::ptrdiff_t>(table.num_layers()) * table.num_experts;
     const int num_recorded = table.num_iterations;
     auto kept = table.counts.begin();
     for (int iteration = 0; iteration < num_recorded; ++iteration) {
@@ -48,7 +48,7 @@ CountTable parse_sglang_json(std::string_view text, const std::string& name) {
     table.layer_rows = LayerRows::decoder_layers;
     const bool has_steps = json.shape.size() == 3;
     table.num_iterations = has_steps ? json.shape[0] : 1;
-    table.num_rows = json.shape[json.shape.size() - 2];
+    table.number_rows(json.shape[json.shape.size() - 2]);
     table.num_experts = json.shape.back();
     table.counts = std::move(json.counts);
     if (has_steps)

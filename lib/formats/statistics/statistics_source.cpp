@@ -14,6 +14,7 @@
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/base/json_reader.h"
+#include "lib/base/setting.h"
 #include "lib/formats/statistics/count_readers.h"
 #include "lib/formats/statistics/statistics_stream.h"
 #include "lib/formats/statistics/trtllm_statistics.h"
@@ -91,9 +92,8 @@ InputFormat recognize_json(const std::string& path) {
             ": is no JSON of statistics, or damaged: of these, the key logical_count, counts "
             "or load_history is looked for, and \"format\" or \"type\" in lines of JSON");
     if (!found->format)
-        throw Error(path +
-                    ": is a config, not statistics; eplb-report takes it with "
-                    "--projection_eplb_config_path, once for each");
+        throw Error(path + ": is a config, not statistics; eplb-report takes it with " +
+                    setting("projection_eplb_config_path") + ", once for each");
     return *found->format;
 }
 
@@ -215,7 +215,8 @@ bool names_layers(InputFormat format) {
 SourceOptions resolve(const std::string& path, InputFormat format, SourceOptions options) {
     if (options.num_experts > 0 && !lists_ids_alone(format))
         throw UsageError(name_of(path) + ": " + input_format_name(format) +
-                         " says how many experts there are; leave --num_experts out");
+                         " says how many experts there are; leave " + setting("num_experts") +
+                         " out");
     if (options.num_experts == 0)
         options.num_experts = options.model_num_experts;
     if (!options.layers.first_moe_layer && options.layers.moe_layers.empty() &&
@@ -235,7 +236,7 @@ void check_named_layers(const ExpertStatistics& statistics,
             (!list.empty() && layer <= list.back() &&
              !std::binary_search(list.begin(), list.end(), layer)))
             throw Error(name + ": holds tokens of layer " + std::to_string(layer) + ", while " +
-                        (list.empty() ? "--first_moe_layer" : "--moe_layers") +
+                        (list.empty() ? setting("first_moe_layer") : setting("moe_layers")) +
                         " says that it has no experts");
 }
 
@@ -250,9 +251,10 @@ ExpertStatistics read_stream(const std::string& path,
     } catch (const NoStreamError& error) {
         if (is_named || fs::is_regular_file(path, ignored))
             throw;
-        throw Error(std::string(error.what()) +
-                    "; a pipe is taken for a stream of eplb-collect, other formats are named with "
-                    "--input_format");
+        throw Error(
+            std::string(error.what()) +
+            "; a pipe is taken for a stream of eplb-collect, other formats are named with " +
+            setting("input_format"));
     }
 }
 

@@ -9,13 +9,14 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quoted_name.h"
+#include "lib/base/setting.h"
 #include "lib/formats/statistics/stream_line.h"
 
 namespace eplb {
 namespace {
 
 constexpr const char* kFormat = "eplb-statistics";
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kStreamVersion = 1;
 
 // Takes the spelling that StatisticsStreamWriter writes, twice as quickly as StreamLine. A
 // line that is spelled in another way, or is wrong, is left to the parser.
@@ -125,8 +126,8 @@ class StreamReader {
              {"initial_global_assignments:", "layer_updates_per_iter:", "num_slots:"})
             if (text->starts_with(key))
                 throw Error(reader_.name() +
-                            ": is an EPLB yaml, not statistics; eplb-report takes it with "
-                            "--projection_eplb_config_path, once for each");
+                            ": is an EPLB yaml, not statistics; eplb-report takes it with " +
+                            setting("projection_eplb_config_path") + ", once for each");
         try {
             read_header(*text);
         } catch (const Error& error) {
@@ -143,9 +144,9 @@ class StreamReader {
         if (format != kFormat)
             line.fail("\"format\" is " + quoted_name(format) + remedy);
         const std::int64_t version = line.integer("version", 1, INT64_MAX);
-        if (version > kVersion)
+        if (version > kStreamVersion)
             line.fail("version " + std::to_string(version) + " is newer than version " +
-                      std::to_string(kVersion) + ", which this program reads; update it");
+                      std::to_string(kStreamVersion) + ", which this program reads; update it");
         line.allow_only({"format", "version", "num_experts", "top_k", "ep_size", "layers",
                          "iter_start", "ids", "layer_updates_per_iter"});
         read_shape(line);
@@ -347,7 +348,8 @@ StatisticsStreamWriter::StatisticsStreamWriter(const ExpertStatistics& shape, Ou
     : output_(output) {
     if (shape.num_sources != shape.ep_size)
         throw std::logic_error("a statistics stream holds the counts of each source rank");
-    line_ = "{\"format\":\"" + std::string(kFormat) + "\",\"version\":" + std::to_string(kVersion) +
+    line_ = "{\"format\":\"" + std::string(kFormat) +
+            "\",\"version\":" + std::to_string(kStreamVersion) +
             ",\"num_experts\":" + std::to_string(shape.num_experts) +
             ",\"top_k\":" + std::to_string(shape.top_k) +
             ",\"ep_size\":" + std::to_string(shape.ep_size) + ",\"layers\":";

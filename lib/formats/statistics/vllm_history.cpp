@@ -12,7 +12,7 @@ CountTable parse_vllm_history(std::string_view text, const std::string& name) {
     CountTable table;
     table.layer_rows = LayerRows::moe_layers;
     table.num_iterations = json.shape[0];
-    table.num_rows = json.shape[1];
+    table.number_rows(json.shape[1]);
     table.num_experts = json.shape[2];
     table.counts = std::move(json.counts);
     return table;

@@ -38,7 +38,7 @@ constexpr std::uint16_t kZip64Extra = 1;
 constexpr std::uint16_t kStored = 0;
 constexpr std::uint16_t kEncryptedFlag = 1;
 
-const char* const kDamaged = ": the file is damaged or cut off; copy it again";
+const char* const kDamagedArchive = ": the file is damaged or cut off; copy it again";
 
 std::uint32_t crc32_of(Bytes data) {
     static const std::array<std::uint32_t, 256> table = [] {
@@ -97,7 +97,7 @@ class ZipParser {
 
   private:
     [[noreturn]] void fail(const std::string& what) const {
-        throw Error(name_ + ": " + what + kDamaged);
+        throw Error(name_ + ": " + what + kDamagedArchive);
     }
 
     Bytes part(std::uint64_t offset, std::uint64_t size, const std::string& what) const {

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <numeric>
 
+#include "lib/base/grid.h"
 #include "lib/placement/plan/assignment.h"
 
 namespace eplb {
@@ -27,7 +28,7 @@ std::vector<int> sorted(std::span<const int> experts) {
     return ids;
 }
 
-// How many of the experts, each as often as it is there, both sorted lists hold.
+// How many experts two sorted lists have in common; one that stands twice in both counts twice.
 int num_shared(const std::vector<int>& experts, const std::vector<int>& others) {
     std::vector<int> shared;
     std::set_intersection(experts.begin(), experts.end(), others.begin(), others.end(),
@@ -41,58 +42,61 @@ class Alignment {
               const Placement& current,
               int num_nodes,
               std::span<const double> rank_speed)
-        : ep_size_(static_cast<std::size_t>(placement.ep_size)),
-          num_nodes_(static_cast<std::size_t>(num_nodes)),
-          ranks_per_node_(ep_size_ / num_nodes_),
-          moves_(ep_size_ * ep_size_) {
+        : num_nodes_(num_nodes),
+          ranks_per_node_(placement.ep_size / num_nodes),
+          values_(Moves::num_values({placement.ep_size, placement.ep_size})),
+          moves_(values_, {placement.ep_size, placement.ep_size}) {
         std::vector<std::vector<int>> planned;
         std::vector<std::vector<int>> in_force;
         for (int rank_id = 0; rank_id < placement.ep_size; ++rank_id) {
             planned.push_back(sorted(placement.rank(rank_id)));
             in_force.push_back(sorted(current.rank(rank_id)));
         }
-        for (std::size_t from = 0; from < ep_size_; ++from)
-            for (std::size_t to = 0; to < ep_size_; ++to)
-                moves_[from * ep_size_ + to] =
+        for (int from = 0; from < placement.ep_size; ++from)
+            for (int to = 0; to < placement.ep_size; ++to)
+                moves_(from, to) =
                     !rank_speed.empty() && rank_speed[from] != rank_speed[to]
                         ? kForbiddenPair
                         : placement.slots_per_rank - num_shared(planned[from], in_force[to]);
     }
+    Alignment(const Alignment&) = delete;
 
     // [ep_size]: where each rank of the placement goes
     std::vector<int> new_rank_ids() const {
         std::vector<Assignment> ranks;  // [num_nodes][num_nodes]
         std::vector<std::int64_t> cost;
-        for (std::size_t from = 0; from < num_nodes_; ++from)
-            for (std::size_t to = 0; to < num_nodes_; ++to) {
+        for (int from = 0; from < num_nodes_; ++from)
+            for (int to = 0; to < num_nodes_; ++to) {
                 ranks.push_back(match_ranks(from, to));
                 cost.push_back(std::min(ranks.back().cost, kForbiddenPair));
             }
-        const Assignment nodes = cheapest_assignment(cost, static_cast<int>(num_nodes_));
+        const Assignment nodes = cheapest_assignment(cost, num_nodes_);
         std::vector<int> new_ids;
-        for (std::size_t from = 0; from < num_nodes_; ++from) {
-            const auto to = static_cast<std::size_t>(nodes.column_of_row[from]);
+        for (int from = 0; from < num_nodes_; ++from) {
+            const int to = nodes.column_of_row[from];
             for (const int within : ranks[from * num_nodes_ + to].column_of_row)
-                new_ids.push_back(static_cast<int>(to * ranks_per_node_) + within);
+                new_ids.push_back(to * ranks_per_node_ + within);
         }
         return new_ids;
     }
 
   private:
+    using Moves = Grid<std::int64_t, 2>;
+
     // The ranks of one node onto those of another, or the same.
-    Assignment match_ranks(std::size_t from_node, std::size_t to_node) const {
+    Assignment match_ranks(int from_node, int to_node) const {
         std::vector<std::int64_t> cost;
-        for (std::size_t from = 0; from < ranks_per_node_; ++from)
-            for (std::size_t to = 0; to < ranks_per_node_; ++to)
-                cost.push_back(moves_[(from_node * ranks_per_node_ + from) * ep_size_ +
-                                      to_node * ranks_per_node_ + to]);
-        return cheapest_assignment(cost, static_cast<int>(ranks_per_node_));
+        for (int from = 0; from < ranks_per_node_; ++from)
+            for (int to = 0; to < ranks_per_node_; ++to)
+                cost.push_back(
+                    moves_(from_node * ranks_per_node_ + from, to_node * ranks_per_node_ + to));
+        return cheapest_assignment(cost, ranks_per_node_);
     }
 
-    std::size_t ep_size_;
-    std::size_t num_nodes_;
-    std::size_t ranks_per_node_;
-    std::vector<std::int64_t> moves_;  // [ep_size][ep_size]: planned rank, place of a current one
+    int num_nodes_;
+    int ranks_per_node_;
+    std::vector<std::int64_t> values_;
+    Moves moves_;  // [ep_size][ep_size]: planned rank, place of a current one
 };
 
 }  // namespace

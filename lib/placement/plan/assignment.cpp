@@ -1,8 +1,9 @@
 #include "lib/placement/plan/assignment.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <limits>
+
+#include "lib/base/grid.h"
 
 namespace eplb {
 namespace {
@@ -14,42 +15,41 @@ constexpr std::int64_t kInfinite = std::numeric_limits<std::int64_t>::max();
 class HungarianMethod {
   public:
     HungarianMethod(std::span<const std::int64_t> cost, int size)
-        : cost_(cost),
-          size_(static_cast<std::size_t>(size)),
+        : cost_(cost, {size, size}),
+          size_(size),
           row_potential_(size_ + 1),
           column_potential_(size_ + 1),
           row_of_column_(size_ + 1) {}
 
     std::vector<int> solve() {
-        for (std::size_t row = 1; row <= size_; ++row)
+        for (int row = 1; row <= size_; ++row)
             add_row(row);
         std::vector<int> column_of_row(size_);
-        for (std::size_t column = 1; column <= size_; ++column)
-            column_of_row[row_of_column_[column] - 1] = static_cast<int>(column - 1);
+        for (int column = 1; column <= size_; ++column)
+            column_of_row[row_of_column_[column] - 1] = column - 1;
         return column_of_row;
     }
 
   private:
     // What the pair costs; a row at its own column is better by less than one unit in all.
-    std::int64_t cost(std::size_t row, std::size_t column) const {
-        const auto scale = static_cast<std::int64_t>(size_ + 1);
-        return cost_[(row - 1) * size_ + column - 1] * scale - (row == column ? 1 : 0);
+    std::int64_t cost(int row, int column) const {
+        return cost_(row - 1, column - 1) * (size_ + 1) - (row == column ? 1 : 0);
     }
 
     // Dijkstra's search from the row to the nearest free column, then the matches along the way
     // are shifted by one.
-    void add_row(std::size_t row) {
+    void add_row(int row) {
         row_of_column_[0] = row;
         std::vector<std::int64_t> distance(size_ + 1, kInfinite);
-        std::vector<std::size_t> before(size_ + 1);
+        std::vector<int> before(size_ + 1);
         std::vector<bool> is_done(size_ + 1);
-        std::size_t column = 0;
+        int column = 0;
         while (row_of_column_[column] != 0) {
             is_done[column] = true;
-            const std::size_t from = row_of_column_[column];
+            const int from = row_of_column_[column];
             std::int64_t step = kInfinite;
-            std::size_t nearest = 0;
-            for (std::size_t other = 1; other <= size_; ++other) {
+            int nearest = 0;
+            for (int other = 1; other <= size_; ++other) {
                 if (is_done[other])
                     continue;
                 const std::int64_t reduced =
@@ -63,7 +63,7 @@ class HungarianMethod {
                     nearest = other;
                 }
             }
-            for (std::size_t other = 0; other <= size_; ++other) {
+            for (int other = 0; other <= size_; ++other) {
                 if (is_done[other]) {
                     row_potential_[row_of_column_[other]] += step;
                     column_potential_[other] -= step;
@@ -79,11 +79,11 @@ class HungarianMethod {
         }
     }
 
-    std::span<const std::int64_t> cost_;
-    std::size_t size_;
+    Grid<const std::int64_t, 2> cost_;
+    int size_;
     std::vector<std::int64_t> row_potential_;
     std::vector<std::int64_t> column_potential_;
-    std::vector<std::size_t> row_of_column_;  // 0: free
+    std::vector<int> row_of_column_;  // 0: free
 };
 
 }  // namespace
@@ -91,9 +91,9 @@ class HungarianMethod {
 Assignment cheapest_assignment(std::span<const std::int64_t> cost, int size) {
     Assignment assignment;
     assignment.column_of_row = HungarianMethod(cost, size).solve();
-    for (std::size_t row = 0; row < assignment.column_of_row.size(); ++row)
-        assignment.cost += cost[row * static_cast<std::size_t>(size) +
-                                static_cast<std::size_t>(assignment.column_of_row[row])];
+    const Grid<const std::int64_t, 2> pairs(cost, {size, size});
+    for (int row = 0; row < size; ++row)
+        assignment.cost += pairs(row, assignment.column_of_row[row]);
     return assignment;
 }
 

@@ -15,10 +15,8 @@ double imbalance(std::span<const double> expert_load,
     double fullest = 0;
     for (int rank_id = 0; rank_id < placement.ep_size; ++rank_id) {
         double load = 0;
-        for (const int id : placement.rank(rank_id)) {
-            const auto expert = static_cast<std::size_t>(id);
+        for (const int expert : placement.rank(rank_id))
             load += expert_load[expert] / replica_count[expert];
-        }
         const double speed = rank_speed.empty() ? 1.0 : rank_speed[rank_id];
         fullest = std::max(fullest, load / speed);
     }

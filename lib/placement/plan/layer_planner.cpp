@@ -8,6 +8,7 @@
 #include "lib/base/error.h"
 #include "lib/placement/plan/evaluation.h"
 #include "lib/placement/search/bound.h"
+#include "lib/placement/search/noise_floor.h"
 #include "lib/placement/upstream/cooccurrence_packing.h"
 #include "lib/placement/upstream/hierarchical.h"
 #include "lib/placement/upstream/packing.h"
@@ -17,7 +18,7 @@ namespace eplb {
 namespace {
 
 // Of fewer, a half tells nothing of how iterations vary.
-constexpr int kLeastIterations = 4;
+constexpr int kLeastToHoldOut = 4;
 
 // How often weight moves to the workload that fares worst, and how little of its weight one may
 // keep each time.
@@ -100,7 +101,7 @@ LayerPlanner::LayerPlanner(std::span<const Workload> workloads,
 
 PredictionBasis LayerPlanner::basis(std::span<const Workload> workloads) {
     if (std::all_of(workloads.begin(), workloads.end(), [](const Workload& workload) {
-            return workload.statistics->num_iterations >= kLeastIterations;
+            return workload.statistics->num_iterations >= kLeastToHoldOut;
         }))
         return PredictionBasis::iterations;
     return workloads.size() > 1 ? PredictionBasis::workloads : PredictionBasis::none;

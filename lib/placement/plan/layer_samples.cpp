@@ -5,7 +5,8 @@
 #include <numeric>
 #include <utility>
 
-#include "lib/placement/search/bound.h"
+#include "lib/base/sum.h"
+#include "lib/placement/search/noise_floor.h"
 
 namespace eplb {
 namespace {
@@ -20,10 +21,6 @@ constexpr double kIterationsOfEqualWeight = 40;
 
 // The share of the sample covariance where only a diagonal stands against it.
 constexpr double kShareAgainstDiagonal = 0.8;
-
-double sum_of(std::span<const double> values) {
-    return std::accumulate(values.begin(), values.end(), 0.0);
-}
 
 // Adds scale * row' row to the upper triangle of a matrix. Rows are taken four at a time, so that
 // the matrix is read and written a quarter as often.
@@ -83,9 +80,7 @@ void mirror(ExpertMatrix& matrix) {
 class FittedRange {
   public:
     FittedRange(const SampleRange& range, int ep_size)
-        : range_(range),
-          ep_size_(ep_size),
-          sums_(static_cast<std::size_t>(range.samples->num_experts())) {
+        : range_(range), ep_size_(ep_size), sums_(range.samples->num_experts()) {
         for (int i = range.begin; i < range.end; ++i) {
             if (range.samples->total(i) == 0)
                 continue;
@@ -133,7 +128,7 @@ class FittedRange {
         const int most = std::max(2, most_rows(num_experts()) / rows_per_iteration);
         const int stride = (num_iterations() + most - 1) / most;
         std::vector<int> picked;
-        for (std::size_t i = 0; i < iterations_.size(); i += static_cast<std::size_t>(stride))
+        for (std::size_t i = 0; i < iterations_.size(); i += stride)
             picked.push_back(iterations_[i]);
         return picked;
     }
@@ -230,7 +225,7 @@ LayerSamples::LayerSamples(const ExpertStatistics& statistics, int layer)
       layer_(layer),
       counts_(static_cast<std::size_t>(statistics.num_iterations) *
               static_cast<std::size_t>(statistics.num_experts)),
-      totals_(static_cast<std::size_t>(statistics.num_iterations)) {
+      totals_(statistics.num_iterations) {
     double* counts = counts_.data();
     for (int i = 0; i < statistics.num_iterations; ++i) {
         for (int source = 0; source < statistics.num_sources; ++source) {

@@ -49,11 +49,10 @@ std::vector<PredictionBlock> cut_blocks(const CrossValidation& shape,
             PredictionBlock sums;
             for (int i = segment.begin + size * block / num_blocks;
                  i < segment.begin + size * (block + 1) / num_blocks; ++i) {
-                const auto position = static_cast<std::size_t>(i);
-                if (std::isnan(chosen[position]))
+                if (std::isnan(chosen[i]))
                     continue;
-                sums.imbalance += weight * chosen[position];
-                sums.baseline += weight * greedy[position];
+                sums.imbalance += weight * chosen[i];
+                sums.baseline += weight * greedy[i];
                 sums.weight += weight;
             }
             if (sums.weight > 0)
@@ -195,8 +194,7 @@ class Planner {
                                std::size_t candidate,
                                const CrossValidation::Segment& segment) {
         return mean_of(std::span(tests.imbalance[candidate])
-                           .subspan(static_cast<std::size_t>(segment.begin),
-                                    static_cast<std::size_t>(segment.end - segment.begin)));
+                           .subspan(segment.begin, segment.end - segment.begin));
     }
 
     bool has_time() const {

@@ -43,7 +43,7 @@ std::vector<LostExperts> lost_experts(std::span<const Placement> placements,
                                       int num_places) {
     assert(placements.size() == expert_tokens.size());
     std::vector<LostExperts> lost(
-        static_cast<std::size_t>(num_places < 0 ? 0 : num_places),
+        std::max(num_places, 0),
         {std::vector<std::vector<int>>(placements.size()), std::vector<double>(placements.size())});
     for (std::size_t layer = 0; layer < placements.size(); ++layer) {
         const Placement& placement = placements[layer];

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "lib/base/sum.h"
 #include "lib/placement/route/optimal_split.h"
 
 namespace eplb {
@@ -49,10 +50,6 @@ Spread measure(std::span<const double> bins, double sum) {
     spread.imbalance_ratio = max / spread.mean - 1;
     spread.balancedness = spread.mean / max;
     return spread;
-}
-
-double sum_of(std::span<const double> bins) {
-    return std::accumulate(bins.begin(), bins.end(), 0.0);
 }
 
 // The figures of LoadSummary that are means.

@@ -47,9 +47,9 @@ struct SplitGraph {
 
   private:
     void index_ranks(int ep_size) {
-        first_of_rank.assign(static_cast<std::size_t>(ep_size) + 1, 0);
+        first_of_rank.assign(ep_size + 1, 0);
         for (const int rank : rank_of_edge)
-            ++first_of_rank[static_cast<std::size_t>(rank) + 1];
+            ++first_of_rank[rank + 1];
         std::partial_sum(first_of_rank.begin(), first_of_rank.end(), first_of_rank.begin());
         edges_of_rank.resize(rank_of_edge.size());
         std::vector<int> next(first_of_rank.begin(), first_of_rank.end() - 1);
@@ -72,7 +72,7 @@ class SplitSolver {
   public:
     SplitSolver(const Placement& placement, int num_experts)
         : graph_(placement, num_experts),
-          ep_size_(static_cast<std::size_t>(placement.ep_size)),
+          ep_size_(placement.ep_size),
           load_(graph_.divisible.size()),
           left_(load_.size()),
           flow_(graph_.rank_of_edge.size()),
@@ -89,13 +89,12 @@ class SplitSolver {
             if (graph_.only_rank[expert] >= 0)
                 fixed_[graph_.only_rank[expert]] += tokens;
         }
-        for (std::size_t i = 0; i < load_.size(); ++i)
+        for (int i = 0; i < num_divisible(); ++i)
             load_[i] = static_cast<std::int64_t>(load[graph_.divisible[i]]);
 
-        const auto num_ranks = static_cast<std::int64_t>(ep_size_);
         const std::int64_t largest = *std::max_element(fixed_.begin(), fixed_.end());
-        Fraction limit{total, num_ranks};
-        if (largest * num_ranks > total)
+        Fraction limit{total, ep_size_};
+        if (largest * ep_size_ > total)
             limit = {largest, 1};
         while (!fits(limit))
             limit = load_of_cut();
@@ -106,39 +105,37 @@ class SplitSolver {
     static constexpr int kNone = -1;  // not reached
     static constexpr int kRoot = -2;  // reached, from the source
 
-    std::size_t rank_of(int edge) const {
-        return static_cast<std::size_t>(graph_.rank_of_edge[edge]);
-    }
+    int num_divisible() const { return static_cast<int>(load_.size()); }
+    int rank_of(int edge) const { return graph_.rank_of_edge[edge]; }
 
     // Whether no rank need be above the limit. If not, via_edge_ marks the ranks of a minimum cut.
     bool fits(const Fraction& limit) {
         // in units of 1 / denominator of a token
         room_.resize(ep_size_);
-        for (std::size_t rank = 0; rank < ep_size_; ++rank)
+        for (int rank = 0; rank < ep_size_; ++rank)
             room_[rank] = limit.numerator - fixed_[rank] * limit.denominator;
-        for (std::size_t i = 0; i < load_.size(); ++i)
+        for (int i = 0; i < num_divisible(); ++i)
             left_[i] = load_[i] * limit.denominator;
         pour();
-        for (std::size_t i = 0; i < load_.size(); ++i)
+        for (int i = 0; i < num_divisible(); ++i)
             while (left_[i] > 0)
-                if (!augment(static_cast<int>(i)))
+                if (!augment(i))
                     return false;
         return true;
     }
 
     // A good flow to begin with: each expert to its ranks, the one with most room first.
     void pour() {
-        for (std::size_t i = 0; i < load_.size(); ++i) {
-            const auto begin = static_cast<std::size_t>(graph_.first_edge[i]);
-            const auto end = static_cast<std::size_t>(graph_.first_edge[i + 1]);
+        for (int i = 0; i < num_divisible(); ++i) {
+            const int begin = graph_.first_edge[i];
+            const int end = graph_.first_edge[i + 1];
             std::fill(flow_.begin() + begin, flow_.begin() + end, 0);
-            for (std::size_t turn = begin; turn < end && left_[i] > 0; ++turn) {
-                std::size_t best = begin;
-                for (std::size_t edge = begin + 1; edge < end; ++edge)
-                    if (room_[rank_of(static_cast<int>(edge))] >
-                        room_[rank_of(static_cast<int>(best))])
+            for (int turn = begin; turn < end && left_[i] > 0; ++turn) {
+                int best = begin;
+                for (int edge = begin + 1; edge < end; ++edge)
+                    if (room_[rank_of(edge)] > room_[rank_of(best)])
                         best = edge;
-                const std::size_t rank = rank_of(static_cast<int>(best));
+                const int rank = rank_of(best);
                 const std::int64_t moved = std::min(left_[i], room_[rank]);
                 flow_[best] += moved;
                 room_[rank] -= moved;
@@ -156,10 +153,10 @@ class SplitSolver {
         from_edge_[root] = kRoot;
         queue_.assign(1, root);
         for (std::size_t head = 0; head < queue_.size(); ++head) {
-            const auto expert = static_cast<std::size_t>(queue_[head]);
+            const int expert = queue_[head];
             for (int edge = graph_.first_edge[expert]; edge < graph_.first_edge[expert + 1];
                  ++edge) {
-                const std::size_t rank = rank_of(edge);
+                const int rank = rank_of(edge);
                 if (via_edge_[rank] != kNone)
                     continue;
                 via_edge_[rank] = edge;
@@ -168,11 +165,11 @@ class SplitSolver {
                     return true;
                 }
                 for (int i = graph_.first_of_rank[rank]; i < graph_.first_of_rank[rank + 1]; ++i) {
-                    const auto back = static_cast<std::size_t>(graph_.edges_of_rank[i]);
+                    const int back = graph_.edges_of_rank[i];
                     int& reached = from_edge_[graph_.expert_of_edge[back]];
                     if (flow_[back] == 0 || reached != kNone)
                         continue;
-                    reached = static_cast<int>(back);
+                    reached = back;
                     queue_.push_back(graph_.expert_of_edge[back]);
                 }
             }
@@ -181,13 +178,13 @@ class SplitSolver {
     }
 
     // Along the path that augment() found, from its end.
-    void push(std::size_t last_rank) {
+    void push(int last_rank) {
         std::int64_t moved = room_[last_rank];
         const auto walk = [&](auto&& visit) {
-            std::size_t rank = last_rank;
+            int rank = last_rank;
             while (true) {
-                const auto edge = static_cast<std::size_t>(via_edge_[rank]);
-                const auto expert = static_cast<std::size_t>(graph_.expert_of_edge[edge]);
+                const int edge = via_edge_[rank];
+                const int expert = graph_.expert_of_edge[edge];
                 const int back = from_edge_[expert];
                 visit(edge, back, expert);
                 if (back == kRoot)
@@ -195,11 +192,11 @@ class SplitSolver {
                 rank = rank_of(back);
             }
         };
-        walk([&](std::size_t, int back, std::size_t expert) {
+        walk([&](int, int back, int expert) {
             moved = std::min(moved, back == kRoot ? left_[expert] : flow_[back]);
         });
         room_[last_rank] -= moved;
-        walk([&](std::size_t edge, int back, std::size_t expert) {
+        walk([&](int edge, int back, int expert) {
             flow_[edge] += moved;
             if (back == kRoot)
                 left_[expert] -= moved;
@@ -211,12 +208,12 @@ class SplitSolver {
     // What the ranks of the cut cannot pass on, over their number.
     Fraction load_of_cut() const {
         Fraction load{0, 0};
-        for (std::size_t rank = 0; rank < ep_size_; ++rank)
+        for (int rank = 0; rank < ep_size_; ++rank)
             if (via_edge_[rank] != kNone) {
                 load.numerator += fixed_[rank];
                 ++load.denominator;
             }
-        for (std::size_t i = 0; i < load_.size(); ++i) {
+        for (int i = 0; i < num_divisible(); ++i) {
             bool is_confined = true;
             for (int edge = graph_.first_edge[i]; edge < graph_.first_edge[i + 1]; ++edge)
                 is_confined = is_confined && via_edge_[rank_of(edge)] != kNone;
@@ -227,7 +224,7 @@ class SplitSolver {
     }
 
     SplitGraph graph_;
-    std::size_t ep_size_;
+    int ep_size_;
     std::vector<std::int64_t> fixed_;  // [ep_size]: of experts that it alone holds
     std::vector<std::int64_t> load_;   // [divisible]
     // of a flow, in units of 1 / denominator

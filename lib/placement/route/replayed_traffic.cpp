@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lib/base/error.h"
+#include "lib/base/grid.h"
 
 namespace eplb {
 namespace {
@@ -19,7 +20,7 @@ double ratio(std::int64_t part, std::int64_t whole) {
 // Places (ranks, or nodes) that one token has reached so far.
 class PlacesOfToken {
   public:
-    explicit PlacesOfToken(int num_places) : visits_(static_cast<std::size_t>(num_places)) {}
+    explicit PlacesOfToken(int num_places) : visits_(num_places) {}
 
     void begin_token() { ++token_; }
 
@@ -48,7 +49,7 @@ class CellTraffic {
           ranks_per_node_(ep_size / num_nodes),
           ranks_(ep_size),
           nodes_(num_nodes),
-          sends_(static_cast<std::size_t>(ep_size)) {}
+          sends_(ep_size) {}
 
     // Slots from num_slots on are not routed.
     void add_token(std::span<const std::int32_t> slot_ids, int num_slots) {
@@ -75,9 +76,9 @@ class CellTraffic {
     void add_to(ReplayedTraffic& traffic, int iteration, int source) const {
         traffic.num_tokens[iteration] += num_tokens_;
         traffic.num_ids += num_ids_;
-        const std::size_t first = static_cast<std::size_t>(source) * sends_.size();
-        for (std::size_t rank = 0; rank < sends_.size(); ++rank)
-            traffic.sends[first + rank] += sends_[rank];
+        const Grid<std::int64_t, 2> sends(traffic.sends, {traffic.num_sources, traffic.ep_size});
+        for (int rank = 0; rank < traffic.ep_size; ++rank)
+            sends(source, rank) += sends_[rank];
         traffic.num_node_sends += num_node_sends_;
         traffic.num_pairs += num_pairs_;
         traffic.num_pairs_within_rank += num_pairs_within_rank_;
@@ -121,7 +122,7 @@ std::int64_t ReplayedTraffic::total_sends() const {
 std::int64_t ReplayedTraffic::sends_to_own_rank() const {
     assert(knows_own_rank());
     std::int64_t sum = 0;
-    for (std::size_t i = 0; i < sends.size(); i += static_cast<std::size_t>(ep_size) + 1)
+    for (std::size_t i = 0; i < sends.size(); i += ep_size + 1)
         sum += sends[i];
     return sum;
 }
@@ -156,8 +157,7 @@ TrafficReplay::TrafficReplay(
     traffic_.num_sources = num_sources;
     traffic_.ep_size = placement.ep_size;
     traffic_.num_tokens.resize(num_iterations);
-    traffic_.sends.resize(static_cast<std::size_t>(num_sources) *
-                          static_cast<std::size_t>(placement.ep_size));
+    traffic_.sends.resize(Grid<std::int64_t, 2>::num_values({num_sources, placement.ep_size}));
 }
 
 void TrafficReplay::add(int iteration, int source, std::span<const std::int32_t> ids) {

@@ -9,7 +9,7 @@
 namespace eplb {
 
 SlotRouter::SlotRouter(std::span<const int> expert_ids, int num_experts)
-    : start_(static_cast<std::size_t>(num_experts) + 1), slot_ids_(expert_ids.size()) {
+    : start_(num_experts + 1), slot_ids_(expert_ids.size()) {
     const std::vector<int> counts = covering_replica_counts(expert_ids, num_experts);
     std::partial_sum(counts.begin(), counts.end(), start_.begin() + 1);
     std::vector<std::int32_t> next(start_.begin(), start_.end() - 1);

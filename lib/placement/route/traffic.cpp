@@ -15,18 +15,18 @@ class Destinations {
   public:
     // Place p is slots [p * slots_per_place, (p + 1) * slots_per_place).
     Destinations(const Placement& placement, std::span<const int> replica_count, int num_places)
-        : start_(replica_count.size() + 1), miss_(static_cast<std::size_t>(num_places), 1.0) {
+        : start_(replica_count.size() + 1), miss_(num_places, 1.0) {
         std::vector<std::vector<Hit>> hits(replica_count.size());
         const int slots_per_place = placement.num_slots() / num_places;
         std::vector<int> last_place(replica_count.size(), -1);
         std::vector<int> num_local(replica_count.size());
         for (int slot = 0; slot < placement.num_slots(); ++slot) {
-            const auto expert = static_cast<std::size_t>(placement.expert_ids[slot]);
+            const int expert = placement.expert_ids[slot];
             const int place = slot / slots_per_place;
             if (last_place[expert] != place) {
                 last_place[expert] = place;
                 num_local[expert] = 0;
-                hits[expert].push_back({static_cast<std::size_t>(place), 1.0});
+                hits[expert].push_back({place, 1.0});
             }
             const int count = replica_count[expert];
             hits[expert].back().miss = static_cast<double>(count - ++num_local[expert]) / count;
@@ -43,15 +43,14 @@ class Destinations {
         for (const std::int32_t id : token) {
             if (id < 0)
                 continue;
-            const auto expert = static_cast<std::size_t>(id);
-            for (std::size_t i = start_[expert]; i < start_[expert + 1]; ++i) {
+            for (std::size_t i = start_[id]; i < start_[id + 1]; ++i) {
                 touched_.push_back(hits_[i].place);
                 miss_[hits_[i].place] *= hits_[i].miss;
             }
         }
         // a place that came up again is 1 by then and adds nothing
         double num_places = 0;
-        for (const std::size_t place : touched_) {
+        for (const int place : touched_) {
             num_places += 1.0 - miss_[place];
             miss_[place] = 1.0;
         }
@@ -60,13 +59,13 @@ class Destinations {
 
   private:
     struct Hit {
-        std::size_t place = 0;
+        int place = 0;
         double miss = 1.0;  // probability that another place's replica is chosen
     };
     std::vector<std::size_t> start_;  // [num_experts + 1], into hits_
     std::vector<Hit> hits_;           // by expert, then place
     std::vector<double> miss_;        // [num_places], of the token at hand; 1 in between
-    std::vector<std::size_t> touched_;
+    std::vector<int> touched_;
 };
 
 class TrafficCounter {
@@ -77,10 +76,9 @@ class TrafficCounter {
           nodes_(placement, replica_count_, num_nodes) {}
 
     void add(std::span<const std::int32_t> ids, int top_k) {
-        const auto width = static_cast<std::size_t>(top_k);
-        assert(width > 0 && ids.size() % width == 0);
-        for (std::size_t first = 0; first < ids.size(); first += width)
-            add_token(ids.subspan(first, width));
+        assert(top_k > 0 && ids.size() % top_k == 0);
+        for (; !ids.empty(); ids = ids.subspan(top_k))
+            add_token(ids.first(top_k));
     }
 
     const TokenTraffic& traffic() const { return traffic_; }

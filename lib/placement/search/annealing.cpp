@@ -24,7 +24,7 @@ class Annealer {
           num_experts_(problem.load.size()),
           moment_(num_experts_ * num_experts_),
           own_(num_experts_),
-          with_experts_(static_cast<std::size_t>(problem.ep_size) * num_experts_) {
+          with_experts_(problem.ep_size * num_experts_) {
         fill_moments(problem);
         for (int slot = 0; slot < table.num_slots(); ++slot)
             add(table.rank_of(slot), table.expert(slot), 1);
@@ -45,17 +45,15 @@ class Annealer {
     float half_change(int slot, int other) const {
         const float* const rank = with(table_.rank_of(slot));
         const float* const other_rank = with(table_.rank_of(other));
-        const auto a = static_cast<std::size_t>(table_.expert(slot));
-        const auto b = static_cast<std::size_t>(table_.expert(other));
+        const int a = table_.expert(slot);
+        const int b = table_.expert(other);
         return rank[b] - other_rank[b] - rank[a] + other_rank[a] + own_[a] + own_[b] -
                2 * moment_[a * num_experts_ + b];
     }
 
     void swap(int slot, int other) {
-        const float* const leaves =
-            &moment_[static_cast<std::size_t>(table_.expert(slot)) * num_experts_];
-        const float* const comes =
-            &moment_[static_cast<std::size_t>(table_.expert(other)) * num_experts_];
+        const float* const leaves = &moment_[table_.expert(slot) * num_experts_];
+        const float* const comes = &moment_[table_.expert(other) * num_experts_];
         float* const rank = with(table_.rank_of(slot));
         float* const other_rank = with(table_.rank_of(other));
         for (std::size_t i = 0; i < num_experts_; ++i) {
@@ -91,15 +89,11 @@ class Annealer {
         }
     }
 
-    float* with(int rank_id) {
-        return &with_experts_[static_cast<std::size_t>(rank_id) * num_experts_];
-    }
-    const float* with(int rank_id) const {
-        return &with_experts_[static_cast<std::size_t>(rank_id) * num_experts_];
-    }
+    float* with(int rank_id) { return &with_experts_[rank_id * num_experts_]; }
+    const float* with(int rank_id) const { return &with_experts_[rank_id * num_experts_]; }
     void add(int rank_id, int expert, float factor) {
         float* const rank = with(rank_id);
-        const float* const moments = &moment_[static_cast<std::size_t>(expert) * num_experts_];
+        const float* const moments = &moment_[expert * num_experts_];
         for (std::size_t i = 0; i < num_experts_; ++i)
             rank[i] += factor * moments[i];
     }

@@ -10,7 +10,7 @@ BalanceSearch::BalanceSearch(const PlacementProblem& problem, SlotTable table)
     : problem_(&problem),
       table_(std::move(table)),
       share_(problem.load.size()),
-      rank_load_(static_cast<std::size_t>(problem.ep_size)) {
+      rank_load_(problem.ep_size) {
     for (int expert = 0; expert < problem.num_experts; ++expert)
         set_share(expert);
     for (int slot = 0; slot < table_.num_slots(); ++slot)

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
-#include <queue>
 #include <utility>
 
 namespace eplb {
@@ -12,13 +11,13 @@ namespace {
 
 constexpr double kPrecision = 1e-9;
 
-// Every test allows this much more than T, relative. It is far above what rounding can do to sums
-// of loads up to T, so that a refused T is below the optimum in exact arithmetic, too.
+// Tests compare with T times 1 + kSlack: rounding changes sums of loads up to T by far less, so
+// that a T which is refused would be refused in exact arithmetic too.
 constexpr double kSlack = 1e-11;
 
 struct Bracket {
-    double refused;  // a bound
-    double allowed;  // not known to be one
+    double refused;  // no placement keeps all ranks below it
+    double allowed;  // some may
 };
 
 template <typename Refuses>
@@ -30,7 +29,7 @@ Bracket bisect(Bracket bracket, const Refuses& refuses) {
     return bracket;
 }
 
-// Slots that can be spent on an expert, and what they bring.
+// Gives an expert so many more slots, which lowers the lack of light partners by the gain.
 struct Offer {
     double slots;
     double gain;
@@ -39,8 +38,8 @@ struct Offer {
     bool operator<(const Offer& other) const { return rate() < other.rate(); }
 };
 
-// Whether `slots` suffice for `wanted`, each offer divisible: the best case of whole ones.
-// Reorders the offers.
+// Whether offers for `slots` slots together can gain `wanted`. Takes the best rates first, the last
+// offer in part: no choice of whole offers gains more. Reorders the offers.
 bool affordable(std::vector<Offer>& offers, double slots, double wanted) {
     constexpr double kRounding = 1e-6;  // wanted is whole
     std::make_heap(offers.begin(), offers.end());
@@ -53,11 +52,12 @@ bool affordable(std::vector<Offer>& offers, double slots, double wanted) {
     return wanted <= kRounding;
 }
 
-// What must hold if a placement keeps every rank at load / speed <= T. `set` comes first: it finds
-// how many replicas each expert needs at least, and the other test starts from those.
+// Tests two conditions that hold wherever a placement keeps every rank at load / speed <= T:
+// set(T), which also finds how many replicas each expert needs at least, and then allows_heavy(),
+// which starts from these.
 //
-// Where ranks differ in speed, r replicas sit at best on the r fastest, and pairs of replicas on
-// the fastest.
+// Both give ranks of different speeds the best case: an expert's r replicas are on the r fastest
+// ranks, and two that share a rank are on the fastest.
 class RankLoadLimit {
   public:
     explicit RankLoadLimit(const PlacementProblem& problem);
@@ -120,7 +120,7 @@ RankLoadLimit::RankLoadLimit(const PlacementProblem& problem)
       min_replicas_(std::max(problem.min_replicas, 1)),
       max_replicas_(problem.max_replicas()),
       speed_(problem.rank_speed),
-      capacity_(static_cast<std::size_t>(problem.ep_size)),
+      capacity_(problem.ep_size),
       needs_(problem.load.size()),
       share_(problem.load.size()) {
     speed_.resize(ep_size_, 1.0);
@@ -301,29 +301,6 @@ Bracket raise_by_heavy_loads(RankLoadLimit& limit, Bracket bracket) {
     return bracket;
 }
 
-// Min over replica counts of the sum of variance / count. Each slot's gain is smaller than that of
-// the expert's one before, so the greatest gain first is exact.
-double least_variance(const PlacementProblem& problem, std::span<const double> variance) {
-    const int min_replicas = std::max(problem.min_replicas, 1);
-    const auto gain = [&](std::size_t expert, int count) {
-        return count < problem.max_replicas() ? variance[expert] / count / (count + 1) : 0.0;
-    };
-    std::vector<int> replica_count(variance.size(), min_replicas);
-    std::priority_queue<std::pair<double, std::size_t>> gains;
-    for (std::size_t expert = 0; expert < variance.size(); ++expert)
-        gains.emplace(gain(expert, min_replicas), expert);
-    const int num_used = min_replicas * static_cast<int>(variance.size());
-    for (int slot = num_used; slot < problem.num_slots() && gains.top().first > 0; ++slot) {
-        const std::size_t expert = gains.top().second;
-        gains.pop();
-        gains.emplace(gain(expert, ++replica_count[expert]), expert);
-    }
-    double sum = 0;
-    for (std::size_t expert = 0; expert < variance.size(); ++expert)
-        sum += variance[expert] / replica_count[expert];
-    return sum;
-}
-
 // [n + 1]
 std::vector<double> running_sums(const std::vector<double>& values) {
     std::vector<double> sums(values.size() + 1);
@@ -337,8 +314,7 @@ std::vector<double> running_sums(const std::vector<double>& values) {
 double bound_without_spare(const PlacementProblem& problem) {
     std::vector<double> heaviest;
     for (const double load : problem.load)
-        heaviest.insert(heaviest.end(), static_cast<std::size_t>(problem.min_replicas),
-                        load / problem.min_replicas);
+        heaviest.insert(heaviest.end(), problem.min_replicas, load / problem.min_replicas);
     std::sort(heaviest.begin(), heaviest.end(), std::greater<>());
     const std::vector<double> heavy = running_sums(heaviest);
     const std::vector<double> light = running_sums({heaviest.rbegin(), heaviest.rend()});
@@ -348,11 +324,11 @@ double bound_without_spare(const PlacementProblem& problem) {
     std::sort(speeds.begin(), speeds.end(), std::greater<>());
     const std::vector<double> fastest = running_sums(speeds);
 
-    const auto slots_per_rank = static_cast<std::size_t>(problem.slots_per_rank);
+    const int slots_per_rank = problem.slots_per_rank;
     double bound = 0;
-    for (std::size_t k = 1; k <= speeds.size(); ++k) {
+    for (int k = 1; k <= problem.ep_size; ++k) {
         double least = std::numeric_limits<double>::infinity();
-        for (std::size_t m = (k + slots_per_rank - 1) / slots_per_rank; m <= k; ++m)
+        for (int m = (k + slots_per_rank - 1) / slots_per_rank; m <= k; ++m)
             least = std::min(least, (heavy[k] + light[slots_per_rank * m - k]) / fastest[m]);
         bound = std::max(bound, least);
     }
@@ -370,45 +346,6 @@ double aggregated_bound(const PlacementProblem& problem) {
     const double bound = raise_by_heavy_loads(limit, bracket_limit(limit, mean)).refused;
     const bool has_spare = problem.num_slots() > problem.num_experts * problem.min_replicas;
     return has_spare ? bound : std::max(bound, bound_without_spare(problem));
-}
-
-double expected_maximum_of_normals(int n) {
-    if (n <= 1)
-        return 0;
-    // the trapezoidal rule converges faster than any power of the step on such integrands
-    constexpr double kStep = 1.0 / 32;
-    constexpr int kNumSteps = 12 * 32;
-    const double pi = std::acos(-1.0);
-    double sum = 0;
-    for (int i = -kNumSteps; i <= kNumSteps; ++i) {
-        const double x = i * kStep;
-        const double density = std::exp(-x * x / 2) / std::sqrt(2 * pi);
-        const double below = std::erfc(-x / std::sqrt(2.0)) / 2;
-        sum += x * n * std::pow(below, n - 1) * density;
-    }
-    return sum * kStep;
-}
-
-double noise_floor(const PlacementProblem& problem, std::span<const double> variance) {
-    return expected_maximum_of_normals(problem.ep_size) *
-           std::sqrt(least_variance(problem, variance) / problem.ep_size);
-}
-
-std::vector<double> sampling_variance(std::span<const double> load,
-                                      int ep_size,
-                                      int top_k,
-                                      double ids_per_rank) {
-    // a token's top_k differ, but an expert in nearly all of them would seem to have no noise
-    constexpr double kLeastFactor = 0.03;
-    std::vector<double> variance(load.size());
-    if (ids_per_rank <= 0)
-        return variance;
-    for (std::size_t expert = 0; expert < load.size(); ++expert) {
-        const double share_of_tokens = top_k * load[expert] / ep_size;
-        variance[expert] =
-            load[expert] * std::max(1 - share_of_tokens, kLeastFactor) / ids_per_rank;
-    }
-    return variance;
 }
 
 int fewest_slots(const PlacementProblem& problem, double imbalance) {

@@ -59,22 +59,22 @@ std::vector<int> replicate(const PlacementProblem& problem,
                            double exponent) {
     const int most = problem.max_replicas();
     std::vector<int> replica_count(load.size(), problem.min_replicas);
-    std::vector<double> divisor(static_cast<std::size_t>(most) + 1);
+    std::vector<double> divisor(most + 1);
     for (int r = 1; r <= most; ++r)
         divisor[r] = r * std::pow(r + 1.0, exponent);
     // the largest first, the lower id on a tie
     using Entry = std::pair<double, int>;
-    const auto entry = [&](std::size_t expert) {
-        return Entry(load[expert] / divisor[replica_count[expert]], -static_cast<int>(expert));
+    const auto entry = [&](int expert) {
+        return Entry(load[expert] / divisor[replica_count[expert]], -expert);
     };
     std::vector<Entry> entries;
     if (problem.min_replicas < most)
-        for (std::size_t expert = 0; expert < load.size(); ++expert)
+        for (int expert = 0; expert < problem.num_experts; ++expert)
             entries.push_back(entry(expert));
     std::priority_queue<Entry> heap(std::less<Entry>(), std::move(entries));
     int num_free = problem.num_slots() - problem.min_replicas * problem.num_experts;
     for (; num_free > 0; --num_free) {
-        const auto expert = static_cast<std::size_t>(-heap.top().second);
+        const int expert = -heap.top().second;
         heap.pop();
         if (++replica_count[expert] < most)
             heap.push(entry(expert));
@@ -85,30 +85,25 @@ std::vector<int> replicate(const PlacementProblem& problem,
 SlotTable pack_distinct(const PlacementProblem& problem,
                         std::span<const double> load,
                         std::span<const int> replica_count) {
-    const auto share = [&](int expert) {
-        const auto i = static_cast<std::size_t>(expert);
-        return load[i] / replica_count[i];
-    };
+    const auto share = [&](int expert) { return load[expert] / replica_count[expert]; };
     std::vector<int> experts(load.size());
     std::iota(experts.begin(), experts.end(), 0);
     std::stable_sort(experts.begin(), experts.end(),
                      [&](int left, int right) { return share(left) > share(right); });
 
-    const auto slots_per_rank = static_cast<std::size_t>(problem.slots_per_rank);
-    const auto num_ranks = static_cast<std::size_t>(problem.ep_size);
-    std::vector<std::vector<int>> ranks(num_ranks);
-    std::vector<double> rank_load(num_ranks);
+    std::vector<std::vector<int>> ranks(problem.ep_size);
+    std::vector<double> rank_load(problem.ep_size);
     const auto lightest_rank = [&](int expert, bool distinct) {
         int best = -1;
         double best_load = 0;
         for (int rank_id = 0; rank_id < problem.ep_size; ++rank_id) {
-            const auto i = static_cast<std::size_t>(rank_id);
-            if (ranks[i].size() == slots_per_rank)
+            const std::vector<int>& rank = ranks[rank_id];
+            if (static_cast<int>(rank.size()) == problem.slots_per_rank)
                 continue;
             // replicas of an expert follow each other: only the last one could be the same
-            if (distinct && !ranks[i].empty() && ranks[i].back() == expert)
+            if (distinct && !rank.empty() && rank.back() == expert)
                 continue;
-            const double next = (rank_load[i] + share(expert)) / problem.speed(rank_id);
+            const double next = (rank_load[rank_id] + share(expert)) / problem.speed(rank_id);
             if (best < 0 || next < best_load) {
                 best = rank_id;
                 best_load = next;

@@ -55,8 +55,7 @@ std::shared_ptr<const ExpertMatrix> picked(const ExpertMatrix* matrix,
     auto part = std::make_shared<ExpertMatrix>(experts.size());
     for (std::size_t i = 0; i < experts.size(); ++i)
         for (std::size_t k = 0; k < experts.size(); ++k)
-            part->row(i)[k] = matrix->at(static_cast<std::size_t>(experts[i]),
-                                         static_cast<std::size_t>(experts[k]));
+            part->row(i)[k] = matrix->at(experts[i], experts[k]);
     return part;
 }
 

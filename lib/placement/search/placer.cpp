@@ -21,8 +21,9 @@ namespace {
 constexpr double kCloseEnough = 1e-4;
 constexpr double kCloseEnoughAtFewSlots = 1e-3;  // where it is hard to come closer
 constexpr int kFewSlots = 5;                     // per rank
-// Only layers that are not close enough use them up. With two or three slots per rank most are not,
-// however long they are searched: there they have to be few.
+// A search of the summed load goes on for so many kicks, or until it is close enough. With two or
+// three slots per rank most layers never come close, so that they would spend them all: there it
+// gets fewer.
 constexpr int kKicks = 5000;
 constexpr int kSlotsOfFewKicks = 3;  // per rank
 constexpr int kFewKicksTimesSlots = 60000;

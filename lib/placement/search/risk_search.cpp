@@ -18,7 +18,7 @@ constexpr double kStrength = 0.6;
 constexpr double kLargestExponent = 500;
 
 // steps that gain less than this share of Q are not worth taking
-constexpr double kLeastGain = 1e-6;
+constexpr double kLeastRelativeGain = 1e-6;
 
 constexpr double kLn2 = 0.69314718;  // rounded down
 // more than single precision loses of exponents up to a thousand
@@ -38,19 +38,16 @@ RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
       num_workloads_(problem.workload_weight.size()),
       expert_loads_(num_experts_ * num_workloads_),
       inverse_count_(num_experts_),
-      with_experts_(
-          covariance_ == nullptr ? 0 : static_cast<std::size_t>(problem.ep_size) * num_experts_),
-      taken_with_(
-          cooccurrence_ == nullptr ? 0 : static_cast<std::size_t>(problem.ep_size) * num_experts_),
-      means_(static_cast<std::size_t>(problem.ep_size) * num_workloads_),
-      ranks_(static_cast<std::size_t>(problem.ep_size)),
+      with_experts_(covariance_ == nullptr ? 0 : problem.ep_size * num_experts_),
+      taken_with_(cooccurrence_ == nullptr ? 0 : problem.ep_size * num_experts_),
+      means_(problem.ep_size * num_workloads_),
+      ranks_(problem.ep_size),
       scratch_(num_workloads_),
       changed_at_(ranks_.size()),
       looked_at_(ranks_.size() * ranks_.size(), -1) {
-    for (std::size_t workload = 0; workload < num_workloads_; ++workload)
+    for (int workload = 0; workload < problem.num_workloads(); ++workload)
         for (std::size_t expert = 0; expert < num_experts_; ++expert)
-            expert_loads_[expert * num_workloads_ + workload] =
-                problem.workload(static_cast<int>(workload))[expert];
+            expert_loads_[expert * num_workloads_ + workload] = problem.workload(workload)[expert];
     if (covariance_ != nullptr)
         for (std::size_t expert = 0; expert < num_experts_; ++expert)
             deviation_.push_back(std::sqrt(std::max(covariance_->at(expert, expert), 0.0)));
@@ -79,8 +76,8 @@ void RiskSearch::build() {
 
 void RiskSearch::apply(int rank_id, const Change& change) {
     const std::span<double> rank_means = means(rank_id);
-    const auto expert = static_cast<std::size_t>(change.expert);
-    const auto other = static_cast<std::size_t>(change.other);
+    const int expert = change.expert;
+    const int other = change.other;
     for (std::size_t w = 0; w < num_workloads_; ++w)
         rank_means[w] += change.u * expert_loads_[expert * num_workloads_ + w] +
                          change.z * expert_loads_[other * num_workloads_ + w];
@@ -125,8 +122,8 @@ double RiskSearch::penalty(int rank_id,
 }
 
 double RiskSearch::penalty_after(int rank_id, const Change& change) const {
-    const auto expert = static_cast<std::size_t>(change.expert);
-    const auto other = static_cast<std::size_t>(change.other);
+    const int expert = change.expert;
+    const int other = change.other;
     const std::span<const double> before = means(rank_id);
     for (std::size_t w = 0; w < num_workloads_; ++w)
         scratch_[w] = before[w] + change.u * expert_loads_[expert * num_workloads_ + w] +
@@ -252,7 +249,7 @@ void RiskSearch::list_movable(int rank_id,
         const int slot = from * table_.slots_per_rank() + i;
         if (table_.hosts(to, table_.expert(slot)))
             continue;
-        const auto expert = static_cast<std::size_t>(table_.expert(slot));
+        const int expert = table_.expert(slot);
         const double part = sign * inverse_count_[expert];
         Movable entry = {slot, inverse_count_[expert], 0, scale * part * average_load_[expert],
                          -other_scale * part * average_load_[expert]};
@@ -308,7 +305,7 @@ bool RiskSearch::improve_pair(int rank_id, int other_rank) {
     least_exponents_.resize(other_movable_.size());
 
     const double before = rank.penalty + other.penalty;
-    double best = before - kLeastGain * std::abs(before);
+    double best = before - kLeastRelativeGain * std::abs(before);
     // A rank's penalty is at least exp() of the mean exponent over workloads (Jensen), and two add
     // up to twice that of their mean at least: most exchanges are out without an exp(). Prices of
     // sends are not in this.
@@ -329,11 +326,9 @@ bool RiskSearch::improve_pair(int rank_id, int other_rank) {
             const Movable& comes = other_movable_[i];
             const int other_expert = table_.expert(comes.slot);
             if (can_skip && covariance_ != nullptr) {
-                const double spread = leaves.deviation * leaves.deviation +
-                                      comes.deviation * comes.deviation -
-                                      2 * leaves.share * comes.share *
-                                          covariance_->at(static_cast<std::size_t>(expert),
-                                                          static_cast<std::size_t>(other_expert));
+                const double spread =
+                    leaves.deviation * leaves.deviation + comes.deviation * comes.deviation -
+                    2 * leaves.share * comes.share * covariance_->at(expert, other_expert);
                 const double here = leaves.first + comes.first + quadratic * spread;
                 const double there = leaves.second + comes.second + other_quadratic * spread;
                 if (std::max(std::max(here, there), (here + there) / 2 + kLn2) > most)
@@ -363,8 +358,7 @@ bool RiskSearch::swap_pass() {
     bool improved = false;
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
         for (int other = rank_id + 1; other < table_.ep_size(); ++other) {
-            int& looked_at = looked_at_[static_cast<std::size_t>(rank_id) * ranks_.size() +
-                                        static_cast<std::size_t>(other)];
+            int& looked_at = looked_at_[rank_id * ranks_.size() + other];
             if (looked_at >= std::max(changed_at_[rank_id], changed_at_[other]))
                 continue;
             looked_at = time_;
@@ -443,7 +437,7 @@ bool RiskSearch::replica_pass() {
         double total = 0;
         for (const Rank& rank : ranks_)
             total += rank.penalty;
-        double best = kLeastGain * std::abs(total);
+        double best = kLeastRelativeGain * std::abs(total);
         int best_expert = -1;
         for (const int expert : candidates) {
             if (table_.hosts(table_.rank_of(slot), expert) ||

@@ -59,8 +59,8 @@ class CooccurrencePacking {
         : num_left_(replica_count.begin(), replica_count.end()),
           cooccurrence_(cooccurrence),
           placement_{ep_size, slots_per_rank, {}},
-          num_used_(static_cast<std::size_t>(ep_size)),
-          rank_load_(static_cast<std::size_t>(ep_size)) {
+          num_used_(ep_size),
+          rank_load_(ep_size) {
         placement_.expert_ids.resize(placement_.num_slots());
         // an expert without replicas is never chosen; its share only must not be infinite
         for (std::size_t expert = 0; expert < load.size(); ++expert)

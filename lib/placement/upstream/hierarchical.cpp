@@ -36,8 +36,7 @@ std::vector<int> pack_items(std::span<const float> load, int num_packs) {
         const auto [pack_load, pack] = lightest.top();
         lightest.pop();
         int& position = num_packed[pack];
-        order[static_cast<std::size_t>(pack) * static_cast<std::size_t>(pack_size) +
-              static_cast<std::size_t>(position)] = item;
+        order[pack * pack_size + position] = item;
         if (++position < pack_size)
             lightest.emplace(pack_load + load_of(item), pack);
     }
@@ -59,16 +58,16 @@ Replicas replicate(std::span<const float> load, int num_slots) {
                         decltype(heavier)>
         heap(heavier);
     Replicas replicas;
-    for (int expert = 0; expert < static_cast<int>(load.size()); ++expert) {
+    const int num_experts = static_cast<int>(load.size());
+    for (int expert = 0; expert < num_experts; ++expert) {
         heap.emplace(load[expert], expert);
         replicas.expert_ids.push_back(expert);
     }
     std::vector<int> replica_count(load.size(), 1);
     const auto share = [&](int expert) {
-        const auto i = static_cast<std::size_t>(expert);
-        return load[i] / static_cast<float>(replica_count[i]);
+        return load[expert] / static_cast<float>(replica_count[expert]);
     };
-    while (static_cast<int>(replicas.expert_ids.size()) < num_slots) {
+    for (int slot = num_experts; slot < num_slots; ++slot) {
         const int expert = heap.top().second;
         heap.pop();
         replicas.expert_ids.push_back(expert);
@@ -82,18 +81,18 @@ Replicas replicate(std::span<const float> load, int num_slots) {
 
 // Experts in the order of the nodes that get them: [num_nodes][num_experts / num_nodes].
 std::vector<int> assign_nodes(std::span<const float> load, int num_nodes, int num_groups) {
-    const std::size_t group_size = load.size() / static_cast<std::size_t>(num_groups);
+    const int group_size = static_cast<int>(load.size()) / num_groups;
     std::vector<float> group_load;
-    for (std::size_t first = 0; first < load.size(); first += group_size) {
-        const std::span<const float> group = load.subspan(first, group_size);
+    for (int i = 0; i < num_groups; ++i) {
+        const std::span<const float> group = load.subspan(i * group_size, group_size);
         // torch adds in an order that depends on the processor's vectors. Whole counts below 2^24
         // give the same sum in any order; above it this is the nearest to all of them.
         group_load.push_back(static_cast<float>(std::accumulate(group.begin(), group.end(), 0.0)));
     }
     std::vector<int> expert_ids;
     for (const int group : pack_items(group_load, num_nodes))
-        for (std::size_t i = 0; i < group_size; ++i)
-            expert_ids.push_back(group * static_cast<int>(group_size) + static_cast<int>(i));
+        for (int i = 0; i < group_size; ++i)
+            expert_ids.push_back(group * group_size + i);
     return expert_ids;
 }
 
@@ -118,17 +117,18 @@ void place_node(std::span<const float> load,
 Placement place_deepseek(
     std::span<const float> load, int ep_size, int num_slots, int num_nodes, int num_groups) {
     const Deployment deployment = {ep_size, num_slots, num_nodes, num_groups};
-    check_slots(deployment, static_cast<int>(load.size()));
-    check_groups_and_nodes(deployment, static_cast<int>(load.size()));
+    const int num_experts = static_cast<int>(load.size());
+    check_slots(deployment, num_experts);
+    check_groups_and_nodes(deployment, num_experts);
     if (num_groups % num_nodes != 0)
         num_nodes = num_groups = 1;
 
     const std::vector<int> by_node = assign_nodes(load, num_nodes, num_groups);
-    const std::size_t experts_per_node = by_node.size() / static_cast<std::size_t>(num_nodes);
+    const int experts_per_node = num_experts / num_nodes;
     Placement placement{ep_size, num_slots / ep_size, {}};
-    for (std::size_t first = 0; first < by_node.size(); first += experts_per_node)
-        place_node(load, std::span(by_node).subspan(first, experts_per_node), ep_size / num_nodes,
-                   num_slots / num_nodes, placement.expert_ids);
+    for (int node = 0; node < num_nodes; ++node)
+        place_node(load, std::span(by_node).subspan(node * experts_per_node, experts_per_node),
+                   ep_size / num_nodes, num_slots / num_nodes, placement.expert_ids);
     return placement;
 }
 

@@ -36,11 +36,11 @@ std::vector<int> replicate_greedy(std::span<const float> load, int num_slots) {
 
     std::vector<int> replica_count(load.size(), 1);
     for (int num_used = num_experts; num_used < num_slots; ++num_used) {
-        const auto expert = static_cast<std::size_t>(heap.top().second);
+        const int expert = heap.top().second;
         heap.pop();
         ++replica_count[expert];
         const double share = static_cast<double>(load[expert]) / replica_count[expert];
-        heap.emplace(share, static_cast<int>(expert));
+        heap.emplace(share, expert);
     }
     return replica_count;
 }

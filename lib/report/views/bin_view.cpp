@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/report/views/views.h"
 
 namespace eplb {
@@ -99,7 +100,8 @@ Table expert_table(const Subject& subject) {
     if (!subject.knows_experts())
         throw Error(subject.name +
                     ": holds slot ids, and which experts they were is not known; give the yaml "
-                    "that was in force with --load_balancer");
+                    "that was in force with " +
+                    setting("load_balancer"));
     Table table;
     table.title = "Experts:";
     table.columns = {{"layer", "layer"},    {"expert", "expert"}, {"tokens", "tokens"},

@@ -8,6 +8,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/not_known.h"
+#include "lib/base/setting.h"
 #include "lib/base/text.h"
 #include "lib/report/views/common_layers.h"
 
@@ -167,7 +168,9 @@ void check_same_model(std::span<const MeasuredSubject* const> subjects) {
 }  // namespace
 
 std::string fitted_note() {
-    return "A config looks better than it is on iterations that it was fitted to; --view held_out "
+    return "A config looks better than it is on iterations that it was fitted to; " +
+           setting("view") +
+           " held_out "
            "measures it on others.";
 }
 

@@ -9,16 +9,14 @@
 
 #include "lib/base/error.h"
 #include "lib/base/not_known.h"
+#include "lib/base/setting.h"
+#include "lib/base/sum.h"
 #include "lib/base/text.h"
 #include "lib/report/views/bootstrap.h"
 #include "lib/report/views/common_layers.h"
 
 namespace eplb {
 namespace {
-
-double sum_of(std::span<const double> values) {
-    return std::accumulate(values.begin(), values.end(), 0.0);
-}
 
 // p log2(p / m) of one share
 double divergence(double share, double middle) {
@@ -97,7 +95,8 @@ void check(const DriftInput& input) {
         if (!subject->knows_experts())
             throw Error(subject->name +
                         ": holds slot ids, and drift is of experts; give the yaml that was in "
-                        "force with --load_balancer");
+                        "force with " +
+                        setting("load_balancer"));
     if (input.first->num_experts != input.second->num_experts)
         throw Error(input.second->name + ": has " + std::to_string(input.second->num_experts) +
                     " experts, but " + input.first->name + " has " +

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/base/text.h"
 #include "lib/placement/route/fault_coverage.h"
 #include "lib/report/views/views.h"
@@ -63,8 +64,9 @@ std::string verdict(const std::vector<LostExperts>& places,
     if (places.size() == 1)
         return text + "there is no other " + place_name + ".";
     if (place_name == "node")
-        return text + "eplb-gen --survive_rank_loss spreads replicas over ranks, not over nodes.";
-    return text + "eplb-gen --survive_rank_loss prevents it, with " +
+        return text + "eplb-gen " + setting("survive_rank_loss") +
+               " spreads replicas over ranks, not over nodes.";
+    return text + "eplb-gen " + setting("survive_rank_loss") + " prevents it, with " +
            std::to_string((2 * subject.num_experts + subject.ep_size - 1) / subject.ep_size *
                           subject.ep_size) +
            " slots or more.";
@@ -76,7 +78,8 @@ Table fault_table(const Subject& subject, int num_nodes) {
     if (!subject.knows_experts())
         throw Error(subject.name +
                     ": holds slot ids, so that which experts are lost is not known; give the yaml "
-                    "that was in force with --load_balancer");
+                    "that was in force with " +
+                    setting("load_balancer"));
     const std::string place_name = num_nodes > 1 ? "node" : "rank";
     std::vector<std::vector<double>> tokens;  // [layers][num_experts]
     for (const LayerLoad& load : subject.expert_load)
@@ -113,7 +116,8 @@ Table fault_table(const Subject& subject, int num_nodes) {
                           ": pairs of layer and expert in " +
                           counted(subject.num_layers(), "layer") + " of " +
                           std::to_string(subject.num_experts) +
-                          " experts; the share is of all routed ids. --layers lists those of "
+                          " experts; the share is of all routed ids. " + setting("layers") +
+                          " lists those of "
                           "another layer.");
     table.notes.emplace_back(verdict(places, place_name, num_tokens, subject), Note::Kind::verdict);
     return table;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/base/text.h"
 #include "lib/placement/route/replica_replay.h"
 
@@ -34,7 +35,8 @@ void check_alike(const HeldOutPart& fit, const HeldOutPart& test) {
         if (part->statistics->ids == IdKind::slot)
             throw Error(part->name +
                         ": holds slot ids, and a placement is fitted to experts; give the yaml "
-                        "that was in force with --load_balancer");
+                        "that was in force with " +
+                        setting("load_balancer"));
     const int num_experts = test.statistics->num_experts;
     if (fit.statistics->num_experts != num_experts)
         throw Error(test.name + ": has " + counted(num_experts, "expert") + ", but " + fit.name +
@@ -42,7 +44,7 @@ void check_alike(const HeldOutPart& fit, const HeldOutPart& test) {
                     "; give recordings of the same model");
     if (fit.statistics->layers != test.statistics->layers)
         throw Error(test.name + ": has other layers than " + fit.name +
-                    "; choose some that both have with --layers");
+                    "; choose some that both have with " + setting("layers"));
 }
 
 // Under placements; exact where the source ranks' counts tell it.
@@ -74,7 +76,7 @@ HeldOut plan_held_out(const HeldOutPart& fit,
     if (std::all_of(fit_part.counts.begin(), fit_part.counts.end(),
                     [](std::int64_t count) { return count == 0; }))
         throw Error(fit.name + ": holds no tokens in iterations " + range_text(fit.range) +
-                    ", so that there is nothing to fit to; choose others with --fit");
+                    ", so that there is nothing to fit to; choose others with " + setting("fit"));
     const std::vector<Placement> placements = plan(fit_part, request, threads);
     PlanRequest greedy = request;
     greedy.algorithm = Algorithm::greedy;

@@ -1,6 +1,7 @@
 #include "lib/report/views/held_out_ranges.h"
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 
 namespace eplb {
 namespace {
@@ -25,7 +26,8 @@ void check_range(const IterationRange& range,
                  const std::string& name) {
     if (range.start < recorded.start || range.stop > recorded.stop)
         throw Error(name + ": holds iterations " + range_text(recorded) + " (half open), not " +
-                    range_text(range) + "; choose --fit and --test from these");
+                    range_text(range) + "; choose " + setting("fit") + " and " + setting("test") +
+                    " from these");
 }
 
 bool overlap(const IterationRange& a, const IterationRange& b) {

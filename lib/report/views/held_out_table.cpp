@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/base/not_known.h"
+#include "lib/base/setting.h"
 #include "lib/base/text.h"
 #include "lib/report/measured_subject.h"
 #include "lib/report/views/bootstrap.h"
@@ -130,12 +131,14 @@ std::string more_iterations(int num_iterations,
     const double margin = value > min_speedup ? value - interval.low : interval.high - value;
     const double needed = num_iterations * std::pow(margin / (value - min_speedup), 2);
     if (!(needed < kMostIterations))
-        return "the speed-up is too near to --min_speedup for any recording to tell";
+        return "the speed-up is too near to " + setting("min_speedup") +
+               " for any recording to tell";
     // never fewer than there are, and no more digits than such a guess has
     const double rounding = std::pow(10, std::max(0.0, std::floor(std::log10(needed)) - 1));
     const double rounded = std::ceil(std::max(needed, num_iterations + 1.0) / rounding) * rounding;
     return "about " + fixed(rounded, 0) +
-           " iterations in the test would tell: record more, or set --min_speedup to what matters";
+           " iterations in the test would tell: record more, or set " + setting("min_speedup") +
+           " to what matters";
 }
 
 std::string verdict_note(const HeldOut& held_out,
@@ -145,11 +148,14 @@ std::string verdict_note(const HeldOut& held_out,
                          double min_speedup) {
     if (held_out.fit_is_assumed)
         return "Warning: which iterations the config was fitted to is not known, so that nothing "
-               "here is sure to be held out, and there is no verdict; say it with --fit, or test "
+               "here is sure to be held out, and there is no verdict; say it with " +
+               setting("fit") +
+               ", or test "
                "on a second recording.";
     if (verdict == Verdict::none)
         return "Warning: the test overlaps the fit: no held-out figure, and no verdict; choose "
-               "ranges apart with --fit and --test.";
+               "ranges apart with " +
+               setting("fit") + " and " + setting("test") + ".";
     const int num_iterations = held_out.held_out.num_iterations;
     std::string text = "Verdict: " + name_of(verdict) +
                        ". On traffic like the test the experts get " + fixed(value, 3) +

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/placement/plan/evaluation.h"
-#include "lib/placement/search/bound.h"
+#include "lib/placement/search/noise_floor.h"
 #include "tests/bench/placement/measures.h"
 #include "tests/bench/placement/real_data.h"
 #include "tests/bench/placement/sections.h"

@@ -71,7 +71,7 @@ TEST_CASE("without a GPU there are none, and asking for one is an error with a r
     ThreadPool threads(1);
     const std::string error = error_of([&] { make_backend(BackendKind::cuda, 0, threads, {}); });
     CHECK_STARTS_WITH(error, "backend cuda: no GPU");
-    CHECK(error.ends_with("run with --backend cpu"));
+    CHECK(error.ends_with("run with backend cpu"));
 }
 
 TEST_CASE("weights that do not fit are an error; what was held before stays usable") {
