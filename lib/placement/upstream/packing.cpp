@@ -1,9 +1,7 @@
 #include "lib/placement/upstream/packing.h"
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
-#include <queue>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +40,19 @@ std::vector<std::pair<double, int>> shares_descending(std::span<const float> loa
     return shares;
 }
 
+// Makes a heap of one whose first element alone may be too large.
+void sink_first(std::vector<std::pair<double, int>>& heap) {
+    std::size_t place = 0;
+    for (std::size_t child = 1; child < heap.size(); child = 2 * place + 1) {
+        if (child + 1 < heap.size() && heap[child + 1] < heap[child])
+            ++child;
+        if (heap[place] < heap[child])
+            return;
+        std::swap(heap[place], heap[child]);
+        place = child;
+    }
+}
+
 }  // namespace
 
 Placement pack_greedy(std::span<const float> load,
@@ -52,24 +63,26 @@ Placement pack_greedy(std::span<const float> load,
     Placement placement{ep_size, slots_per_rank, {}};
     placement.expert_ids.resize(placement.num_slots());
 
-    // ranks with a free slot, least loaded first; pairs compare their ids on a tie
-    std::vector<std::pair<double, int>> empty_ranks;
-    empty_ranks.reserve(ep_size);
+    // a heap of the ranks with a free slot, least loaded first; pairs compare their ids on a tie
+    std::vector<std::pair<double, int>> ranks;
+    ranks.reserve(ep_size);
     for (int rank_id = 0; rank_id < ep_size; ++rank_id)
-        empty_ranks.emplace_back(0.0, rank_id);
-    std::priority_queue<std::pair<double, int>, std::vector<std::pair<double, int>>, std::greater<>>
-        heap(std::greater<>(), std::move(empty_ranks));
+        ranks.emplace_back(0.0, rank_id);
 
     // the replicas of an expert carry the same, so that they follow each other in the order
     std::vector<int> num_used(ep_size);
     for (const auto& [share, expert] : shares_descending(load, replica_count))
         for (int i = 0; i < replica_count[expert]; ++i) {
-            const auto [rank_load, rank_id] = heap.top();
-            heap.pop();
+            const int rank_id = ranks.front().second;
             int& slot = num_used[rank_id];
             placement.rank(rank_id)[slot] = expert;
-            if (++slot < slots_per_rank)
-                heap.emplace(rank_load + share, rank_id);
+            if (++slot < slots_per_rank) {
+                ranks.front().first += share;
+            } else {
+                ranks.front() = ranks.back();
+                ranks.pop_back();
+            }
+            sink_first(ranks);
         }
     return placement;
 }
