@@ -115,7 +115,7 @@ void play(const Scene& scene, const std::filesystem::path& file) {
 }  // namespace
 
 TEST_CASE("whoever dies, stops or fails, at whatever time, all others say so soon") {
-    constexpr int kNumScenes = 48;
+    constexpr int kNumScenes = 36;
     constexpr int kAtOnce = 12;
     const TemporaryFolder folder;
     RandomSequence random(20240601);

@@ -377,7 +377,7 @@ TEST_CASE("files of earlier runs do not confuse") {
         processes.start([&] {
             TcpProcessGroup(
                 local_launch(0, 3, port),
-                {.configuration = "another run", .meeting_limit = 2s, .last_message = 10ms});
+                {.configuration = "another run", .meeting_limit = 1s, .last_message = 10ms});
         });
         connect_to_port(port);
         write_text(file, pack(own_endpoint(port, 17, {})));
