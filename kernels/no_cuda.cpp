@@ -9,9 +9,7 @@ namespace {
 
 [[noreturn]] void refuse_cuda() {
     throw Error("backend cuda: this program was built without CUDA; run with " +
-                setting("backend") +
-                " cpu, or build it "
-                "with -Dcuda=enabled");
+                setting("backend") + " cpu, or build it with -Dcuda=enabled");
 }
 
 }  // namespace

@@ -43,7 +43,6 @@ build() {
     folders="$folders $folder"
 }
 
-
 if $all; then
     # as users build it, for one GPU alone
     build build -Dgpu_arch=90

@@ -15,14 +15,14 @@ struct Contribution {
     std::size_t num_bytes;
 };
 
-std::string as_bytes(const Contribution& offer) {
-    return std::string(reinterpret_cast<const char*>(&offer), sizeof offer);
+std::string as_bytes(const Contribution& contribution) {
+    return std::string(reinterpret_cast<const char*>(&contribution), sizeof contribution);
 }
 
-Contribution offer_of(const std::string& bytes) {
-    Contribution offer;
-    std::memcpy(&offer, bytes.data(), sizeof offer);
-    return offer;
+Contribution contribution_of(const std::string& bytes) {
+    Contribution contribution;
+    std::memcpy(&contribution, bytes.data(), sizeof contribution);
+    return contribution;
 }
 
 // A receiver that expects another size would read or leave what is not its own.
@@ -49,13 +49,13 @@ void copy(std::byte* to, const std::byte* from, std::int64_t num_bytes) {
 }  // namespace
 
 void ThreadCommunicator::all_gather(const void* send, std::size_t num_bytes, void* receive) {
-    const auto offers = group_.all_gather(as_bytes(
+    const auto contributions = group_.all_gather(as_bytes(
         {.data = static_cast<const std::byte*>(send), .begin = nullptr, .num_bytes = num_bytes}));
     const auto size = static_cast<std::int64_t>(num_bytes);
     for (int from = 0; from < this->size(); ++from) {
-        const Contribution offer = offer_of(offers[from]);
-        check_size(group_, from, static_cast<std::int64_t>(offer.num_bytes), size);
-        copy(static_cast<std::byte*>(receive) + from * size, offer.data, size);
+        const Contribution contribution = contribution_of(contributions[from]);
+        check_size(group_, from, static_cast<std::int64_t>(contribution.num_bytes), size);
+        copy(static_cast<std::byte*>(receive) + from * size, contribution.data, size);
     }
     // the others' memory is theirs again
     group_.barrier();
@@ -65,15 +65,15 @@ void ThreadCommunicator::exchange(const void* send,
                                   std::span<const std::int64_t> send_begin,
                                   void* receive,
                                   std::span<const std::int64_t> receive_begin) {
-    const auto offers = group_.all_gather(as_bytes(
+    const auto contributions = group_.all_gather(as_bytes(
         {.data = static_cast<const std::byte*>(send), .begin = send_begin.data(), .num_bytes = 0}));
     for (int from = 0; from < size(); ++from) {
-        const Contribution offer = offer_of(offers[from]);
+        const Contribution contribution = contribution_of(contributions[from]);
         const std::int64_t begin = receive_begin[from];
         const std::int64_t size = receive_begin[static_cast<std::size_t>(from) + 1] - begin;
-        const std::int64_t offered = offer.begin[rank()];
-        check_size(group_, from, offer.begin[rank() + 1] - offered, size);
-        copy(static_cast<std::byte*>(receive) + begin, offer.data + offered, size);
+        const std::int64_t offered = contribution.begin[rank()];
+        check_size(group_, from, contribution.begin[rank() + 1] - offered, size);
+        copy(static_cast<std::byte*>(receive) + begin, contribution.data + offered, size);
     }
     group_.barrier();
 }

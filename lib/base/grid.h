@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstddef>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace eplb {
@@ -23,8 +24,8 @@ class Grid {
     }
     Grid(std::vector<std::remove_const_t<T>>& values, const std::array<int, N>& sizes)
         : Grid(std::span<T>(values), sizes) {}
-    Grid(const std::vector<std::remove_const_t<T>>& values, const std::array<int, N>& sizes)
-        requires std::is_const_v<T>
+    Grid(const std::vector<std::remove_const_t<T>>& values,
+         const std::array<int, N>& sizes) requires std::is_const_v<T>
         : Grid(std::span<T>(values), sizes) {}
 
     int size(std::size_t dimension) const { return sizes_[dimension]; }
@@ -32,16 +33,15 @@ class Grid {
 
     // One value: an index for each dimension.
     template <typename... Index>
-        requires(sizeof...(Index) == N)
-    T& operator()(Index... index) const {
+    requires(sizeof...(Index) == N) T& operator()(Index... index) const {
         return values_[offset({static_cast<int>(index)...})];
     }
 
     // What lies below the first indices, in one piece: row(i, j) of four dimensions is
     // [size(2) * size(3)] values.
     template <typename... Index>
-        requires(sizeof...(Index) >= 1 && sizeof...(Index) < N)
-    std::span<T> row(Index... index) const {
+    requires(sizeof...(Index) >= 1 && sizeof...(Index) < N) std::span<T> row(Index... index)
+    const {
         std::array<int, N> first = {static_cast<int>(index)...};
         std::size_t length = 1;
         for (std::size_t d = sizeof...(Index); d < N; ++d)

@@ -1,6 +1,7 @@
 #include "lib/collect/collector.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -168,7 +169,8 @@ void Collector::run_batch(const Batch& batch) {
         run_layer(layer, source_.load(layer), batch);
         source_.release(layer);
         if (config_.is_moe_layer(layer) && counter_.cycle_length())
-            rebalance(config_.moe.position(layer), batch, static_cast<int>(batch.iterations.size()) - 1);
+            rebalance(config_.moe.position(layer), batch,
+                      static_cast<int>(batch.iterations.size()) - 1);
         state_.next_layer = layer + 1;
         if (layer_done_)
             layer_done_(layer);

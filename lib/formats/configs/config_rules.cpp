@@ -94,8 +94,7 @@ std::map<int, std::vector<int>> layers_by_position(std::vector<std::vector<int>>
     if (context.moe_layers.empty())
         throw Error(name + ": holds " + rows_text + ", without their ids; give " +
                     setting("model_config") + ", or " + setting("moe_layers") +
-                    " with the ids "
-                    "of its MoE layers");
+                    " with the ids of its MoE layers");
     if (rows.size() != context.moe_layers.size())
         throw Error(name + ": holds " + rows_text + " where the model has " +
                     std::to_string(context.moe_layers.size()) + ": the config is of another model");
@@ -118,8 +117,7 @@ void require_moe_layers(const EplbConfig& config, const ConfigContext& context) 
                         ", which is no MoE decoder layer of the model; this format has no place "
                         "for it. Layers from " +
                         setting("num_hidden_layers") +
-                        " on, of multi-token prediction, "
-                        "are left out");
+                        " on, of multi-token prediction, are left out");
 }
 
 std::vector<std::vector<int>> parse_slot_rows(const nlohmann::json& map, const std::string& what) {

@@ -46,9 +46,7 @@ std::vector<std::vector<int>> parse_rows(const json& root,
     if (context.moe_layers.empty() && !context.first_moe_layer)
         throw Error(name + ": which of its " + num_rows +
                     " rows are MoE layers is not known; give " + setting("model_config") + ", or " +
-                    setting("moe_layers") +
-                    " with "
-                    "the ids of its MoE layers");
+                    setting("moe_layers") + " with the ids of its MoE layers");
     const int last =
         context.moe_layers.empty() ? *context.first_moe_layer : context.moe_layers.back();
     if (static_cast<std::size_t>(last) >= rows.size())

@@ -5,6 +5,7 @@
 #include <climits>
 #include <functional>
 #include <new>
+#include <span>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -127,7 +128,7 @@ class RowNumbering {
 
     void number_by_id() {
         if (options_.first_moe_layer || has_list())
-            fail(std::string("names its layers itself; leave out ") +
+            fail("names its layers itself; leave out " +
                  (has_list() ? setting("moe_layers") : setting("first_moe_layer")));
         rows_ = range(0, table_.num_layers());
         layers_ = table_.layers;
@@ -196,10 +197,8 @@ class RowNumbering {
             layers_ = range(*options_.first_moe_layer, table_.num_layers());
         } else {
             fail("its " + rows_it_has() + " are the MoE layers in order, without their ids; give " +
-                 setting("first_moe_layer") +
-                 " N (3 "
-                 "for DeepSeek-R1) or " +
-                 setting("moe_layers") + " LIST");
+                 setting("first_moe_layer") + " N (3 for DeepSeek-R1) or " + setting("moe_layers") +
+                 " LIST");
         }
         rows_ = range(0, table_.num_layers());
     }
@@ -272,9 +271,9 @@ void CountTable::allocate(int num_rows, const std::string& name) {
                         " experts are more counts than any recording has");
         num_counts *= size;
     }
-    if (layer_rows != LayerRows::by_id)
-        number_rows(num_rows);
     try {
+        if (layer_rows != LayerRows::by_id)
+            number_rows(num_rows);
         counts.assign(num_counts, 0);
     } catch (const std::bad_alloc&) {
         throw Error(name + ": no memory for its " + std::to_string(num_counts) +
@@ -288,7 +287,7 @@ ExpertStatistics number_layers(CountTable table,
     const RowNumbering numbering(table, options, name);
     if (numbering.rows().size() < table.layers.size()) {
         std::vector<std::int64_t> kept;
-        kept.reserve(table.counts.size());
+        kept.reserve(table.counts.size() / table.layers.size() * numbering.rows().size());
         for (int iteration = 0; iteration < table.num_iterations; ++iteration)
             for (const int row : numbering.rows())
                 for (int source = 0; source < table.num_sources; ++source) {

@@ -280,7 +280,6 @@ class PassesReader {
         CountTable table;
         table.layer_rows = LayerRows::decoder_layers;
         table.num_experts = num_experts_;
-        table.ids = IdKind::expert;
         table.has_unknown_sources = false;
         table.ep_size = static_cast<int>(ranks_.size());
         table.num_sources = sum_sources ? 1 : table.ep_size;

@@ -1,5 +1,6 @@
 #include "lib/placement/route/fault_coverage.h"
 
+#include <algorithm>
 #include <cassert>
 #include <numeric>
 #include <string>

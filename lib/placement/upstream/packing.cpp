@@ -1,6 +1,7 @@
 #include "lib/placement/upstream/packing.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <numeric>
 #include <string>
 #include <utility>

@@ -169,9 +169,7 @@ void check_same_model(std::span<const MeasuredSubject* const> subjects) {
 
 std::string fitted_note() {
     return "A config looks better than it is on iterations that it was fitted to; " +
-           setting("view") +
-           " held_out "
-           "measures it on others.";
+           setting("view") + " held_out measures it on others.";
 }
 
 Table comparison_table(std::span<const MeasuredSubject* const> subjects, Pairing pairing) {

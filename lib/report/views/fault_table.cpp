@@ -112,13 +112,11 @@ Table fault_table(const Subject& subject, int num_nodes) {
     describe_subject(table, subject, Bins::ranks);
     if (num_nodes > 1)
         table.context.emplace_back("num_nodes", num_nodes);
-    table.notes.push_back("Experts that have no replica on another " + place_name +
-                          ": pairs of layer and expert in " +
-                          counted(subject.num_layers(), "layer") + " of " +
-                          std::to_string(subject.num_experts) +
-                          " experts; the share is of all routed ids. " + setting("layers") +
-                          " lists those of "
-                          "another layer.");
+    table.notes.push_back(
+        "Experts that have no replica on another " + place_name +
+        ": pairs of layer and expert in " + counted(subject.num_layers(), "layer") + " of " +
+        std::to_string(subject.num_experts) + " experts; the share is of all routed ids. " +
+        setting("layers") + " lists those of another layer.");
     table.notes.emplace_back(verdict(places, place_name, num_tokens, subject), Note::Kind::verdict);
     return table;
 }

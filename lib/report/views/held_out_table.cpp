@@ -149,9 +149,7 @@ std::string verdict_note(const HeldOut& held_out,
     if (held_out.fit_is_assumed)
         return "Warning: which iterations the config was fitted to is not known, so that nothing "
                "here is sure to be held out, and there is no verdict; say it with " +
-               setting("fit") +
-               ", or test "
-               "on a second recording.";
+               setting("fit") + ", or test on a second recording.";
     if (verdict == Verdict::none)
         return "Warning: the test overlaps the fit: no held-out figure, and no verdict; choose "
                "ranges apart with " +

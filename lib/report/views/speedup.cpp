@@ -1,5 +1,6 @@
 #include "lib/report/views/speedup.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
