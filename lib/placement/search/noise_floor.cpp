@@ -60,14 +60,14 @@ std::vector<double> sampling_variance(std::span<const double> load,
                                       int top_k,
                                       double ids_per_rank) {
     // a token's top_k differ, but an expert in nearly all of them would seem to have no noise
-    constexpr double kLeastFactor = 0.03;
+    constexpr double kLeastOfBinomial = 0.03;
     std::vector<double> variance(load.size());
     if (ids_per_rank <= 0)
         return variance;
     for (std::size_t expert = 0; expert < load.size(); ++expert) {
         const double share_of_tokens = top_k * load[expert] / ep_size;
         variance[expert] =
-            load[expert] * std::max(1 - share_of_tokens, kLeastFactor) / ids_per_rank;
+            load[expert] * std::max(1 - share_of_tokens, kLeastOfBinomial) / ids_per_rank;
     }
     return variance;
 }
