@@ -29,7 +29,9 @@ class SyntheticLayers final : public LayerSource {
     const std::string& name() const override { return config_.moe.name; }
     std::string identity() const override { return name(); }
     void embed(const Batch& batch, float* hidden) override;
-    const LayerWeights& load(int layer) override { return layers_[config_.moe.position(layer)].weights; }
+    const LayerWeights& load(int layer) override {
+        return layers_[config_.moe.position(layer)].weights;
+    }
     void release(int) override {}
     double layer_bytes(int) const override { return 0; }
     // Weights travel from the first device that holds them.

@@ -109,6 +109,10 @@ class RowNumbering {
     [[noreturn]] void fail(const std::string& what) const { throw Error(name_ + ": " + what); }
 
     bool has_list() const { return !options_.moe_layers.empty(); }
+    // Where one of the two is given.
+    std::string given_setting() const {
+        return has_list() ? setting("moe_layers") : setting("first_moe_layer");
+    }
     int num_listed() const { return static_cast<int>(options_.moe_layers.size()); }
     std::string rows_it_has() const { return std::to_string(table_.num_layers()) + " rows"; }
 
@@ -128,8 +132,7 @@ class RowNumbering {
 
     void number_by_id() {
         if (options_.first_moe_layer || has_list())
-            fail("names its layers itself; leave out " +
-                 (has_list() ? setting("moe_layers") : setting("first_moe_layer")));
+            fail("names its layers itself; leave out " + given_setting());
         rows_ = range(0, table_.num_layers());
         layers_ = table_.layers;
     }
@@ -179,8 +182,7 @@ class RowNumbering {
     void check_others_are_empty() const {
         for (const int row : all_but(rows_, table_.num_layers()))
             if (has_tokens(table_, row))
-                fail("row " + std::to_string(row) + " holds tokens, while " +
-                     (has_list() ? setting("moe_layers") : setting("first_moe_layer")) +
+                fail("row " + std::to_string(row) + " holds tokens, while " + given_setting() +
                      " says that layer " + std::to_string(row) +
                      " has no experts; name the layers of the model that "
                      "was recorded");
