@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -177,7 +176,7 @@ TEST_CASE("samples are the counts of a layer summed over source ranks") {
             std::int64_t sum = 0;
             for (int source = 0; source < 3; ++source)
                 sum += statistics.row(i, 1, source)[expert];
-            CHECK(samples.iteration(i)[expert] == static_cast<double>(sum));
+            CHECK(samples.iteration(i)[expert] == sum);
             total += static_cast<double>(sum);
         }
         CHECK(samples.total(i) == total);
@@ -368,7 +367,7 @@ TEST_CASE("the counts of one range are its sums, those of several are mixed by w
     for (std::size_t expert = 0; expert < 7; ++expert) {
         double sum = 0;
         for (int i = 2; i < 7; ++i)
-            sum += a.iteration(i)[expert];
+            sum += static_cast<double>(a.iteration(i)[expert]);
         CHECK(single[expert] == sum);
     }
     const std::vector<SampleRange> ranges = {{&a, 0, 8, 1}, {&b, 0, 3, 4}};

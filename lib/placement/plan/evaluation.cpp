@@ -24,8 +24,10 @@ class RankImbalance {
     }
 
     // total: the sum of expert_load.
-    double of(std::span<const double> expert_load, double total) {
-        std::copy(expert_load.begin(), expert_load.end(), share_.begin());
+    template <typename Value>
+    double of(std::span<const Value> expert_load, double total) {
+        std::transform(expert_load.begin(), expert_load.end(), share_.begin(),
+                       [](Value load) { return static_cast<double>(load); });
         for (const int expert : replicated_)
             share_[expert] /= replica_count_[expert];
         double fullest = 0;

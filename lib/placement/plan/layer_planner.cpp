@@ -110,7 +110,9 @@ PredictionBasis LayerPlanner::basis(std::span<const Workload> workloads) {
 std::vector<Algorithm> LayerPlanner::candidates(std::span<const Workload> workloads,
                                                 const PlanRequest& request) {
     if (request.algorithm != Algorithm::automatic)
-        return {request.algorithm, Algorithm::greedy};
+        return request.algorithm == Algorithm::greedy
+                   ? std::vector{Algorithm::greedy}
+                   : std::vector{request.algorithm, Algorithm::greedy};
     if (basis(workloads) == PredictionBasis::none)
         return {Algorithm::aggregated, Algorithm::greedy};
     return {Algorithm::risk, Algorithm::aggregated, Algorithm::greedy};

@@ -28,7 +28,7 @@ struct CrossValidation {
 class LayerPlanner {
   public:
     // Candidates: the algorithms that the request leaves a choice between, then greedy, against
-    // which all is held.
+    // which all is held and which may be the only one.
     LayerPlanner(std::span<const Workload> workloads, int layer, const PlanRequest& request);
 
     static std::vector<Algorithm> candidates(std::span<const Workload> workloads,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include "lib/base/sum.h"
@@ -78,16 +80,16 @@ void mirror(ExpertMatrix& matrix) {
 // One range, with its sums.
 class FittedRange {
   public:
-    FittedRange(const SampleRange& range, int ep_size)
-        : range_(range), ep_size_(ep_size), sums_(range.samples->num_experts()) {
+    FittedRange(const SampleRange& range, int ep_size) : range_(range), ep_size_(ep_size) {
+        std::vector<std::int64_t> sums(range.samples->num_experts());
         for (int i = range.begin; i < range.end; ++i) {
             if (range.samples->total(i) == 0)
                 continue;
             iterations_.push_back(i);
-            const std::span<const double> counts = range.samples->iteration(i);
-            for (std::size_t expert = 0; expert < counts.size(); ++expert)
-                sums_[expert] += counts[expert];
+            const std::span<const std::int64_t> counts = range.samples->iteration(i);
+            std::transform(sums.begin(), sums.end(), counts.begin(), sums.begin(), std::plus<>());
         }
+        sums_.assign(sums.begin(), sums.end());
         total_ = sum_of(sums_);
     }
 
@@ -137,7 +139,7 @@ class FittedRange {
         std::vector<std::vector<double>> rows;
         std::vector<double> mean(num_experts());
         for (const int i : picked_iterations(1)) {
-            const std::span<const double> counts = range_.samples->iteration(i);
+            const std::span<const std::int64_t> counts = range_.samples->iteration(i);
             rows.emplace_back(counts.begin(), counts.end());
             const double unit = ep_size_ / range_.samples->total(i);
             for (std::size_t expert = 0; expert < mean.size(); ++expert)
@@ -164,7 +166,7 @@ class FittedRange {
         OuterProducts products(covariance);
         std::vector<double> row(num_experts());
         for (const int i : picked) {
-            const std::span<const double> mean = range_.samples->iteration(i);
+            const std::span<const std::int64_t> mean = range_.samples->iteration(i);
             const double total = range_.samples->total(i);
             const double factor = scale * num_sources / (num_sources - 1.0) * (ep_size_ / total) *
                                   (ep_size_ / total) / static_cast<double>(picked.size());
@@ -177,7 +179,7 @@ class FittedRange {
                     source_total += row[expert];
                 }
                 for (std::size_t expert = 0; expert < row.size(); ++expert)
-                    row[expert] -= source_total * (mean[expert] / total);
+                    row[expert] -= source_total * (static_cast<double>(mean[expert]) / total);
                 products.add(row, factor);
             }
         }
@@ -220,20 +222,13 @@ std::vector<double> normalized_speeds(const Deployment& deployment) {
 }  // namespace
 
 LayerSamples::LayerSamples(const ExpertStatistics& statistics, int layer)
-    : statistics_(&statistics),
-      layer_(layer),
-      counts_(static_cast<std::size_t>(statistics.num_iterations) *
-              static_cast<std::size_t>(statistics.num_experts)),
-      totals_(statistics.num_iterations) {
-    double* counts = counts_.data();
+    : statistics_(&statistics), layer_(layer) {
+    if (statistics.num_sources > 1)
+        counts_ = counts_per_iteration(statistics, layer);
     for (int i = 0; i < statistics.num_iterations; ++i) {
-        for (int source = 0; source < statistics.num_sources; ++source) {
-            const std::span<const std::int64_t> row = statistics.row(i, layer, source);
-            for (std::size_t expert = 0; expert < row.size(); ++expert)
-                counts[expert] += static_cast<double>(row[expert]);
-        }
-        totals_[i] = sum_of(iteration(i));
-        counts += statistics.num_experts;
+        const std::span<const std::int64_t> counts = iteration(i);
+        totals_.push_back(
+            static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0})));
     }
 }
 

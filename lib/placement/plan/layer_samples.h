@@ -2,6 +2,7 @@
 #define EPLB_PLACEMENT_PLAN_LAYER_SAMPLES_H
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -23,7 +24,9 @@ class LayerSamples {
     int num_iterations() const { return statistics_->num_iterations; }
 
     // [num_experts], summed over source ranks
-    std::span<const double> iteration(int i) const {
+    std::span<const std::int64_t> iteration(int i) const {
+        if (statistics_->num_sources == 1)
+            return statistics_->row(i, layer_, 0);
         const auto size = static_cast<std::size_t>(num_experts());
         return std::span(counts_).subspan(static_cast<std::size_t>(i) * size, size);
     }
@@ -32,8 +35,8 @@ class LayerSamples {
   private:
     const ExpertStatistics* statistics_;
     int layer_;
-    std::vector<double> counts_;  // [num_iterations][num_experts]
-    std::vector<double> totals_;  // [num_iterations]
+    std::vector<std::int64_t> counts_;  // [num_iterations][num_experts], of several source ranks
+    std::vector<double> totals_;        // [num_iterations]
 };
 
 // Iterations [begin, end) of a layer's recording, as positions from 0, and how much they count

@@ -123,7 +123,8 @@ class Planner {
 
     // Most of what takes time.
     void fit(LayerPlanner& planner) {
-        for (std::size_t candidate = 0; candidate < candidates_.size(); ++candidate)
+        // greedy is fitted to everything only where it was asked for
+        for (std::size_t candidate = 0; candidate < std::max<std::size_t>(greedy_, 1); ++candidate)
             planner.fit(candidate);
         if (plan_.basis == PredictionBasis::iterations)
             planner.halves();

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
-#include <limits>
 #include <numeric>
 
 #include "lib/base/sum.h"
@@ -71,17 +70,6 @@ double percentile(std::span<const double> sorted, double percent) {
     return sorted[below] + part * (sorted[below + 1] - sorted[below]);
 }
 
-std::vector<double> imbalance_ratios(const LayerLoad& load) {
-    std::vector<double> ratios;
-    for (int i = 0; i < load.num_iterations; ++i) {
-        const std::span<const double> bins = load.iteration(i);
-        const double sum = sum_of(bins);
-        ratios.push_back(sum == 0 ? std::numeric_limits<double>::quiet_NaN()
-                                  : measure(bins, sum).imbalance_ratio);
-    }
-    return ratios;
-}
-
 LoadSummary summarize(const LayerLoad& load) {
     LoadSummary summary;
     Sum mean;
@@ -120,7 +108,7 @@ std::vector<LoadSummary> recorded_summaries(const ExpertStatistics& statistics, 
     std::vector<LoadSummary> layers;
     layers.reserve(statistics.layers.size());
     for (int layer = 0; layer < statistics.num_layers(); ++layer)
-        layers.push_back(summarize(rank_load(recorded_load(statistics, layer), ep_size)));
+        layers.push_back(summarize(recorded_rank_load(statistics, layer, ep_size)));
     return layers;
 }
 

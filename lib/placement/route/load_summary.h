@@ -32,10 +32,6 @@ struct LoadSummary {
 // there are none. percent in [0, 100].
 double percentile(std::span<const double> sorted, double percent);
 
-// [num_iterations]: max / mean - 1 over the bins; NaN where there are no tokens, 0 for a single
-// bin.
-std::vector<double> imbalance_ratios(const LayerLoad& load);
-
 LoadSummary summarize(const LayerLoad& load);
 
 // Of each layer, over ranks that hold the recorded experts (or slots) in order; ep_size must divide

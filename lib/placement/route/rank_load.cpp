@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <functional>
+#include <numeric>
 #include <string>
 
 #include "lib/base/error.h"
@@ -60,6 +61,26 @@ LayerLoad recorded_load(const ExpertStatistics& statistics, int layer) {
         sums += num_experts;
     }
     return {statistics.num_iterations, statistics.num_experts, std::move(load)};
+}
+
+LayerLoad recorded_rank_load(const ExpertStatistics& statistics, int layer, int ep_size) {
+    assert(statistics.num_experts % ep_size == 0);
+    const int per_rank = statistics.num_experts / ep_size;
+    std::vector<double> load;
+    load.reserve(static_cast<std::size_t>(statistics.num_iterations) * ep_size);
+    std::vector<std::int64_t> sums;
+    for (int iteration = 0; iteration < statistics.num_iterations; ++iteration) {
+        sums.assign(ep_size, 0);
+        for (int source = 0; source < statistics.num_sources; ++source) {
+            auto expert = statistics.row(iteration, layer, source).begin();
+            for (std::int64_t& sum : sums) {
+                sum = std::accumulate(expert, expert + per_rank, sum);
+                expert += per_rank;
+            }
+        }
+        load.insert(load.end(), sums.begin(), sums.end());
+    }
+    return {statistics.num_iterations, ep_size, std::move(load)};
 }
 
 LayerLoad projected_load(const ExpertStatistics& statistics,

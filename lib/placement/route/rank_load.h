@@ -39,6 +39,9 @@ std::vector<double> bin_totals(const LayerLoad& load);
 // The recorded counts themselves, one bin per expert (per slot where ids are slots).
 LayerLoad recorded_load(const ExpertStatistics& statistics, int layer);
 
+// The same added up to ranks as by rank_load(), of experts in order.
+LayerLoad recorded_rank_load(const ExpertStatistics& statistics, int layer, int ep_size);
+
 // One bin per slot of `expert_ids` ([num_slots]), each replica of an expert taking an equal share.
 // What the engine's round robin gives differs from it by less than one token per source rank,
 // block of 1024 ids and slot. statistics.ids must be experts.
