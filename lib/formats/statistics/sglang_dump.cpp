@@ -10,7 +10,7 @@
 #include "lib/base/error.h"
 #include "lib/base/file.h"
 #include "lib/base/quoted_name.h"
-#include "lib/formats/configs/sglang_layout.h"
+#include "lib/formats/statistics/sglang_layout.h"
 #include "lib/statistics/selection.h"
 
 namespace eplb {

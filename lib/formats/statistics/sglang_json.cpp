@@ -1,9 +1,9 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
-#include "lib/formats/configs/sglang_layout.h"
 #include "lib/formats/statistics/count_readers.h"
 #include "lib/formats/statistics/json_counts.h"
+#include "lib/formats/statistics/sglang_layout.h"
 
 namespace eplb {
 namespace {
