@@ -36,7 +36,6 @@ class Backend {
     virtual void release(void* memory) noexcept = 0;
     virtual void upload(const void* host, std::size_t num_bytes, void* memory) = 0;
     virtual void download(const void* memory, std::size_t num_bytes, void* host) = 0;
-    virtual void fill_zero(void* memory, std::size_t num_bytes) = 0;
     virtual void synchronize() = 0;
     // Where the host can read what memory holds, without a copy; null where it cannot.
     virtual const void* host_address(const void* /*memory*/) const { return nullptr; }

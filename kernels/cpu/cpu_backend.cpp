@@ -109,11 +109,6 @@ void CpuBackend::download(const void* memory, std::size_t num_bytes, void* host)
     copy_bytes(memory, num_bytes, host);
 }
 
-void CpuBackend::fill_zero(void* memory, std::size_t num_bytes) {
-    if (num_bytes > 0)
-        std::memset(memory, 0, num_bytes);
-}
-
 void CpuBackend::begin_stage(int stage) {
     const auto now = std::chrono::steady_clock::now();
     if (stage_ >= 0)

@@ -19,7 +19,6 @@ class CpuBackend final : public Backend {
     void release(void* memory) noexcept override;
     void upload(const void* host, std::size_t num_bytes, void* memory) override;
     void download(const void* memory, std::size_t num_bytes, void* host) override;
-    void fill_zero(void* memory, std::size_t num_bytes) override;
     void synchronize() override {}
     const void* host_address(const void* memory) const override { return memory; }
     void start_download(const void* memory, std::size_t num_bytes, void* host) override {

@@ -71,11 +71,6 @@ void* CudaBackend::allocate_host(std::size_t num_bytes) {
     return device_.allocate_host(num_bytes);
 }
 
-void CudaBackend::fill_zero(void* memory, std::size_t num_bytes) {
-    if (num_bytes > 0)
-        device_.check(cudaMemsetAsync(memory, 0, num_bytes, device_.stream()), "cudaMemsetAsync");
-}
-
 void CudaBackend::copy_rows(const CopyArguments& copy, const float* from, float* to) {
     cuda::copy_rows(copy, from, to, device_.stream());
 }
@@ -90,7 +85,7 @@ void CudaBackend::gather_rows(const std::int32_t* source_rows,
 
 bool CudaBackend::all_finite(const float* values, std::int64_t num_values) {
     auto* const found = found_.grow<std::int32_t>(1);
-    fill_zero(found, sizeof(*found));
+    device_.check(cudaMemsetAsync(found, 0, sizeof(*found), device_.stream()), "cudaMemsetAsync");
     cuda::find_non_finite(values, num_values, found, device_.stream());
     std::int32_t num_found = 0;
     download(found, sizeof(num_found), &num_found);

@@ -28,7 +28,6 @@ class CudaBackend final : public Backend {
     void release(void* memory) noexcept override { device_.release(memory); }
     void upload(const void* host, std::size_t num_bytes, void* memory) override;
     void download(const void* memory, std::size_t num_bytes, void* host) override;
-    void fill_zero(void* memory, std::size_t num_bytes) override;
     void synchronize() override { device_.wait(); }
     void start_download(const void* memory, std::size_t num_bytes, void* host) override;
     void* allocate_host(std::size_t num_bytes) override;

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <random>
 #include <string>
 #include <thread>
@@ -186,8 +185,7 @@ TEST_CASE("NCCL: one rank sends to itself, from and to any offset") {
         const auto communicator = make_gpu_communicator(*gpu, group);
         TestMemory memory(*gpu);
         const std::vector<std::byte> bytes(5000, std::byte{9});
-        auto* const receive = memory.room<std::byte>(6000);
-        gpu->fill_zero(receive, 6000);
+        auto* const receive = memory.put(std::vector<std::byte>(6000));
         // offsets that do not begin at 0
         communicator->exchange(memory.put(bytes), std::vector<std::int64_t>{100, 300}, receive,
                                std::vector<std::int64_t>{1000, 1200});
