@@ -42,7 +42,7 @@ PlanRequest complete_request(const GenOptions& options,
 
 void check_request(const PlanRequest& request, int num_experts) {
     if (request.num_slots < num_experts)
-        throw UsageError("num_slots " + std::to_string(request.num_slots) + " is below the " +
+        throw UsageError("--num_slots " + std::to_string(request.num_slots) + " is below the " +
                          std::to_string(num_experts) +
                          " experts of the statistics; if these were recorded with EPLB on, their "
                          "ids are slots: give the yaml that was in force with --load_balancer");
@@ -226,8 +226,8 @@ FittedConfig fit_config(const cli::Output& out, const GenOptions& options, Confi
     const double bytes_per_expert = current ? known_bytes_per_expert(out, options) : 0;
     PlanRequest request = complete_request(options, inputs, current);
     if (request.algorithm == Algorithm::deepseek && request.num_groups % request.num_nodes != 0)
-        out.note("num_groups " + std::to_string(request.num_groups) +
-                 " is no multiple of num_nodes " + std::to_string(request.num_nodes) +
+        out.note("--num_groups " + std::to_string(request.num_groups) +
+                 " is no multiple of --num_nodes " + std::to_string(request.num_nodes) +
                  ": groups and nodes are left out of account");
 
     const auto [plan, updates] = fit(out, options, workloads, current, request, threads);

@@ -1,7 +1,6 @@
 #include "tools/statistics_input.h"
 
 #include <optional>
-#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/model/model_shape.h"
@@ -12,6 +11,8 @@ namespace {
 
 const char* remedy(RecordingMismatch::Cause cause) {
     switch (cause) {
+        case RecordingMismatch::Cause::is_config:
+            return "; eplb-report takes it with --projection_eplb_config_path, once for each";
         case RecordingMismatch::Cause::experts_already:
             return "; leave --load_balancer out";
         case RecordingMismatch::Cause::perhaps_slots:

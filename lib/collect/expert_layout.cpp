@@ -19,11 +19,12 @@ void check_sizes(const MoeModelConfig& model,
     if (!config && num_experts % ep_size != 0)
         throw UsageError(
             std::to_string(num_experts) + " experts" + on_ranks +
-            ": not the same number on each; choose an ep_size that divides the "
-            "experts, or give a load balancer config with a num_slots that it divides");
+            ": not the same number on each; give an " + setting("ep_size") +
+            " that divides the experts, or give a load balancer config with a num_slots that it "
+            "divides");
     if (config && config->num_slots % ep_size != 0)
         throw Error(std::to_string(config->num_slots) + " slots" + on_ranks +
-                    ": num_slots must be a multiple of ep_size");
+                    ": num_slots must be a multiple of " + setting("ep_size"));
     if (config && config->num_slots < num_experts)
         throw Error("num_slots " + std::to_string(config->num_slots) + " is below the model's " +
                     std::to_string(num_experts) + " experts");
@@ -46,9 +47,8 @@ Placement initial_placement(const MoeModelConfig& model,
     const auto found = config->initial_global_assignments.find(layer_id);
     if (found == config->initial_global_assignments.end())
         throw Error(subject +
-                    "has no assignment; make the config from statistics of this model, or add "
-                    "the layer with eplb-gen " +
-                    setting("fill_layers"));
+                    "has no assignment; make the config from statistics of this model, or give "
+                    "the layer the default assignment");
     const std::vector<int>& expert_ids = found->second;
     if (expert_ids.size() != static_cast<std::size_t>(num_slots))
         throw Error(subject + std::to_string(expert_ids.size()) + " entries where num_slots is " +

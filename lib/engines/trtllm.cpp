@@ -2,7 +2,6 @@
 // its fused MoE.
 #include <algorithm>
 
-#include "lib/base/setting.h"
 #include "lib/engines/config_rules.h"
 #include "lib/engines/default_placement.h"
 #include "lib/engines/engine.h"
@@ -37,8 +36,7 @@ void judge_layers(const ConfigInUse& in_use, ConfigVerdict& verdict) {
     if (!missing_mtp.empty())
         verdict.warnings.push_back(name + ": has no entry for " + layers_text(missing_mtp) +
                                    ", of multi-token prediction: a run with MTP would die of a "
-                                   "KeyError (eplb-gen " +
-                                   setting("fill_layers") + " adds it to a new placement)");
+                                   "KeyError; the default assignment will do");
 
     std::vector<int> unused;
     for (const auto& [layer, expert_ids] : in_use.config.initial_global_assignments)

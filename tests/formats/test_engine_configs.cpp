@@ -380,8 +380,8 @@ TEST_CASE("a config that a format cannot say is not written") {
                   "layer 4, which is no MoE decoder layer"));
     }
     config.ep_size = 0;
-    CHECK(has(error(config, ConfigFormat::vllm_ascend, {}), "ep_size is not known"));
-    CHECK(has(error(config, ConfigFormat::plain, {}), "ep_size is not known"));
+    CHECK(has(error(config, ConfigFormat::vllm_ascend, {}), "give ep_size"));
+    CHECK(has(error(config, ConfigFormat::plain, {}), "give ep_size"));
     config.ep_size = 3;
     CHECK(has(error(config, ConfigFormat::plain, {}), "no multiple of ep_size 3"));
     config = engine_config();

@@ -61,7 +61,7 @@ TEST_CASE("one file of ESFT's text is one layer") {
     CHECK(table.counts == kLayerCounts);
     CHECK(table.warnings ==
           std::vector<std::string>{"num_experts is taken for 4, the highest id + 1; give "
-                                   "num_experts if the model has more"});
+                                   "it if the model has more"});
     CHECK(read_esft_text(folder / "v2_layer_26.txt", 5).num_experts == 5);
 }
 

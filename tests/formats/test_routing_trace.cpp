@@ -86,7 +86,7 @@ TEST_CASE("requests are iterations in the order of their first lines, layers asc
     CHECK(table.counts == kCounts);
     CHECK(table.warnings ==
           std::vector<std::string>{"num_experts is taken for 4, the highest id + 1; give "
-                                   "num_experts if the model has more"});
+                                   "it if the model has more"});
     const CountTable wide = parse(join(kLines), 6);
     CHECK(wide.num_experts == 6);
     CHECK(wide.warnings.empty());

@@ -1,6 +1,5 @@
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "lib/report/views/fault_table.h"
@@ -53,8 +52,8 @@ TEST_CASE("the fault table without replicas") {
           std::vector<Cell>{std::string("average"), 4.0, 0.5, Cell(), IntegerList{}});
     CHECK(last_verdict(table) ==
           "If rank 0 dies, 4 experts go with it in 2 layers, which serve 50.0 % of the "
-          "routed ids (a token has several, so that far more tokens miss one); eplb-gen "
-          "survive_rank_loss prevents it, with 8 slots or more.");
+          "routed ids (a token has several, so that far more tokens miss one); with "
+          "every expert on two ranks none would, which takes 8 slots or more.");
 }
 
 TEST_CASE("the fault table names what has no replica elsewhere") {

@@ -1,11 +1,11 @@
 #include "lib/formats/configs/config_file.h"
 
-#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
 #include "lib/base/file.h"
+#include "lib/base/setting.h"
 #include "lib/base/strict_json.h"
 #include "lib/formats/configs/config_codec.h"
 #include "lib/formats/configs/config_rules.h"
@@ -19,10 +19,11 @@ constexpr std::array kCodecs = {&trtllm_codec, &sglang_codec, &vllm_ascend_codec
 void check_context(const ConfigContext& context) {
     if (context.num_experts < 0 || context.ep_size < 0 || context.num_hidden_layers < 0 ||
         context.num_hidden_layers > kMaxNumLayers)
-        throw Error("the model's num_experts, num_hidden_layers or ep_size is out of range");
+        throw Error("the model's " + setting("num_experts") + ", " + setting("num_hidden_layers") +
+                    " or " + setting("ep_size") + " is out of range");
     if (context.first_moe_layer &&
         (*context.first_moe_layer < 0 || *context.first_moe_layer >= kMaxNumLayers))
-        throw Error("first_moe_layer " + std::to_string(*context.first_moe_layer) +
+        throw Error(setting("first_moe_layer") + " " + std::to_string(*context.first_moe_layer) +
                     " is out of range");
     int least = 0;
     for (const int layer : context.moe_layers) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/base/strict_json.h"
 #include "lib/formats/configs/config_codec.h"
 #include "lib/formats/configs/config_rules.h"
@@ -185,7 +186,7 @@ EngineConfig parse_plain(const ConfigText& text, const ConfigContext&) {
 std::string write_plain(const EngineConfig& config, const ConfigContext&) {
     const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
     if (config.ep_size < 1 && !layers.empty())
-        throw Error("the plain format has a list for each rank, and ep_size is not known; give it");
+        throw Error("the plain format has a list for each rank; give " + setting("ep_size"));
     std::string text = "{\n\"format\": \"" + std::string(kFormatName) +
                        "\",\n\"version\": " + std::to_string(kConfigVersion);
     const auto add = [&](const char* key, const std::string& value) {

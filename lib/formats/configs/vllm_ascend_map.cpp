@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 #include "lib/base/strict_json.h"
 #include "lib/formats/configs/config_codec.h"
 #include "lib/formats/configs/config_rules.h"
@@ -93,9 +94,7 @@ EngineConfig parse_vllm_ascend(const ConfigText& text, const ConfigContext& cont
 std::string write_vllm_ascend(const EngineConfig& config, const ConfigContext& context) {
     const std::map<int, std::vector<int>>& layers = config.config.initial_global_assignments;
     if (config.ep_size < 1)
-        throw Error(
-            "vllm-ascend's format has a list for each device, and ep_size is not known; "
-            "give it");
+        throw Error("vllm-ascend's format has a list for each device; give " + setting("ep_size"));
     require_moe_layers(config.config, context);
     const int slots_per_rank = config.config.num_slots / config.ep_size;
     std::string text =

@@ -30,9 +30,9 @@ std::string ExpertIds::fault(std::int64_t id) const {
 
 void ExpertIds::warn(std::vector<std::string>& warnings) const {
     if (given_ == 0)
-        warnings.push_back("num_experts is taken for " + std::to_string(num_experts()) +
-                           ", the highest id + 1; give " + setting("num_experts") +
-                           " if the model has more");
+        warnings.push_back(setting("num_experts") + " is taken for " +
+                           std::to_string(num_experts()) +
+                           ", the highest id + 1; give it if the model has more");
 }
 
 void count_expert(std::vector<std::int64_t>& row, std::int64_t expert_id) {

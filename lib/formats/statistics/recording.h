@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 
-#include "lib/base/error.h"
 #include "lib/base/parallel.h"
 #include "lib/formats/statistics/statistics_source.h"
 #include "lib/model/model_shape.h"
@@ -35,19 +34,6 @@ struct RecordingOptions {
 struct RecordingReading {
     ExpertStatistics statistics;
     std::optional<RecordedUnder> under;  // where slots were folded to experts
-};
-
-// A recording that is not what the options take it for. Whoever catches it can add to the text how
-// the options are mended.
-class RecordingMismatch : public Error {
-  public:
-    enum class Cause {
-        experts_already,  // there is a config in force, but the ids are no slots
-        perhaps_slots,    // the model has fewer experts, and there is no config in force
-    };
-    RecordingMismatch(Cause why, const std::string& text) : Error(text), cause(why) {}
-
-    Cause cause;
 };
 
 // Reads a folder, a file or "-". warn() is told what is odd about it, "PATH: …". rows, if not null,

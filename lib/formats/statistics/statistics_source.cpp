@@ -92,8 +92,8 @@ InputFormat recognize_json(const std::string& path) {
             ": is no JSON of statistics, or damaged: of these, the key logical_count, counts "
             "or load_history is looked for, and \"format\" or \"type\" in lines of JSON");
     if (!found->format)
-        throw Error(path + ": is a config, not statistics; eplb-report takes it with " +
-                    setting("projection_eplb_config_path") + ", once for each");
+        throw RecordingMismatch(RecordingMismatch::Cause::is_config,
+                                path + ": is a config, not statistics");
     return *found->format;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/error.h"
 #include "lib/base/parallel.h"
 #include "lib/formats/statistics/count_table.h"
 #include "lib/statistics/expert_statistics.h"
@@ -29,6 +30,19 @@ enum class InputFormat {
 // As --input_format and messages name it: "sglang-stat".
 std::string input_format_name(InputFormat format);
 const std::vector<InputFormat>& input_formats();
+
+// Not what the options take it for. Whoever catches it can add to the text how they are mended.
+class RecordingMismatch : public Error {
+  public:
+    enum class Cause {
+        is_config,        // where statistics were asked for
+        experts_already,  // there is a config in force, but the ids are no slots
+        perhaps_slots,    // the model has fewer experts, and there is no config in force
+    };
+    RecordingMismatch(Cause why, const std::string& text) : Error(text), cause(why) {}
+
+    Cause cause;
+};
 
 // What a recording may not say by itself.
 struct SourceOptions {

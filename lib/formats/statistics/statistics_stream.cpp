@@ -1,6 +1,5 @@
 #include "lib/formats/statistics/statistics_stream.h"
 
-#include <algorithm>
 #include <charconv>
 #include <climits>
 #include <map>
@@ -9,7 +8,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quoted_name.h"
-#include "lib/base/setting.h"
+#include "lib/formats/statistics/statistics_source.h"
 #include "lib/formats/statistics/stream_line.h"
 
 namespace eplb {
@@ -125,9 +124,8 @@ class StreamReader {
         for (const char* const key :
              {"initial_global_assignments:", "layer_updates_per_iter:", "num_slots:"})
             if (text->starts_with(key))
-                throw Error(reader_.name() +
-                            ": is an EPLB yaml, not statistics; eplb-report takes it with " +
-                            setting("projection_eplb_config_path") + ", once for each");
+                throw RecordingMismatch(RecordingMismatch::Cause::is_config,
+                                        reader_.name() + ": is a config, not statistics");
         try {
             read_header(*text);
         } catch (const Error& error) {

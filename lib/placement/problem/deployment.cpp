@@ -4,12 +4,13 @@
 #include <string>
 
 #include "lib/base/error.h"
+#include "lib/base/setting.h"
 
 namespace eplb {
 namespace {
 
 std::string quantity(const char* name, int value) {
-    return std::string(name) + " " + std::to_string(value);
+    return setting(name) + " " + std::to_string(value);
 }
 
 void require_positive(const char* name, int value) {
@@ -49,11 +50,10 @@ void check_groups_and_nodes(const Deployment& deployment, int num_experts) {
     require_positive("num_nodes", deployment.num_nodes);
     require_positive("num_groups", deployment.num_groups);
     if (deployment.ep_size % deployment.num_nodes != 0)
-        throw UsageError(
-            quantity("num_nodes", deployment.num_nodes) + " does not divide " +
-            quantity("ep_size", deployment.ep_size) +
-            ": all nodes have the same number of ranks; num_nodes 1 leaves nodes out of "
-            "account");
+        throw UsageError(quantity("num_nodes", deployment.num_nodes) + " does not divide " +
+                         quantity("ep_size", deployment.ep_size) +
+                         ": all nodes have the same number of ranks; " + quantity("num_nodes", 1) +
+                         " leaves nodes out of account");
     if (num_experts % deployment.num_groups != 0)
         throw UsageError(quantity("num_groups", deployment.num_groups) + " does not divide the " +
                          std::to_string(num_experts) +
@@ -67,11 +67,12 @@ void check_search(const Deployment& deployment, int num_experts) {
     if (deployment.num_nodes > 1 && deployment.num_groups > 1 &&
         deployment.num_groups % deployment.num_nodes != 0)
         throw UsageError(quantity("num_groups", deployment.num_groups) + " is no multiple of " +
-                         nodes + ": groups cannot be dealt out; num_groups 1 leaves them out");
+                         nodes + ": groups cannot be dealt out; " + quantity("num_groups", 1) +
+                         " leaves them out");
     if (deployment.num_nodes > 1 && num_experts % deployment.num_nodes != 0)
         throw UsageError(nodes + " does not divide the " + std::to_string(num_experts) +
-                         " experts, each of which stays on one node; num_nodes 1 leaves nodes out "
-                         "of account");
+                         " experts, each of which stays on one node; " + quantity("num_nodes", 1) +
+                         " leaves nodes out of account");
     if (deployment.min_replicas > deployment.ep_size / deployment.num_nodes)
         throw UsageError("no expert can be on " + std::to_string(deployment.min_replicas) +
                          " ranks: there are " +
@@ -95,7 +96,8 @@ void check_speeds(const Deployment& deployment, int num_experts) {
         deployment.num_slots / deployment.ep_size >= num_experts / deployment.num_nodes)
         throw UsageError(
             "with as many slots per rank as experts every rank holds all of them and takes an "
-            "equal share, whatever its speed; give fewer num_slots");
+            "equal share, whatever its speed; give fewer " +
+            setting("num_slots"));
     for (const double speed : deployment.rank_speed)
         if (!(speed > 0) || !std::isfinite(speed))
             throw UsageError("a rank's speed must be above 0");

@@ -64,9 +64,8 @@ std::string verdict(const std::vector<LostExperts>& places,
     if (places.size() == 1)
         return text + "there is no other " + place_name + ".";
     if (place_name == "node")
-        return text + "eplb-gen " + setting("survive_rank_loss") +
-               " spreads replicas over ranks, not over nodes.";
-    return text + "eplb-gen " + setting("survive_rank_loss") + " prevents it, with " +
+        return text + "placements spread replicas over ranks, not over nodes.";
+    return text + "with every expert on two ranks none would, which takes " +
            std::to_string((2 * subject.num_experts + subject.ep_size - 1) / subject.ep_size *
                           subject.ep_size) +
            " slots or more.";
