@@ -10,13 +10,6 @@ namespace {
 constexpr std::array kEngines = {&trtllm_engine, &sglang_engine, &vllm_engine, &vllm_ascend_engine,
                                  &hygon_engine};
 
-template <typename IsWanted>
-const Engine* find(const IsWanted& is_wanted) {
-    const auto found = std::find_if(kEngines.begin(), kEngines.end(),
-                                    [&](const Engine* engine) { return is_wanted(*engine); });
-    return found == kEngines.end() ? nullptr : *found;
-}
-
 }  // namespace
 
 std::span<const Engine* const> engines() {
@@ -30,16 +23,13 @@ std::vector<const Engine*> loading_engines() {
     return loading;
 }
 
-const Engine* find_engine(std::string_view name) {
-    return find([&](const Engine& engine) { return engine.name == name; });
-}
-
 const Engine& default_engine() {
     return *kEngines.front();
 }
 
 const Engine* engine_of(ConfigFormat format) {
-    return find([&](const Engine& engine) { return engine.config_format == format; });
+    const auto found = std::ranges::find(kEngines, format, &Engine::config_format);
+    return found == kEngines.end() ? nullptr : *found;
 }
 
 LayerNumbering layer_numbering(ConfigFormat format) {

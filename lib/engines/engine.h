@@ -81,9 +81,6 @@ std::span<const Engine* const> engines();
 // Those that load configs.
 std::vector<const Engine*> loading_engines();
 
-// Null: no engine has the name.
-const Engine* find_engine(std::string_view name);
-
 // The engine where nothing says which: TensorRT-LLM.
 const Engine& default_engine();
 

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <functional>
 #include <numeric>
 #include <set>
@@ -55,20 +54,6 @@ double mean_distinct(std::span<const std::int32_t> token,
     return num_reached / num_choices;
 }
 
-// Expected number of ordered pairs of a token's experts whose slots share a rank.
-double mean_colocated(std::span<const std::int32_t> token, const Placement& placement) {
-    double num_pairs = 0;
-    double num_choices = 0;
-    for_all_choices(token, placement, [&](const std::vector<int>& slots) {
-        for (std::size_t i = 0; i < slots.size(); ++i)
-            for (std::size_t j = 0; j < slots.size(); ++j)
-                num_pairs += i != j && slots[i] / placement.slots_per_rank ==
-                                           slots[j] / placement.slots_per_rank;
-        num_choices += 1;
-    });
-    return num_pairs / num_choices;
-}
-
 class Random {
   public:
     int below(int bound) {
@@ -103,15 +88,6 @@ Ids random_tokens(Random& random, int num_experts, int top_k, int num_tokens) {
         }
     }
     return ids;
-}
-
-RoutedIds routed_of(const Ids& ids, int top_k) {
-    RoutedIds routed;
-    routed.top_k = top_k;
-    routed.ep_size = routed.num_iterations = 1;
-    routed.layers = {4};
-    routed.ids = {ids};
-    return routed;
 }
 
 bool is_close(double a, double b) {
@@ -171,36 +147,6 @@ TEST_CASE("traffic is the mean over all choices of replicas") {
     }
 }
 
-TEST_CASE("the colocated share is the mean over all choices of replicas") {
-    Random random;
-    for (int round = 0; round < 200; ++round) {
-        const int ep_size = 1 + random.below(4);
-        const int num_experts = 3 + random.below(4);
-        const int slots_per_rank = (num_experts + ep_size - 1) / ep_size + random.below(3);
-        const Placement placement = random_placement(random, num_experts, ep_size, slots_per_rank);
-        const Ids ids = random_tokens(random, num_experts, 3, 5);
-        double num_colocated = 0;
-        double num_pairs = 0;
-        for (std::size_t first = 0; first < ids.size(); first += 3) {
-            const auto token = std::span(ids).subspan(first, 3);
-            num_colocated += mean_colocated(token, placement);
-            const auto num_routed = 3 - std::count(token.begin(), token.end(), -1);
-            num_pairs += static_cast<double>(num_routed * (num_routed - 1));
-        }
-        CAPTURE(placement.expert_ids, ids);
-        const double share =
-            colocated_share(count_cooccurrence(routed_of(ids, 3), num_experts), 0, placement);
-        REQUIRE(is_close(share * num_pairs, num_colocated));
-    }
-}
-
-TEST_CASE("the colocated share without pairs is 0 and on one rank 1") {
-    const auto pairs = count_cooccurrence(routed_of({0, -1, -1, 1}, 2), 2);
-    CHECK(colocated_share(pairs, 0, Placement{1, 2, {0, 1}}) == 0);
-    const auto some = count_cooccurrence(routed_of({0, 1, 2, 1}, 2), 3);
-    CHECK(colocated_share(some, 0, Placement{1, 4, {0, 1, 2, 1}}) == 1);
-}
-
 TEST_CASE("traffic of routed ids is that of all its tokens") {
     RoutedIds routed;
     routed.top_k = routed.ep_size = routed.num_iterations = 2;
@@ -230,11 +176,6 @@ TEST_CASE("traffic refuses nodes, placements and ids that cannot be") {
                           expected_traffic(Ids{0}, 1, Placement{2, 1, {0, 2}});
                       }),
                       "expert 1 stands in no slot");
-    const auto pairs = count_cooccurrence(routed_of({0, 1}, 2), 3);
-    CHECK_STARTS_WITH(error_of([&] {
-                          colocated_share(pairs, 0, Placement{2, 1, {0, 1}});
-                      }),
-                      "expert 2 stands in no slot");
 }
 
 }  // namespace eplb::test_traffic

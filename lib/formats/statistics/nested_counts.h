@@ -24,8 +24,6 @@ class NestedCounts {
     void close_list();
     void add(std::int64_t count);
 
-    int num_open_lists() const { return depth_; }
-
     // An Error about the item that comes next in the lists that are open.
     [[noreturn]] void fail_here(const std::string& what) const;
 

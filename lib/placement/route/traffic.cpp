@@ -149,33 +149,4 @@ TokenTraffic expected_traffic(const RoutedIds& routed,
     return counter.traffic();
 }
 
-double colocated_share(const ExpertCooccurrence& cooccurrence,
-                       int layer,
-                       const Placement& placement) {
-    const auto num_experts = static_cast<std::size_t>(cooccurrence.num_experts);
-    const std::vector<int> replicas =
-        covering_replica_counts(placement.expert_ids, cooccurrence.num_experts);
-    const std::span<const std::int64_t> matrix = cooccurrence.matrix(layer);
-    std::int64_t num_pairs = 0;
-    for (std::size_t a = 0; a < num_experts; ++a)
-        for (std::size_t b = 0; b < num_experts; ++b)
-            num_pairs += a == b ? 0 : matrix[a * num_experts + b];
-    if (num_pairs == 0)
-        return 0;
-
-    // two experts choose their replicas independently, so that a pair of slots serves the share
-    // 1 / (replicas of one * replicas of the other) of their tokens
-    double num_colocated = 0;
-    for (int rank_id = 0; rank_id < placement.ep_size; ++rank_id)
-        for (const int one : placement.rank(rank_id))
-            for (const int other : placement.rank(rank_id)) {
-                const auto a = static_cast<std::size_t>(one);
-                const auto b = static_cast<std::size_t>(other);
-                if (a != b)
-                    num_colocated += static_cast<double>(matrix[a * num_experts + b]) /
-                                     replicas[a] / replicas[b];
-            }
-    return num_colocated / static_cast<double>(num_pairs);
-}
-
 }  // namespace eplb

@@ -5,7 +5,6 @@
 #include <span>
 
 #include "lib/placement/placement.h"
-#include "lib/statistics/cooccurrence.h"
 #include "lib/statistics/expert_statistics.h"
 
 // How far a placement sends tokens. A token goes once to every rank that computes one of its
@@ -43,14 +42,6 @@ TokenTraffic expected_traffic(const RoutedIds& routed,
                               int layer,
                               const Placement& placement,
                               int num_nodes = 1);
-
-// Of the pairs of different experts that serve one token, the expected share that does so on one
-// rank; best 1. It is the within_rank_ratio of upstream's report_load_cooccurrence; 0 instead of
-// NaN where no token has two experts. layer is a position from 0, not an id.
-// Error: an expert stands in no slot, an id is outside [0, num_experts).
-double colocated_share(const ExpertCooccurrence& cooccurrence,
-                       int layer,
-                       const Placement& placement);
 
 }  // namespace eplb
 
