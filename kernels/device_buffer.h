@@ -1,7 +1,6 @@
 #ifndef EPLB_KERNELS_DEVICE_BUFFER_H
 #define EPLB_KERNELS_DEVICE_BUFFER_H
 
-#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <utility>

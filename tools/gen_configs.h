@@ -1,7 +1,6 @@
 #ifndef EPLB_TOOLS_GEN_CONFIGS_H
 #define EPLB_TOOLS_GEN_CONFIGS_H
 
-#include <optional>
 #include <string>
 #include <vector>
 

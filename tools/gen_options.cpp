@@ -1,7 +1,6 @@
 #include "tools/gen_options.h"
 
 #include <algorithm>
-#include <sstream>
 
 #include "lib/base/error.h"
 #include "tools/cli.h"

@@ -1,8 +1,6 @@
 #ifndef EPLB_TOOLS_GEN_PLAN_H
 #define EPLB_TOOLS_GEN_PLAN_H
 
-#include <optional>
-
 #include "lib/formats/configs/config_file.h"
 #include "lib/report/table.h"
 #include "tools/gen_options.h"

@@ -1,6 +1,5 @@
 #include "tools/gen_summary.h"
 
-#include <algorithm>
 #include <cmath>
 #include <iostream>
 

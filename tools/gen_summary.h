@@ -4,7 +4,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "lib/placement/plan/planner.h"
 #include "lib/placement/route/recorded_under.h"

@@ -1,6 +1,5 @@
 #include "tools/report_analysis.h"
 
-#include <optional>
 #include <string>
 #include <utility>
 

@@ -1,7 +1,6 @@
 #include "kernels/cuda/matrix_products.h"
 
 #include <algorithm>
-#include <string>
 
 #include "kernels/cuda/launch.h"
 

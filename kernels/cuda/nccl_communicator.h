@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 
 #include "kernels/communicator.h"
 #include "kernels/cuda/cuda_backend.h"

@@ -1,7 +1,6 @@
 #ifndef EPLB_COLLECT_RECORDER_H
 #define EPLB_COLLECT_RECORDER_H
 
-#include <cstdint>
 #include <optional>
 #include <string>
 

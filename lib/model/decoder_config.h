@@ -2,7 +2,6 @@
 #define EPLB_MODEL_DECODER_CONFIG_H
 
 #include <filesystem>
-#include <string>
 #include <vector>
 
 #include "lib/model/model_config.h"

@@ -1,5 +1,4 @@
 #include <atomic>
-#include <numeric>
 #include <stdexcept>
 #include <vector>
 

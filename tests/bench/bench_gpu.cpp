@@ -7,7 +7,6 @@
 #include <cstring>
 #include <exception>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 

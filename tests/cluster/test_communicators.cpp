@@ -1,4 +1,3 @@
-#include <thread>
 
 #include "kernels/cpu/socket_communicator.h"
 #include "kernels/cpu/thread_communicator.h"

@@ -1,8 +1,6 @@
 #include "lib/collect/batch.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 
 #include "tests/collect/runs.h"
 #include "tests/test_support.h"

@@ -1,4 +1,3 @@
-#include <cmath>
 #include <numeric>
 
 #include "kernels/cpu/cpu_backend.h"

@@ -1,4 +1,3 @@
-#include <fstream>
 
 #include "lib/base/error.h"
 #include "lib/formats/configs/eplb_config.h"

@@ -1,7 +1,6 @@
 #ifndef EPLB_TESTS_KERNELS_KERNEL_SUPPORT_H
 #define EPLB_TESTS_KERNELS_KERNEL_SUPPORT_H
 
-#include <algorithm>
 #include <cstddef>
 #include <random>
 #include <vector>

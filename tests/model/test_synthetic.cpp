@@ -1,6 +1,4 @@
-#include <algorithm>
 #include <cmath>
-#include <set>
 #include <vector>
 
 #include "lib/base/error.h"

@@ -1,7 +1,6 @@
 #include "tests/placement/exhaustive.h"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 #include <vector>
 

@@ -1,7 +1,6 @@
 #ifndef EPLB_TESTS_PLACEMENT_PROBLEMS_H
 #define EPLB_TESTS_PLACEMENT_PROBLEMS_H
 
-#include <memory>
 #include <random>
 #include <utility>
 #include <vector>

@@ -1,8 +1,6 @@
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
-#include <utility>
 #include <vector>
 
 #include "lib/placement/search/distinct_packing.h"

@@ -1,10 +1,8 @@
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <string>
 #include <vector>
 
 #include "lib/placement/upstream/packing.h"

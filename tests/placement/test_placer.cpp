@@ -2,7 +2,6 @@
 #include <cmath>
 #include <memory>
 #include <set>
-#include <utility>
 #include <vector>
 
 #include "lib/placement/plan/layer_samples.h"

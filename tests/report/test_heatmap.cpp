@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <sstream>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "lib/report/text/picture_text.h"

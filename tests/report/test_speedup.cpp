@@ -1,5 +1,4 @@
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "lib/report/views/speedup.h"
 #include "tests/report/subjects.h"

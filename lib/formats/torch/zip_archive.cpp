@@ -1,11 +1,9 @@
 #include "lib/formats/torch/zip_archive.h"
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
 #include <cstring>
-#include <optional>
 #include <set>
 
 #include "lib/base/error.h"

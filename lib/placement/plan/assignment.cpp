@@ -1,6 +1,5 @@
 #include "lib/placement/plan/assignment.h"
 
-#include <algorithm>
 #include <limits>
 
 #include "lib/base/grid.h"

@@ -1,6 +1,5 @@
 #include "lib/placement/plan/sweep.h"
 
-#include <algorithm>
 #include <cmath>
 #include <set>
 

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <numeric>
-#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/base/setting.h"

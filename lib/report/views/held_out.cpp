@@ -1,7 +1,6 @@
 #include "lib/report/views/held_out.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/base/setting.h"

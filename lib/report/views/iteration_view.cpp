@@ -1,5 +1,4 @@
 #include <array>
-#include <utility>
 
 #include "lib/base/grid.h"
 #include "lib/base/not_known.h"

@@ -3,7 +3,6 @@
 
 #include <span>
 #include <string>
-#include <vector>
 
 #include "lib/placement/plan/planner.h"
 #include "lib/placement/plan/sweep.h"

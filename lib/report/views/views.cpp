@@ -1,7 +1,6 @@
 #include "lib/report/views/views.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "lib/base/text.h"

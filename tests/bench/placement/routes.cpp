@@ -1,5 +1,4 @@
 // Real routes of DeepSeek-V2-Lite: the first half of the iterations fits, the second half tests.
-#include <algorithm>
 #include <array>
 #include <vector>
 

@@ -1,4 +1,3 @@
-#include <cmath>
 #include <cstddef>
 #include <random>
 #include <vector>
