@@ -13,10 +13,12 @@ namespace eplb {
 
 NcclCommunicator::NcclCommunicator(CudaBackend& backend,
                                    ProcessGroup& group,
-                                   std::chrono::seconds deadline)
+                                   std::chrono::seconds deadline,
+                                   std::chrono::milliseconds verdict_limit)
     : device_(backend.device()),
       group_(group),
       deadline_(deadline),
+      verdict_limit_(verdict_limit),
       num_exceptions_(std::uncaught_exceptions()) {
     ncclUniqueId id = {};
     if (rank() == 0)
@@ -130,10 +132,9 @@ void NcclCommunicator::check_others() {
 // NCCL often sees first that a connection broke; the group knows a moment later which member
 // failed.
 void NcclCommunicator::abort_and_ask_group() {
-    constexpr auto kVerdict = std::chrono::milliseconds(5000);
     constexpr auto kPause = std::chrono::milliseconds(10);
     abort();
-    for (auto waited = std::chrono::milliseconds(0); waited < kVerdict; waited += kPause) {
+    for (auto waited = std::chrono::milliseconds(0); waited < verdict_limit_; waited += kPause) {
         group_.check();
         std::this_thread::sleep_for(kPause);
     }

@@ -23,10 +23,12 @@ namespace eplb {
 // aborted, which ends its kernels, and the Error thrown is the group's.
 class NcclCommunicator final : public Communicator {
   public:
-    // Called by all members at once. deadline: of what NCCL does on the host, such as connecting.
+    // Called by all members at once. deadline: of what NCCL does on the host, such as connecting;
+    // verdict_limit: how long an error of NCCL's waits for the group to say who failed.
     NcclCommunicator(CudaBackend& backend,
                      ProcessGroup& group,
-                     std::chrono::seconds deadline = std::chrono::seconds(300));
+                     std::chrono::seconds deadline = std::chrono::seconds(300),
+                     std::chrono::milliseconds verdict_limit = std::chrono::seconds(5));
     // Waits for the other members, unless an exception is under way.
     ~NcclCommunicator() override;
     NcclCommunicator(const NcclCommunicator&) = delete;
@@ -52,6 +54,7 @@ class NcclCommunicator final : public Communicator {
     CudaDevice& device_;
     ProcessGroup& group_;
     std::chrono::seconds deadline_;
+    std::chrono::milliseconds verdict_limit_;
     ncclComm_t comm_ = nullptr;  // null once aborted
     int num_exceptions_;         // under way when it was made
 };

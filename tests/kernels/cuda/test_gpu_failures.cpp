@@ -57,6 +57,10 @@ std::vector<std::string> on_two_ranks(const std::function<void(ProcessGroup&)>& 
     return errors;
 }
 
+// of communicators that need not wait long for word of others
+constexpr auto kDeadline = std::chrono::seconds(300);
+constexpr auto kVerdictLimit = std::chrono::milliseconds(300);
+
 bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
 }
@@ -188,7 +192,9 @@ TEST_CASE("an error that NCCL reports later ends the wait, and all communicators
     const auto body = [](ProcessGroup& group) {
         const std::unique_ptr<Backend> gpu =
             make_gpu(ProductPrecision::fp32, std::size_t{1} << 24, group.rank());
-        const auto communicator = make_gpu_communicator(*gpu, group);
+        // rank 1's verdict comes before rank 0 gives up to wait for it
+        NcclCommunicator communicator(dynamic_cast<CudaBackend&>(*gpu), group, kDeadline,
+                                      group.rank() == 1 ? kVerdictLimit : 10 * kVerdictLimit);
         TestMemory memory(*gpu);
         std::byte* const mine = memory.put(std::vector<std::byte>(10));
         std::byte* const all = memory.room<std::byte>(20);
@@ -196,14 +202,14 @@ TEST_CASE("an error that NCCL reports later ends the wait, and all communicators
         if (group.rank() == 1) {
             // its exchange finds nobody
             cuda_emulator::set_nccl_error(1, ncclRemoteError);
-            communicator->all_gather(mine, 10, all);
+            communicator.all_gather(mine, 10, all);
         } else {
             std::this_thread::sleep_for(std::chrono::milliseconds(20));
-            communicator->all_gather(mine, 10, all);
-            communicator->all_gather(mine, 10, all);
+            communicator.all_gather(mine, 10, all);
+            communicator.all_gather(mine, 10, all);
         }
         gpu->synchronize();
-        communicator->all_gather(mine, 10, all);
+        communicator.all_gather(mine, 10, all);
         gpu->synchronize();
     };
     const std::vector<std::string> errors = on_two_ranks(body, body);
@@ -221,18 +227,19 @@ TEST_CASE("a communicator that was given up refuses further calls") {
     ThreadGroup shared(1);
     const std::unique_ptr<ProcessGroup> group = shared.member(0);
     const std::unique_ptr<Backend> gpu = make_gpu();
-    const auto communicator = make_gpu_communicator(*gpu, *group);
+    NcclCommunicator communicator(dynamic_cast<CudaBackend&>(*gpu), *group, kDeadline,
+                                  kVerdictLimit);
     TestMemory memory(*gpu);
     std::byte* const bytes = memory.put(std::vector<std::byte>(10));
     std::byte* const received = memory.room<std::byte>(10);
     auto* const values = memory.put(std::vector<float>(1 << 18));
-    communicator->all_gather(bytes, 10, received);
+    communicator.all_gather(bytes, 10, received);
     cuda_emulator::set_nccl_error(0, ncclSystemError);
     // long enough for the wait to ask
     for (int i = 0; i < 50; ++i)
         gpu->clamp(1, 1 << 18, values);
     CHECK_STARTS_WITH(error_of([&] { gpu->synchronize(); }), "NCCL: ");
-    CHECK_STARTS_WITH(error_of([&] { communicator->all_gather(bytes, 10, received); }),
+    CHECK_STARTS_WITH(error_of([&] { communicator.all_gather(bytes, 10, received); }),
                       "NCCL: used after it failed");
 }
 
@@ -241,7 +248,7 @@ TEST_CASE("connecting ends after a deadline, whether or not the others are alive
     const std::vector<std::string> errors = on_two_ranks(
         [](ProcessGroup& group) {
             CudaBackend gpu(0, {});
-            NcclCommunicator communicator(gpu, group, std::chrono::seconds(1));
+            NcclCommunicator communicator(gpu, group, std::chrono::seconds(1), kVerdictLimit);
         },
         [](ProcessGroup& group) {
             group.all_gather("");
