@@ -167,11 +167,12 @@ TEST_CASE("what was said before a planned end arrives, however late the other re
 
 TEST_CASE("who was stopped itself does not take it for the silence of others") {
     const int port = free_port();
+    const TcpGroupOptions options = {.configuration = "", .silence_limit = kSanitized ? 2s : 1s};
     Processes processes;
     for (int rank = 0; rank < 3; ++rank)
         processes.start([&] {
-            TcpProcessGroup group(local_launch(rank, 3, port), kImpatient);
-            std::this_thread::sleep_for(3s);
+            TcpProcessGroup group(local_launch(rank, 3, port), options);
+            std::this_thread::sleep_for(1s + options.silence_limit);
             group.barrier();
         });
     std::this_thread::sleep_for(500ms);
@@ -179,7 +180,7 @@ TEST_CASE("who was stopped itself does not take it for the silence of others") {
         for (int rank = 0; rank < 3; ++rank)
             processes.send_signal(rank, signal);
         if (signal == SIGSTOP)
-            std::this_thread::sleep_for(2s);
+            std::this_thread::sleep_for(options.silence_limit);
     }
     for (int rank = 0; rank < 3; ++rank)
         CHECK(processes.wait(rank).text == "done");

@@ -207,7 +207,8 @@ TEST_CASE("a file that is no meeting's is neither replaced nor removed") {
 }
 
 TEST_CASE("who does not come is named at the time limit") {
-    const TcpGroupOptions options = {.configuration = "", .meeting_limit = 2s};
+    const TcpGroupOptions options = {
+        .configuration = "", .meeting_limit = 2s, .last_message = 10ms};
     const std::string host = " (host " + own_host_name() + ")";
     const int port = free_port();
     Processes processes;
