@@ -50,7 +50,8 @@ if $all; then
     CC=clang CXX=clang++ build build-sanitize -Dbuildtype=plain -Doptimization=1 \
         -Dcpp_args=-fno-sanitize-recover=all -Dcpu_arch= -Dcuda=disabled -Db_sanitize=address,undefined -Db_lundef=false
 else
-    build build-test -Dbuildtype=plain -Doptimization=1 -Dcuda=disabled
+    # more files at once than where one of them changes often
+    build build-test -Dbuildtype=plain -Doptimization=1 -Dcuda=disabled -Dunity_size=30
 fi
 
 failed=0
