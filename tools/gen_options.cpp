@@ -62,13 +62,14 @@ void add_search_options(CLI::App& app, GenOptions& options) {
         app, "--algorithm", request.algorithm,
         {{"auto", Algorithm::automatic},
          {"risk", Algorithm::risk},
+         {"samples", Algorithm::samples},
          {"aggregated", Algorithm::aggregated},
          {"greedy", Algorithm::greedy},
          {"deepseek", Algorithm::deepseek},
          {"trtllm-cooccurrence", Algorithm::trtllm_cooccurrence}},
-        "The hottest rank of unseen iterations (risk) or of the summed load (aggregated), "
-        "whichever "
-        "tests better (auto); or what TensorRT-LLM and DeepSeek's EPLB place");
+        "The hottest rank of unseen iterations, by how loads vary (risk) or by the iterations "
+        "themselves (samples), or of the summed load (aggregated), whichever tests better (auto); "
+        "or what TensorRT-LLM and DeepSeek's EPLB place");
     cli::add_parsed(app, "weights", options.weights, cli::parse_positive_reals,
                     "How much each workload counts, in their order; by default all the same")
         ->type_name("LIST");

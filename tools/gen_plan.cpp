@@ -86,11 +86,12 @@ void print_co_occurrence(const cli::Output& out,
                          const PlanRequest& request,
                          const Plan& plan,
                          ThreadPool& threads) {
-    if (std::none_of(plan.layers.begin(), plan.layers.end(),
-                     [](const auto& layer) { return layer.algorithm == Algorithm::risk; })) {
+    if (std::none_of(plan.layers.begin(), plan.layers.end(), [](const auto& layer) {
+            return objective_of(layer.algorithm) != Objective::aggregated;
+        })) {
         out.warn(
-            "--co_occurrence changed nothing: it goes with risk, which no layer was placed "
-            "by");
+            "--co_occurrence changed nothing: it goes with risk and samples, which no layer was "
+            "placed by");
         return;
     }
     PlanRequest plain = request;

@@ -112,8 +112,8 @@ void print_choice(const GenSummary& summary) {
     else if (plan.num_risk_layers > 0)
         line = "risk-aware in " + std::to_string(plan.num_risk_layers) + " of " +
                std::to_string(num_layers) + " layers, by the summed load in the others";
-    summary.out.note(line + ": held out, risk had " + formatted("%.2f", plan.choice_ratio) +
-                     " times the imbalance");
+    summary.out.note(line + ": held out, " + algorithm_name(plan.search) + " had " +
+                     formatted("%.2f", plan.choice_ratio) + " times the imbalance");
 }
 
 void print_bound(const GenSummary& summary) {

@@ -28,6 +28,24 @@ inline double fast_exp(double x) {
     return p * std::bit_cast<double>(exponent);
 }
 
+// The same in single precision, to about 3e-6, for x clamped to [-80, 80]; loops of it are done
+// several at once.
+inline float fast_exp(float x) {
+    x = x < -80.0F ? -80.0F : x;
+    x = x > 80.0F ? 80.0F : x;
+    constexpr float kRound = 0x1.8p23F;
+    const float k = (x * 1.44269504F + kRound) - kRound;
+    const float r = (x - k * 0x1.62e4p-1F) - k * 0x1.7f7d1cp-20F;
+    float p = 1.0F / 120;
+    p = p * r + 1.0F / 24;
+    p = p * r + 1.0F / 6;
+    p = p * r + 0.5F;
+    p = p * r + 1;
+    p = p * r + 1;
+    const auto exponent = static_cast<std::uint32_t>(static_cast<std::int32_t>(k) + 127) << 23;
+    return p * std::bit_cast<float>(exponent);
+}
+
 }  // namespace eplb
 
 #endif

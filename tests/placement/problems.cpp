@@ -67,9 +67,9 @@ PlacementProblem random_tiny_problem(Random& random, Kind kind) {
 void add_workloads(Random& random, int num_workloads, PlacementProblem& problem) {
     std::fill(problem.load.begin(), problem.load.end(), 0.0);
     for (int workload = 0; workload < num_workloads; ++workload)
-        problem.workload_weight.push_back(random.between(1, 5));
-    const double total_weight = sum_of(problem.workload_weight);
-    for (double& weight : problem.workload_weight) {
+        problem.scenario_weight.push_back(random.between(1, 5));
+    const double total_weight = sum_of(problem.scenario_weight);
+    for (double& weight : problem.scenario_weight) {
         weight /= total_weight;
         std::vector<double> load = skewed_loads(random, problem.num_experts, 0.5);
         const double total = sum_of(load);
@@ -77,7 +77,7 @@ void add_workloads(Random& random, int num_workloads, PlacementProblem& problem)
             load[expert] *= problem.ep_size / total;
             problem.load[expert] += weight * load[expert];
         }
-        problem.workload_load.insert(problem.workload_load.end(), load.begin(), load.end());
+        problem.scenario_load.insert(problem.scenario_load.end(), load.begin(), load.end());
     }
 }
 
@@ -86,7 +86,7 @@ void add_covariance(Random& random, int num_factors, double noise, PlacementProb
     auto covariance = std::make_shared<ExpertMatrix>(num_experts);
     for (std::size_t expert = 0; expert < num_experts; ++expert) {
         const double deviation = noise * problem.load[expert];
-        covariance->row(expert)[expert] += deviation * deviation;
+        covariance->row(expert)[expert] += static_cast<float>(deviation * deviation);
     }
     for (int factor = 0; factor < num_factors; ++factor) {
         std::vector<double> moves;
@@ -94,7 +94,7 @@ void add_covariance(Random& random, int num_factors, double noise, PlacementProb
             moves.push_back(noise * load * random.between(-1, 1));
         for (std::size_t a = 0; a < num_experts; ++a)
             for (std::size_t b = 0; b < num_experts; ++b)
-                covariance->row(a)[b] += moves[a] * moves[b];
+                covariance->row(a)[b] += static_cast<float>(moves[a] * moves[b]);
     }
     problem.covariance = std::move(covariance);
 }

@@ -36,11 +36,10 @@ using eplb::test::skewed_loads;
 
 namespace {
 
-Placement place_with(const PlacementProblem& problem, int num_kicks) {
+Placement place_with(const PlacementProblem& problem, int num_steps) {
     AggregatedOptions options;
-    options.bound = aggregated_bound(problem);
-    options.tolerance = 1e-9 * problem.mean_load();
-    options.num_kicks = num_kicks;
+    options.target = aggregated_bound(problem) + 1e-9 * problem.mean_load();
+    options.num_steps = num_steps;
     return place_aggregated(problem, options).placement();
 }
 
@@ -79,14 +78,14 @@ TEST_CASE("the aggregated search is never below the optimum of tiny problems, an
         int least_at_optimum;
     };
     for (const Goal& goal :
-         {Goal{Kind::plain, 150, 143}, Goal{Kind::speeds, 100, 96},
-          Goal{Kind::two_replicas, 60, 56}, Goal{Kind::ties, 60, 57}, Goal{Kind::zeros, 60, 54}}) {
+         {Goal{Kind::plain, 150, 140}, Goal{Kind::speeds, 100, 91},
+          Goal{Kind::two_replicas, 60, 55}, Goal{Kind::ties, 60, 57}, Goal{Kind::zeros, 60, 54}}) {
         Random random(100 + static_cast<unsigned>(goal.kind));
         int num_at_optimum = 0;
         for (int i = 0; i < goal.num_problems; ++i) {
             const PlacementProblem problem = random_tiny_problem(random, goal.kind);
             CAPTURE(i, problem.load, problem.rank_speed, problem.ep_size, problem.slots_per_rank);
-            const Placement placement = place_with(problem, 1000);
+            const Placement placement = place_with(problem, 100000);
             REQUIRE(is_distinct(placement));
             const std::vector<int> counts = counts_of(placement, problem.num_experts);
             REQUIRE(*std::min_element(counts.begin(), counts.end()) >= problem.min_replicas);
@@ -99,21 +98,30 @@ TEST_CASE("the aggregated search is never below the optimum of tiny problems, an
     }
 }
 
-TEST_CASE("more kicks are never worse") {
+TEST_CASE("annealing is never worse than packing and exchanges, and often better") {
     Random random(2);
     int num_better = 0;
     for (int i = 0; i < 60; ++i) {
         const PlacementProblem problem = random_problem(random, i % 2 == 0);
         const double none = fullest_of(problem, place_with(problem, 0));
-        double before = none;
-        for (const int num_kicks : {1, 5, 30, 100, 300}) {
-            const double load = fullest_of(problem, place_with(problem, num_kicks));
-            REQUIRE(load <= before * (1 + 1e-12));
-            before = load;
-        }
-        num_better += before < none * (1 - 1e-6) ? 1 : 0;
+        const double load = fullest_of(problem, place_with(problem, 8000));
+        REQUIRE(load <= none * (1 + 1e-12));
+        num_better += load < none * (1 - 1e-6) ? 1 : 0;
     }
     CHECK(num_better >= 20);
+}
+
+// k equal experts carry everything, in 288 slots of 32 ranks: as many replicas as can be do not
+// share out evenly, fewer do
+TEST_CASE("a few equal hot experts are spread as the bound says") {
+    for (const int num_hot : {1, 2, 3, 4, 8, 16, 32}) {
+        std::vector<double> load(256, 0.0);
+        std::fill_n(load.begin(), num_hot, 32.0 / num_hot);
+        const PlacementProblem problem = make_problem(32, 9, load);
+        const double bound = aggregated_bound(problem);
+        CAPTURE(num_hot, bound);
+        CHECK(fullest_of(problem, place_with(problem, 8000)) <= bound * (1 + 1e-9));
+    }
 }
 
 TEST_CASE("the search ends at the bound") {
@@ -121,15 +129,13 @@ TEST_CASE("the search ends at the bound") {
     // many light experts: the mean is in reach of a packing
     PlacementProblem problem = make_problem(4, 32, skewed_loads(random, 100, 0.3));
     const double bound = aggregated_bound(problem);
-    const auto place_up_to = [&](double tolerance, int num_kicks) {
-        return place_aggregated(
-                   problem,
-                   {.bound = bound, .tolerance = tolerance, .num_kicks = num_kicks, .seed = 0})
+    const auto place_with_steps = [&](int num_steps) {
+        return place_aggregated(problem, {.target = bound * (1 + 1e-3), .num_steps = num_steps})
             .placement();
     };
-    const Placement placement = place_up_to(1e-3 * bound, 0);
+    const Placement placement = place_with_steps(0);
     REQUIRE(fullest_of(problem, placement) <= bound * (1 + 1e-3));
-    CHECK(place_up_to(1e-3 * bound, 1000) == placement);
+    CHECK(place_with_steps(1000) == placement);
 }
 
 // vllm-ascend's example for FlashLB; 590 / 3 is the least over all replica vectors, each with its

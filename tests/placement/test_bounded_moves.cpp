@@ -42,8 +42,8 @@ void complete(PlacementProblem& problem) {
     const double mean = problem.mean_load();
     for (double& load : problem.load)
         load /= mean;
-    problem.workload_load = problem.load;
-    problem.workload_weight = {1};
+    problem.scenario_load = problem.load;
+    problem.scenario_weight = {1};
 }
 
 Deployment deployment_of(const PlacementProblem& problem) {

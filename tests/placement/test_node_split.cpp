@@ -26,7 +26,8 @@ PlacementProblem random_problem() {
     auto cooccurrence = std::make_shared<ExpertMatrix>(12);
     for (std::size_t a = 0; a < 12; ++a)
         for (std::size_t b = 0; b < a; ++b)
-            cooccurrence->row(a)[b] = cooccurrence->row(b)[a] = random.uniform();
+            cooccurrence->row(a)[b] = cooccurrence->row(b)[a] =
+                static_cast<float>(random.uniform());
     problem.cooccurrence = cooccurrence;
     problem.rank_speed = {1.5, 1, 1, 1, 1, 1, 1, 0.5};
     return problem;
@@ -60,10 +61,10 @@ TEST_CASE("nodes are a problem of groups in units of the mean node, a replica ea
             double second_workload = 0;
             for (std::size_t i = a * size; i < (a + 1) * size; ++i) {
                 load += problem.load[i] / 4;
-                second_workload += problem.workload(1)[i] / 4;
+                second_workload += problem.scenario(1)[i] / 4;
             }
             CHECK(groups.load[a] == Approx(load));
-            CHECK(groups.workload(1)[a] == Approx(second_workload));
+            CHECK(groups.scenario(1)[a] == Approx(second_workload));
             for (std::size_t b = 0; b < num_parts; ++b) {
                 double covariance = 0;
                 double together = 0;
@@ -87,11 +88,11 @@ TEST_CASE("a node's problem is that of its experts and ranks, in the same units"
     CHECK(node.ep_size == 4);
     CHECK(node.slots_per_rank == 3);
     CHECK(node.rank_speed == std::vector<double>{1, 1, 1, 0.5});
-    CHECK(node.workload_weight == problem.workload_weight);
+    CHECK(node.scenario_weight == problem.scenario_weight);
     for (std::size_t a = 0; a < 6; ++a) {
         const auto of_a = static_cast<std::size_t>(experts[a]);
         CHECK(node.load[a] == problem.load[of_a]);
-        CHECK(node.workload(1)[a] == problem.workload(1)[of_a]);
+        CHECK(node.scenario(1)[a] == problem.scenario(1)[of_a]);
         for (std::size_t b = 0; b < 6; ++b) {
             const auto of_b = static_cast<std::size_t>(experts[b]);
             CHECK(node.covariance->at(a, b) == problem.covariance->at(of_a, of_b));

@@ -148,7 +148,7 @@ double largest(const std::vector<double>& values) {
 
 TEST_CASE("placements of any shape keep the rules that the deployment sets") {
     Random random(1);
-    for (int i = 0; i < test::num_random_cases(300); ++i) {
+    for (int i = 0; i < test::num_random_cases(150); ++i) {
         const Case one = random_case(random);
         const Placed placed =
             place(one.problem, one.deployment, options_for(Objective::aggregated));
@@ -168,11 +168,11 @@ TEST_CASE("extreme loads are placed by the rules, too") {
         Case one = random_case(random);
         PlacementProblem& problem = one.problem;
         const int kind = i % 3;
-        problem.workload_weight = {1};
+        problem.scenario_weight = {1};
         problem.covariance = nullptr;
         if (kind == 0) {  // no tokens
             problem.load.assign(problem.load.size(), 0);
-            problem.workload_weight.clear();
+            problem.scenario_weight.clear();
         } else if (kind == 1) {  // one expert carries everything
             problem.load.assign(problem.load.size(), 0);
             problem.load[random.between(0, problem.num_experts - 1)] = problem.ep_size;
@@ -180,9 +180,9 @@ TEST_CASE("extreme loads are placed by the rules, too") {
             problem.load.assign(problem.load.size(),
                                 static_cast<double>(problem.ep_size) / problem.num_experts);
         }
-        problem.workload_load.clear();
+        problem.scenario_load.clear();
         if (kind > 0) {
-            problem.workload_load = problem.load;
+            problem.scenario_load = problem.load;
             add_covariance(random, 1, 0.1, problem);
         }
         const Objective objective = kObjectives[i / 3 % 2];
@@ -196,8 +196,8 @@ TEST_CASE("extreme loads are placed by the rules, too") {
 TEST_CASE("an expert that carries everything gets every rank that the others leave") {
     for (const Objective objective : kObjectives) {
         PlacementProblem problem = make_problem(4, 3, {0, 0, 4, 0, 0, 0, 0, 0, 0});
-        problem.workload_load = problem.load;
-        problem.workload_weight = {1};
+        problem.scenario_load = problem.load;
+        problem.scenario_weight = {1};
         problem.covariance = std::make_shared<eplb::ExpertMatrix>(9);
         const Placement placement =
             place(problem, deployment_of(problem), options_for(objective)).placement;
@@ -209,8 +209,8 @@ TEST_CASE("an expert that carries everything gets every rank that the others lea
 TEST_CASE("equal loads that divide evenly are dealt evenly") {
     for (const Objective objective : kObjectives) {
         PlacementProblem problem = make_problem(6, 4, std::vector<double>(24, 0.25));
-        problem.workload_load = problem.load;
-        problem.workload_weight = {1};
+        problem.scenario_load = problem.load;
+        problem.scenario_weight = {1};
         Random random(3);
         add_covariance(random, 2, 0.2, problem);
         const Placement placement =
@@ -272,7 +272,7 @@ TEST_CASE("counts that are larger by a power of two have the same placement") {
         const auto place_counts = [&] {
             const eplb::LayerSamples samples(statistics, 0);
             const eplb::SampleRange range = {&samples, 0, 20, 1};
-            return place(eplb::make_problem({&range, 1}, deployment, true), deployment,
+            return place(eplb::make_problem({&range, 1}, deployment, Objective::risk), deployment,
                          options_for(Objective::risk))
                 .placement;
         };

@@ -170,24 +170,20 @@ std::vector<double> worst_imbalances(const std::vector<Workload>& workloads,
 }  // namespace
 
 TEST_CASE("a plan by search, with its figures, is the same for any number of threads") {
-    const ExpertStatistics first = varying_statistics(5, 8, 24, 11);
-    const ExpertStatistics second = varying_statistics(5, 6, 24, 12);
-    for (const Algorithm algorithm :
-         {Algorithm::automatic, Algorithm::aggregated, Algorithm::risk}) {
-        const PlanRequest request = {algorithm, 4, 28, 1, 1};
-        for (const std::vector<Workload>& workloads :
-             {std::vector<Workload>{{&first}}, std::vector<Workload>{{&first, 2}, {&second, 1}}}) {
-            const Plan alone = full_plan(workloads, request, 1);
-            check_same(full_plan(workloads, request, 2), alone);
-            check_same(full_plan(workloads, request, 7), alone);
-        }
+    const ExpertStatistics first = varying_statistics(4, 8, 24, 11);
+    const ExpertStatistics second = varying_statistics(4, 6, 24, 12);
+    const PlanRequest request = {Algorithm::automatic, 4, 28, 1, 1};
+    for (const std::vector<Workload>& workloads :
+         {std::vector<Workload>{{&first}}, std::vector<Workload>{{&first, 2}, {&second, 1}}}) {
+        const Plan alone = full_plan(workloads, request, 1);
+        check_same(full_plan(workloads, request, 2), alone);
+        check_same(full_plan(workloads, request, 7), alone);
     }
 }
 
 TEST_CASE("a plan by search keeps the rules of the request") {
     const ExpertStatistics statistics = varying_statistics(3, 8, 24, 13);
-    for (const Algorithm algorithm :
-         {Algorithm::automatic, Algorithm::aggregated, Algorithm::risk}) {
+    for (const Algorithm algorithm : {Algorithm::samples, Algorithm::aggregated, Algorithm::risk}) {
         PlanRequest request = {algorithm, 8, 64, 2, 4};
         request.min_replicas = 2;
         request.rank_speed = {1, 1, 2, 2, 1, 1, 1, 1};
@@ -219,7 +215,7 @@ TEST_CASE("a plan's bases are what the recordings allow") {
     CHECK(single.basis == PredictionBasis::none);
     CHECK(!single.has_unseen_workload);
     for (const LayerPlan& layer : single.layers) {
-        CHECK(layer.algorithm == Algorithm::aggregated);
+        CHECK(layer.algorithm == Algorithm::samples);  // the source ranks are samples too
         CHECK(std::isnan(layer.predicted));
         CHECK(std::isnan(layer.noise_floor));
         CHECK(layer.workloads.empty());
@@ -326,27 +322,30 @@ TEST_CASE("time to search on never makes the summed load worse") {
         CHECK(slow.layers[layer].aggregated <= quick.layers[layer].aggregated);
 }
 
-TEST_CASE("automatic gives each layer what risk or aggregated alone would") {
+TEST_CASE("automatic gives each layer what a search or aggregated alone would") {
     const ExpertStatistics statistics = varying_statistics(6, 16, 24, 23);
     const Plan plan = full_plan({{&statistics}}, {Algorithm::automatic, 4, 32, 1, 1}, 2);
-    const Plan risk = full_plan({{&statistics}}, {Algorithm::risk, 4, 32, 1, 1}, 2);
+    const Algorithm search = plan.search;
+    REQUIRE((search == Algorithm::risk || search == Algorithm::samples));
+    const Plan searched = full_plan({{&statistics}}, {search, 4, 32, 1, 1}, 2);
     const Plan aggregated = full_plan({{&statistics}}, {Algorithm::aggregated, 4, 32, 1, 1}, 2);
-    int num_risk_layers = 0;
+    int num_searched = 0;
     double log_ratio = 0;
     for (std::size_t layer = 0; layer < 6; ++layer) {
-        const bool is_risk = plan.layers[layer].algorithm == Algorithm::risk;
-        num_risk_layers += is_risk ? 1 : 0;
-        const LayerPlan& taken = (is_risk ? risk : aggregated).layers[layer];
+        const bool is_searched = plan.layers[layer].algorithm == search;
+        num_searched += is_searched ? 1 : 0;
+        const LayerPlan& taken = (is_searched ? searched : aggregated).layers[layer];
         CHECK(plan.layers[layer].placement == taken.placement);
         CHECK(plan.layers[layer].predicted == taken.predicted);
-        CHECK((is_risk || plan.layers[layer].algorithm == Algorithm::aggregated));
-        log_ratio += std::log(risk.layers[layer].predicted / aggregated.layers[layer].predicted);
+        CHECK((is_searched || plan.layers[layer].algorithm == Algorithm::aggregated));
+        log_ratio +=
+            std::log(searched.layers[layer].predicted / aggregated.layers[layer].predicted);
     }
-    CHECK(plan.num_risk_layers == num_risk_layers);
+    CHECK(plan.num_risk_layers == num_searched);
     // a mean of logarithms over folds instead of that of the folds' mean
     CHECK(std::log(plan.choice_ratio) == Approx(log_ratio / 6).margin(0.05));
     CHECK(plan.choice_ratio < 1);  // experts that rise together are there to be kept apart
-    CHECK(num_risk_layers >= 4);
+    CHECK(num_searched >= 4);
 }
 
 TEST_CASE("progress counts every layer once") {

@@ -6,6 +6,7 @@
 
 #include "lib/placement/search/annealing.h"
 #include "lib/placement/search/distinct_packing.h"
+#include "lib/placement/search/quadratic_annealing.h"
 #include "lib/placement/search/risk_search.h"
 #include "tests/catch.h"
 #include "tests/placement/problems.h"
@@ -13,6 +14,7 @@
 namespace eplb::test_risk_search {
 
 using eplb::anneal;
+using eplb::anneal_quadratic;
 using eplb::ExpertMatrix;
 using eplb::pack_distinct;
 using eplb::Placement;
@@ -39,7 +41,7 @@ struct Definition {
     const Placement& placement;
 
     std::vector<double> workload(int w) const {
-        const auto load = problem.workload(w);
+        const auto load = problem.scenario(w);
         return {load.begin(), load.end()};
     }
 
@@ -65,11 +67,11 @@ struct Definition {
     double risk(double beta) const {
         std::vector<double> exponents;
         std::vector<double> factors;
-        for (int w = 0; w < problem.num_workloads(); ++w) {
+        for (int w = 0; w < problem.num_scenarios(); ++w) {
             const std::vector<double> means = loads_of_ranks(problem, workload(w), placement);
             for (int rank = 0; rank < problem.ep_size; ++rank) {
                 exponents.push_back(beta * (means[rank] - 1) + beta * beta * variance(rank) / 2);
-                factors.push_back(problem.workload_weight[w]);
+                factors.push_back(problem.scenario_weight[w]);
             }
         }
         const double most = *std::max_element(exponents.begin(), exponents.end());
@@ -86,14 +88,14 @@ struct Definition {
         return sum;
     }
 
-    // H of anneal()
+    // H of anneal_quadratic()
     double quadratic_risk() const {
         double sum = 0;
         for (int rank = 0; rank < problem.ep_size; ++rank)
             sum += variance(rank);
-        for (int w = 0; w < problem.num_workloads(); ++w)
+        for (int w = 0; w < problem.num_scenarios(); ++w)
             for (const double mean : loads_of_ranks(problem, workload(w), placement))
-                sum += problem.workload_weight[w] * (mean - 1) * (mean - 1);
+                sum += problem.scenario_weight[w] * (mean - 1) * (mean - 1);
         return sum;
     }
 };
@@ -106,7 +108,7 @@ std::shared_ptr<const ExpertMatrix> random_cooccurrence(Random& random, int num_
     for (std::size_t a = 0; a < size; ++a)
         for (std::size_t b = 0; b < a; ++b)
             matrix->row(a)[b] = matrix->row(b)[a] =
-                random.between(0, 4) == 0 ? random.uniform() * 0.2 : 0.001;
+                random.between(0, 4) == 0 ? static_cast<float>(random.uniform() * 0.2) : 0.001F;
     return matrix;
 }
 
@@ -128,6 +130,11 @@ PlacementProblem random_problem(Random& random, int parts) {
     return problem;
 }
 
+// Takes steps at random, none that raises the penalties.
+void descend(RiskSearch& search) {
+    anneal(search, {.num_steps = 10000, .first_temperature = 1e-9, .last_temperature = 1e-9});
+}
+
 SlotTable packed(const PlacementProblem& problem) {
     return pack_distinct(problem, problem.load, replicate(problem, problem.load, 0.5));
 }
@@ -136,9 +143,9 @@ void check_bookkeeping(const PlacementProblem& problem, const RiskSearch& search
     const Placement& placement = search.table().placement();
     const Definition definition = {problem, placement};
     REQUIRE(is_distinct(placement));
-    REQUIRE(search.risk() == Approx(definition.risk(search.beta())).epsilon(1e-6).margin(1e-7));
+    REQUIRE(search.risk() == Approx(definition.risk(search.beta())).epsilon(1e-4).margin(1e-5));
     if (problem.cooccurrence != nullptr)
-        REQUIRE(search.saved_sends() == Approx(definition.saved_sends()).epsilon(1e-9));
+        REQUIRE(search.saved_sends() == Approx(definition.saved_sends()).epsilon(1e-5));
     REQUIRE(search.fullest_load() == Approx(fullest_of(problem, placement)).epsilon(1e-9));
 }
 
@@ -154,16 +161,16 @@ TEST_CASE("risk, sends saved and the fullest load are those of the definitions a
         const SlotTable start = packed(problem);
         RiskSearch search(problem, start);
         check_bookkeeping(problem, search);
-        search.descend(2);
+        descend(search);
         check_bookkeeping(problem, search);
         search.set_beta(3 + 2 * (i % 5));
-        search.descend(2);
+        descend(search);
         check_bookkeeping(problem, search);
         search.limit_fullest(1.01);
         check_bookkeeping(problem, search);
         if ((parts & kCooccurrence) != 0) {
             search.set_traffic_weight(0.5);
-            search.descend(2);
+            descend(search);
             check_bookkeeping(problem, search);
         }
         num_moved_replicas += counts_of(search.table().placement(), problem.num_experts) !=
@@ -181,11 +188,11 @@ TEST_CASE("a descent never raises the risk, and mostly lowers it") {
         const double beta = search.beta();
         const Placement start = search.table().placement();
         const double before = Definition{problem, start}.risk(beta);
-        search.descend(2);
+        descend(search);
         const double after = Definition{problem, search.table().placement()}.risk(beta);
         CAPTURE(i, beta);
         REQUIRE(search.beta() == beta);
-        REQUIRE(after <= before + 1e-7 * std::abs(before));
+        REQUIRE(after <= before + 1e-5 * std::abs(before));
         num_lower += after < before * 0.99 ? 1 : 0;
     }
     CHECK(num_lower >= 40);
@@ -196,7 +203,7 @@ TEST_CASE("after a descent no exchange of two slots lowers the risk by much") {
     for (int i = 0; i < 24; ++i) {
         const PlacementProblem problem = random_problem(random, i % 8);
         RiskSearch search(problem, packed(problem));
-        search.descend(20);
+        descend(search);
         const SlotTable& table = search.table();
         const double risk = Definition{problem, table.placement()}.risk(search.beta());
         for (int slot = 0; slot < table.num_slots(); ++slot)
@@ -210,19 +217,72 @@ TEST_CASE("after a descent no exchange of two slots lowers the risk by much") {
     }
 }
 
+TEST_CASE("what a step gains is what the penalties fall by, and is known early only to be less") {
+    Random random(12);
+    int num_stopped = 0;
+    for (int i = 0; i < 32; ++i) {
+        const PlacementProblem problem = random_problem(random, i % 16);
+        RiskSearch search(problem, packed(problem));
+        if (problem.cooccurrence != nullptr)
+            search.set_traffic_weight(0.3);
+        const auto penalties = [&](const RiskSearch& of) {
+            double sum = 0;
+            for (int rank = 0; rank < problem.ep_size; ++rank)
+                sum += of.rank_penalty(rank);
+            return sum;
+        };
+        const SlotTable& table = search.table();
+        const auto check = [&](double gain, double early, double least, RiskSearch& other) {
+            REQUIRE(penalties(search) - penalties(other) ==
+                    Approx(gain).epsilon(1e-3).margin(1e-5));
+            if (early != gain) {
+                REQUIRE(gain < least + 1e-5);
+                ++num_stopped;
+            }
+            // and from the beginning, without the rounding of steps
+            const double before = other.risk();
+            other.rebuild();
+            REQUIRE(other.risk() == Approx(before).epsilon(1e-4).margin(1e-5));
+        };
+        for (int step = 0; step < 40; ++step) {
+            const int slot = random.between(0, table.num_slots() - 1);
+            const int other_slot = random.between(0, table.num_slots() - 1);
+            const int expert = random.between(0, problem.num_experts - 1);
+            const double least = -0.2 * random.uniform();
+            RiskSearch other = search;
+            if (table.rank_of(slot) != table.rank_of(other_slot) &&
+                table.may_swap(slot, other_slot)) {
+                const double early = search.swap_gain(slot, other_slot, least);
+                const double gain = search.swap_gain(slot, other_slot);
+                other.swap(slot, other_slot);
+                check(gain, early, least, other);
+            }
+            other = search;
+            if (table.replicas(table.expert(slot)) > 1 &&
+                !table.hosts(table.rank_of(slot), expert)) {
+                const double early = search.replica_gain(slot, expert, least);
+                const double gain = search.replica_gain(slot, expert);
+                other.move_replica(slot, expert);
+                check(gain, early, least, other);
+            }
+        }
+    }
+    CHECK(num_stopped >= 50);
+}
+
 TEST_CASE("a forced imbalance far above the noise is still told apart") {
     // hardly any noise, so that beta is in the thousands; one expert fills a rank and a half
     PlacementProblem problem = make_problem(4, 2, {1.5, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.25});
-    problem.workload_load = problem.load;
-    problem.workload_weight = {1};
+    problem.scenario_load = problem.load;
+    problem.scenario_weight = {1};
     auto covariance = std::make_shared<ExpertMatrix>(8);
     for (std::size_t expert = 0; expert < 8; ++expert)
-        covariance->row(expert)[expert] = 1e-9;
+        covariance->row(expert)[expert] = 1e-9F;
     problem.covariance = covariance;
     // the heavy expert beside the heaviest that is left
     RiskSearch search(problem, SlotTable({4, 2, {0, 1, 2, 3, 4, 5, 6, 7}}, 8));
     check_bookkeeping(problem, search);
-    search.descend(2);
+    descend(search);
     check_bookkeeping(problem, search);
     // the best that any placement can do for it is one of the two lightest
     CHECK(search.fullest_load() == Approx(1.75));
@@ -236,7 +296,7 @@ TEST_CASE("beta follows the spread of the ranks' loads") {
         const double beta = RiskSearch(problem, table).beta();
         auto wider = std::make_shared<ExpertMatrix>(*problem.covariance);
         for (std::size_t expert = 0; expert < problem.load.size(); ++expert)
-            for (double& value : wider->row(expert))
+            for (float& value : wider->row(expert))
                 value *= 4;
         problem.covariance = wider;
         CHECK(RiskSearch(problem, table).beta() == Approx(beta / 2));
@@ -265,11 +325,11 @@ TEST_CASE("the risk is an upper bound of the expected imbalance of normal loads,
         for (const std::vector<double>& row : moves)
             for (std::size_t a = 0; a < num_experts; ++a)
                 for (std::size_t b = 0; b < num_experts; ++b)
-                    covariance->row(a)[b] += row[a] * row[b];
+                    covariance->row(a)[b] += static_cast<float>(row[a] * row[b]);
         problem.covariance = covariance;
 
         RiskSearch search(problem, packed(problem));
-        search.descend(1);
+        descend(search);
         const Placement& placement = search.table().placement();
         constexpr int kNumSamples = 2000;
         double sum = 0;
@@ -282,12 +342,12 @@ TEST_CASE("the risk is an upper bound of the expected imbalance of normal loads,
                 for (std::size_t expert = 0; expert < num_experts; ++expert)
                     noise[expert] += row[expert] * normal;
             }
-            for (int w = 0; w < problem.num_workloads(); ++w) {
+            for (int w = 0; w < problem.num_scenarios(); ++w) {
                 std::vector<double> load = noise;
                 for (std::size_t expert = 0; expert < num_experts; ++expert)
-                    load[expert] += problem.workload(w)[expert];
+                    load[expert] += problem.scenario(w)[expert];
                 const std::vector<double> ranks = loads_of_ranks(problem, load, placement);
-                imbalance += problem.workload_weight[w] *
+                imbalance += problem.scenario_weight[w] *
                              (*std::max_element(ranks.begin(), ranks.end()) - 1);
             }
             sum += imbalance;
@@ -304,31 +364,31 @@ TEST_CASE("the risk is an upper bound of the expected imbalance of normal loads,
 
 TEST_CASE("for alike, independent ranks the risk is ln(ep_size) / beta + beta variance / 2") {
     PlacementProblem problem = make_problem(8, 1, std::vector<double>(8, 1.0));
-    problem.workload_load = problem.load;
-    problem.workload_weight = {1};
+    problem.scenario_load = problem.load;
+    problem.scenario_weight = {1};
     auto covariance = std::make_shared<ExpertMatrix>(8);
     for (std::size_t expert = 0; expert < 8; ++expert)
-        covariance->row(expert)[expert] = 0.01;
+        covariance->row(expert)[expert] = 0.01F;
     problem.covariance = covariance;
     RiskSearch search(problem, SlotTable({8, 1, {0, 1, 2, 3, 4, 5, 6, 7}}, 8));
-    for (const double beta : {0.1, 5.0, 20.0, 100.0, 3000.0}) {
+    for (const double beta : {0.1, 5.0, 20.0, 100.0}) {
         search.set_beta(beta);
-        CHECK(search.risk() == Approx(std::log(8) / beta + beta * 0.01 / 2).epsilon(1e-7));
+        CHECK(search.risk() == Approx(std::log(8) / beta + beta * 0.01 / 2).epsilon(1e-5));
     }
 }
 
 TEST_CASE("two hot experts that rise together end on different ranks") {
     for (const double correlation : {1.0, 0.6}) {
         PlacementProblem problem = make_problem(2, 3, {0.5, 0.5, 0.25, 0.25, 0.25, 0.25});
-        problem.workload_load = problem.load;
-        problem.workload_weight = {1};
+        problem.scenario_load = problem.load;
+        problem.scenario_weight = {1};
         auto covariance = std::make_shared<ExpertMatrix>(6);
         for (std::size_t expert = 0; expert < 6; ++expert)
-            covariance->row(expert)[expert] = expert < 2 ? 0.04 : 0.01;
-        covariance->row(0)[1] = covariance->row(1)[0] = 0.04 * correlation;
+            covariance->row(expert)[expert] = expert < 2 ? 0.04F : 0.01F;
+        covariance->row(0)[1] = covariance->row(1)[0] = static_cast<float>(0.04 * correlation);
         problem.covariance = covariance;
         RiskSearch search(problem, SlotTable({2, 3, {0, 1, 2, 3, 4, 5}}, 6));
-        search.descend(2);
+        descend(search);
         CHECK(search.table().hosts(0, 0) != search.table().hosts(0, 1));
         CHECK(search.table().replicas(0) == 1);
     }
@@ -336,14 +396,14 @@ TEST_CASE("two hot experts that rise together end on different ranks") {
 
 TEST_CASE("two experts that no workload has hot together may share a rank, and else may not") {
     PlacementProblem problem = make_problem(2, 2, {0.5, 0.5, 0.5, 0.5});
-    problem.workload_load = {0.8, 0.8, 0.2, 0.2, 0.2, 0.2, 0.8, 0.8};
-    problem.workload_weight = {0.5, 0.5};
+    problem.scenario_load = {0.8, 0.8, 0.2, 0.2, 0.2, 0.2, 0.8, 0.8};
+    problem.scenario_weight = {0.5, 0.5};
     RiskSearch search(problem, SlotTable({2, 2, {0, 1, 2, 3}}, 4));
-    search.descend(2);
+    descend(search);
     CHECK(search.table().hosts(0, 0) != search.table().hosts(0, 1));
     CHECK(search.table().hosts(0, 2) != search.table().hosts(0, 3));
     // both ranks carry 1 of both workloads
-    CHECK(search.risk() == Approx(std::log(2.0) / search.beta()).margin(1e-7));
+    CHECK(search.risk() == Approx(std::log(2.0) / search.beta()).margin(1e-5));
 }
 
 TEST_CASE("traffic counts as its weight says") {
@@ -352,12 +412,12 @@ TEST_CASE("traffic counts as its weight says") {
     for (int i = 0; i < 20; ++i) {
         const PlacementProblem problem = random_problem(random, kCovariance | kCooccurrence);
         RiskSearch search(problem, packed(problem));
-        search.descend(2);
+        descend(search);
         const double risk = search.risk();
         const double saved = search.saved_sends();
         constexpr double kWeight = 0.5;
         search.set_traffic_weight(kWeight);
-        search.descend(2);
+        descend(search);
         // what is gained in sends per routed id is worth the imbalance, where both change little
         const double paid = search.risk() - risk;
         const double gained = (search.saved_sends() - saved) / problem.top_k;
@@ -375,7 +435,7 @@ TEST_CASE("annealing lowers H where there is structure, by exchanges alone") {
             random_problem(random, (i % 2 == 0 ? kCovariance : kWorkloads) |
                                        (i % 3 == 0 ? kCovariance | kWorkloads : 0));
         const SlotTable start = packed(problem);
-        const SlotTable end = anneal(problem, start, 20000, 5);
+        const SlotTable end = anneal_quadratic(problem, start, 20000, 5);
         REQUIRE(is_distinct(end.placement()));
         REQUIRE(counts_of(end.placement(), problem.num_experts) ==
                 counts_of(start.placement(), problem.num_experts));
@@ -391,12 +451,12 @@ TEST_CASE("annealing finds the pairs that cancel") {
     constexpr std::size_t kNumExperts = 32;
     PlacementProblem problem =
         make_problem(8, 4, std::vector<double>(kNumExperts, 8.0 / kNumExperts));
-    problem.workload_load = problem.load;
-    problem.workload_weight = {1};
+    problem.scenario_load = problem.load;
+    problem.scenario_weight = {1};
     auto covariance = std::make_shared<ExpertMatrix>(kNumExperts);
     for (std::size_t expert = 0; expert < kNumExperts; ++expert) {
-        covariance->row(expert)[expert] = 0.01;
-        covariance->row(expert)[expert ^ 1] = -0.01;
+        covariance->row(expert)[expert] = 0.01F;
+        covariance->row(expert)[expert ^ 1] = -0.01F;
     }
     problem.covariance = covariance;
     Random random(9);
@@ -404,20 +464,20 @@ TEST_CASE("annealing finds the pairs that cancel") {
     for (int expert = 0; expert < static_cast<int>(kNumExperts); ++expert)
         start.expert_ids.push_back(expert);
     random.shuffle(start.expert_ids);
-    const SlotTable end = anneal(problem, SlotTable(start, kNumExperts), 100000, 0);
+    const SlotTable end = anneal_quadratic(problem, SlotTable(start, kNumExperts), 100000, 0);
     const Placement& after = end.placement();
     CHECK(Definition{problem, start}.quadratic_risk() > 0.2);
-    CHECK(Definition{problem, after}.quadratic_risk() == Approx(0).margin(1e-9));
+    CHECK(Definition{problem, after}.quadratic_risk() == Approx(0).margin(1e-6));
 }
 
 TEST_CASE("annealing is a function of its seed") {
     Random random(10);
     const PlacementProblem problem = random_problem(random, kCovariance | kWorkloads);
     const SlotTable start = packed(problem);
-    CHECK(anneal(problem, start, 5000, 1).placement() ==
-          anneal(problem, start, 5000, 1).placement());
-    CHECK(anneal(problem, start, 5000, 1).placement() !=
-          anneal(problem, start, 5000, 2).placement());
+    CHECK(anneal_quadratic(problem, start, 5000, 1).placement() ==
+          anneal_quadratic(problem, start, 5000, 1).placement());
+    CHECK(anneal_quadratic(problem, start, 5000, 1).placement() !=
+          anneal_quadratic(problem, start, 5000, 2).placement());
 }
 
 TEST_CASE("the fullest rank is brought down to a limit that is in reach") {
@@ -431,7 +491,7 @@ TEST_CASE("the fullest rank is brought down to a limit that is in reach") {
             problem.rank_speed = {0.9, 1, 1.1, 0.95, 1.05, 1};
         RiskSearch search(problem, packed(problem));
         search.set_beta(1);  // a beta this low leaves the summed load out of balance
-        search.descend(1);
+        descend(search);
         const std::vector<int> counts = counts_of(search.table().placement(), 60);
         const double limit = problem.mean_load() * 1.02;
         const double before = search.fullest_load();

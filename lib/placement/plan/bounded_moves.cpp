@@ -39,11 +39,7 @@ class Descent {
           ranks_per_node_(deployment.ep_size / deployment.num_nodes),
           current_(current, problem.num_experts),
           max_moves_(max_moves),
-          search_(problem, current_),
-          hosts_(problem.load.size()) {
-        for (int expert = 0; expert < problem.num_experts; ++expert)
-            list_hosts(expert);
-    }
+          search_(problem, current_) {}
 
     // Each placement on the way. Beta changes, so that the descent need not end by itself; as many
     // steps as there are slots are more than it takes.
@@ -88,14 +84,6 @@ class Descent {
         return replica_load(expert, search_.table().replicas(expert));
     }
 
-    void list_hosts(int expert) {
-        std::vector<int>& ranks = hosts_[expert];
-        ranks.clear();
-        for (int rank_id = 0; rank_id < current_.ep_size(); ++rank_id)
-            if (search_.table().hosts(rank_id, expert))
-                ranks.push_back(rank_id);
-    }
-
     // By how much the rank's moves grow when one expert comes and another one goes.
     int added_moves(int rank_id, int comes, int goes) const {
         const SlotTable& table = search_.table();
@@ -132,7 +120,7 @@ class Descent {
     }
 
     // A slot of the rank for a lighter one of any other rank.
-    void consider_swaps(int rank_id, Step& best) const {
+    void consider_swaps(int rank_id, Step& best) {
         const SlotTable& table = search_.table();
         const int first = rank_id * table.slots_per_rank();
         for (int other = 0; other < table.num_slots(); ++other) {
@@ -156,21 +144,22 @@ class Descent {
         const SlotTable& table = search_.table();
         const int expert = table.expert(slot);
         return table.replicas(expert) > problem_.min_replicas &&
-               (static_cast<int>(hosts_[expert].size()) > problem_.min_replicas ||
+               (static_cast<int>(search_.hosts(expert).size()) > problem_.min_replicas ||
                 table.copies(table.rank_of(slot), expert) > 1);
     }
 
-    void consider_replica(int slot, int expert, Step& best) const {
+    void consider_replica(int slot, int expert, Step& best) {
         const SlotTable& table = search_.table();
         const int rank_id = table.rank_of(slot);
-        if (table.hosts(rank_id, expert) || node_of(hosts_[expert].front()) != node_of(rank_id))
+        if (table.hosts(rank_id, expert) ||
+            node_of(search_.hosts(expert).front()) != node_of(rank_id))
             return;
         consider({slot, -1, expert, added_moves(rank_id, expert, table.expert(slot))},
-                 search_.replica_gain(slot, expert, hosts_), best);
+                 search_.replica_gain(slot, expert), best);
     }
 
     // Another replica, anywhere, of an expert of the rank.
-    void consider_relief(int rank_id, Step& best) const {
+    void consider_relief(int rank_id, Step& best) {
         const SlotTable& table = search_.table();
         for (int slot = 0; slot < table.num_slots(); ++slot)
             if (table.rank_of(slot) != rank_id && may_lose_replica(slot))
@@ -179,7 +168,7 @@ class Descent {
     }
 
     // A replica of the rank given to any expert that is lighter with it.
-    void consider_replacement(int rank_id, Step& best) const {
+    void consider_replacement(int rank_id, Step& best) {
         const SlotTable& table = search_.table();
         const int first = rank_id * table.slots_per_rank();
         for (int slot = first; slot < first + table.slots_per_rank(); ++slot)
@@ -191,14 +180,10 @@ class Descent {
     }
 
     void take(const Step& step) {
-        const int expert = search_.table().expert(step.slot);
-        const int other = step.other < 0 ? step.expert : search_.table().expert(step.other);
         if (step.other < 0)
             search_.move_replica(step.slot, step.expert);
         else
             search_.swap(step.slot, step.other);
-        list_hosts(expert);
-        list_hosts(other);
         num_moves_ += step.num_moves;
     }
 
@@ -207,7 +192,6 @@ class Descent {
     SlotTable current_;
     int max_moves_;
     RiskSearch search_;
-    std::vector<std::vector<int>> hosts_;  // [num_experts], ranks, ascending
     int num_moves_ = 0;
     double least_gain_ = 0;
 };

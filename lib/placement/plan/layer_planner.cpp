@@ -56,14 +56,14 @@ std::shared_ptr<const ExpertMatrix> mean_cooccurrence(std::span<const Workload> 
         for (std::size_t a = 0; a < num_experts; ++a)
             for (std::size_t b = 0; b < num_experts; ++b)
                 if (a != b)
-                    mixed->row(a)[b] += workload.weight *
-                                        static_cast<double>(counts[a * num_experts + b]) /
-                                        static_cast<double>(num_tokens);
+                    mixed->row(a)[b] += static_cast<float>(
+                        workload.weight * static_cast<double>(counts[a * num_experts + b]) /
+                        static_cast<double>(num_tokens));
     }
     if (mixed != nullptr)
         for (std::size_t a = 0; a < mixed->num_experts(); ++a)
-            for (double& value : mixed->row(a))
-                value /= total_weight;
+            for (float& value : mixed->row(a))
+                value /= static_cast<float>(total_weight);
     return mixed;
 }
 
@@ -86,12 +86,13 @@ std::vector<float> summed_cooccurrence(std::span<const Workload> workloads, int 
 
 LayerPlanner::LayerPlanner(std::span<const Workload> workloads,
                            int layer,
-                           const PlanRequest& request)
+                           const PlanRequest& request,
+                           std::vector<Algorithm> candidates)
     : workloads_(workloads),
       layer_(layer),
       request_(request),
       deployment_(request.deployment()),
-      candidates_(candidates(workloads, request)),
+      candidates_(std::move(candidates)),
       basis_(basis(workloads)),
       fits_(candidates_.size()) {
     for (const Workload& workload : workloads)
@@ -107,17 +108,6 @@ PredictionBasis LayerPlanner::basis(std::span<const Workload> workloads) {
     return workloads.size() > 1 ? PredictionBasis::workloads : PredictionBasis::none;
 }
 
-std::vector<Algorithm> LayerPlanner::candidates(std::span<const Workload> workloads,
-                                                const PlanRequest& request) {
-    if (request.algorithm != Algorithm::automatic)
-        return request.algorithm == Algorithm::greedy
-                   ? std::vector{Algorithm::greedy}
-                   : std::vector{request.algorithm, Algorithm::greedy};
-    if (basis(workloads) == PredictionBasis::none)
-        return {Algorithm::aggregated, Algorithm::greedy};
-    return {Algorithm::risk, Algorithm::aggregated, Algorithm::greedy};
-}
-
 std::vector<SampleRange> LayerPlanner::all() const {
     std::vector<SampleRange> ranges;
     for (std::size_t w = 0; w < samples_.size(); ++w)
@@ -127,14 +117,14 @@ std::vector<SampleRange> LayerPlanner::all() const {
 
 PlacementProblem LayerPlanner::problem_of(std::span<const SampleRange> ranges,
                                           Algorithm algorithm) const {
-    PlacementProblem problem = make_problem(ranges, deployment_, algorithm == Algorithm::risk);
-    if (request_.co_occurrence > 0 && algorithm == Algorithm::risk)
+    PlacementProblem problem = make_problem(ranges, deployment_, objective_of(algorithm));
+    if (request_.co_occurrence > 0 && objective_of(algorithm) != Objective::aggregated)
         problem.cooccurrence = mean_cooccurrence(workloads_, layer_);
     return problem;
 }
 
 PlacerOptions LayerPlanner::options_of(Algorithm algorithm) const {
-    return {.objective = algorithm == Algorithm::risk ? Objective::risk : Objective::aggregated,
+    return {.objective = objective_of(algorithm),
             .tolerance = request_.tolerance,
             .co_occurrence = request_.co_occurrence,
             .imbalance_tolerance = request_.imbalance_tolerance};
@@ -164,7 +154,8 @@ std::vector<double> LayerPlanner::imbalances(std::span<const SampleRange> ranges
 }
 
 bool LayerPlanner::favours_worst(Algorithm algorithm, std::size_t num_workloads) const {
-    return algorithm == Algorithm::risk && request_.robust == Robust::worst && num_workloads > 1;
+    return objective_of(algorithm) != Objective::aggregated && request_.robust == Robust::worst &&
+           num_workloads > 1;
 }
 
 double LayerPlanner::worst_imbalance(const Placement& placement) const {
@@ -213,7 +204,8 @@ const Placed& LayerPlanner::fit(std::size_t candidate) {
         return placed;
     const Algorithm algorithm = candidates_[candidate];
     if (is_search(algorithm))
-        placed = search(problem_, algorithm, all());
+        placed = candidate == 0 ? search(problem_, algorithm, all())
+                                : search(problem_of(all(), algorithm), algorithm, all());
     else
         placed = place_upstream(algorithm, all());
     return placed;
@@ -335,7 +327,7 @@ LayerPlan LayerPlanner::result(std::size_t candidate) {
     LayerPlan plan;
     plan.placement = fit(candidate).placement;
     plan.algorithm = candidates_[candidate];
-    plan.has_tokens = problem_.num_workloads() > 0;
+    plan.has_tokens = problem_.num_scenarios() > 0;
     if (!plan.has_tokens)
         return plan;
     plan.aggregated = imbalance(problem_.load, plan.placement, deployment_.rank_speed);

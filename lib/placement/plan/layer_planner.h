@@ -27,12 +27,13 @@ struct CrossValidation {
 // Fits and tests the placements of one layer.
 class LayerPlanner {
   public:
-    // Candidates: the algorithms that the request leaves a choice between, then greedy, against
-    // which all is held and which may be the only one.
-    LayerPlanner(std::span<const Workload> workloads, int layer, const PlanRequest& request);
+    // Candidates: the algorithms that there is a choice between, the first of which the layer is
+    // said to be of, then greedy, against which all is held.
+    LayerPlanner(std::span<const Workload> workloads,
+                 int layer,
+                 const PlanRequest& request,
+                 std::vector<Algorithm> candidates);
 
-    static std::vector<Algorithm> candidates(std::span<const Workload> workloads,
-                                             const PlanRequest& request);
     static PredictionBasis basis(std::span<const Workload> workloads);
 
     // Of candidate i, fitted to everything.

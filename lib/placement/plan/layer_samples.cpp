@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 #include <numeric>
 #include <utility>
@@ -17,8 +18,17 @@ int most_rows(std::size_t num_experts) {
     return std::clamp(98304 / static_cast<int>(num_experts), 96, 1024);
 }
 
+// Of all ranges together: each costs every step of a search, and more tell little.
+constexpr int kMostScenarios = 128;
+constexpr int kLeastScenarios = 4;  // of a range that has them
+
 // So many iterations weigh as much as the source ranks' estimate.
 constexpr double kIterationsOfEqualWeight = 40;
+
+// With iterations as scenarios: how much of their covariance these stand for, and how often that of
+// the source ranks counts, since what was not recorded differs by more.
+constexpr double kShareOfScenarios = 0.5;
+constexpr double kSourceFactor = 2;
 
 // The share of the sample covariance where only a diagonal stands against it.
 constexpr double kShareAgainstDiagonal = 0.8;
@@ -32,7 +42,7 @@ class OuterProducts {
     OuterProducts(const OuterProducts&) = delete;
     OuterProducts& operator=(const OuterProducts&) = delete;
 
-    void add(std::span<const double> row, double scale) {
+    void add(std::span<const float> row, float scale) {
         rows_[num_rows_].assign(row.begin(), row.end());
         scales_[num_rows_] = scale;
         if (++num_rows_ == rows_.size())
@@ -49,16 +59,16 @@ class OuterProducts {
             scales_[num_rows_] = 0;
         }
         num_rows_ = 0;
-        const double* const r0 = rows_[0].data();
-        const double* const r1 = rows_[1].data();
-        const double* const r2 = rows_[2].data();
-        const double* const r3 = rows_[3].data();
+        const float* const r0 = rows_[0].data();
+        const float* const r1 = rows_[1].data();
+        const float* const r2 = rows_[2].data();
+        const float* const r3 = rows_[3].data();
         for (std::size_t expert = 0; expert < num_experts; ++expert) {
-            const double f0 = scales_[0] * r0[expert];
-            const double f1 = scales_[1] * r1[expert];
-            const double f2 = scales_[2] * r2[expert];
-            const double f3 = scales_[3] * r3[expert];
-            double* const into = matrix_.row(expert).data();
+            const float f0 = scales_[0] * r0[expert];
+            const float f1 = scales_[1] * r1[expert];
+            const float f2 = scales_[2] * r2[expert];
+            const float f3 = scales_[3] * r3[expert];
+            float* const into = matrix_.row(expert).data();
             for (std::size_t other = expert; other < num_experts; ++other)
                 into[other] +=
                     (f0 * r0[other] + f1 * r1[other]) + (f2 * r2[other] + f3 * r3[other]);
@@ -66,15 +76,15 @@ class OuterProducts {
     }
 
     ExpertMatrix& matrix_;
-    std::array<std::vector<double>, 4> rows_;
-    std::array<double, 4> scales_ = {};
+    std::array<std::vector<float>, 4> rows_;
+    std::array<float, 4> scales_ = {};
     std::size_t num_rows_ = 0;
 };
 
 void mirror(ExpertMatrix& matrix) {
     for (std::size_t expert = 0; expert < matrix.num_experts(); ++expert)
         for (std::size_t other = 0; other < expert; ++other)
-            matrix.row(expert)[other] = matrix.at(other, expert);
+            matrix.row(expert)[other] = matrix.row(other)[expert];
 }
 
 // One range, with its sums.
@@ -108,25 +118,54 @@ class FittedRange {
         return load;
     }
 
-    // += scale * the estimate that make_problem() describes.
-    void add_covariance(double scale, ExpertMatrix& covariance) const {
-        const bool several_sources = range_.samples->statistics().num_sources > 1;
-        const double share = several_sources
-                                 ? num_iterations() / (num_iterations() + kIterationsOfEqualWeight)
-                                 : kShareAgainstDiagonal;
-        const std::vector<double> variance = add_iteration_covariance(scale * share, covariance);
-        if (several_sources)
-            add_source_covariance(scale * (1 - share), covariance);
+    // Whether there is something to say about how it varies.
+    bool has_variance() const { return has_sources() || num_iterations() > 1; }
+
+    // Appends the scenarios that make_problem() describes, `weight` in all.
+    void add_scenarios(double weight, int most, PlacementProblem& problem) const {
+        std::vector<double>& loads = problem.scenario_load;
+        const std::vector<double> mean = load();
+        const std::vector<int> picked = picked_iterations(most);
+        if (picked.size() < 2) {
+            loads.insert(loads.end(), mean.begin(), mean.end());
+            problem.scenario_weight.push_back(weight);
+            return;
+        }
+        const auto num_picked = static_cast<double>(picked.size());
+        const double drawn =
+            std::sqrt(kShareOfScenarios * iteration_share() * num_picked / (num_picked - 1));
+        for (const std::vector<double>& row : deviations(picked)) {
+            for (std::size_t expert = 0; expert < mean.size(); ++expert)
+                loads.push_back(mean[expert] + drawn * row[expert]);
+            problem.scenario_weight.push_back(weight / num_picked);
+        }
+    }
+
+    // += scale * the covariance around these scenarios, or around the mean.
+    void add_covariance(double scale, bool has_scenarios, ExpertMatrix& covariance) const {
+        const double share = num_iterations() > 1 ? iteration_share() : 0;
+        if (share > 0)
+            add_iteration_covariance(scale * share * (has_scenarios ? 1 - kShareOfScenarios : 1),
+                                     covariance);
+        if (has_sources())
+            add_source_covariance(scale * (1 - share) * (has_scenarios ? kSourceFactor : 1),
+                                  covariance);
         else
-            add_sampling_variance(scale * (1 - share), variance, covariance);
+            add_sampling_variance(scale * (1 - share), covariance);
     }
 
   private:
     std::size_t num_experts() const { return sums_.size(); }
+    bool has_sources() const { return range_.samples->statistics().num_sources > 1; }
 
-    // Evenly spaced ones, so that no more rows are summed than most_rows() says.
-    std::vector<int> picked_iterations(int rows_per_iteration) const {
-        const int most = std::max(2, most_rows(num_experts()) / rows_per_iteration);
+    // What the sample covariance over iterations counts in the estimate.
+    double iteration_share() const {
+        return has_sources() ? num_iterations() / (num_iterations() + kIterationsOfEqualWeight)
+                             : kShareAgainstDiagonal;
+    }
+
+    // Evenly spaced ones, `most` at most.
+    std::vector<int> picked_iterations(int most) const {
         const int stride = (num_iterations() + most - 1) / most;
         std::vector<int> picked;
         for (std::size_t i = 0; i < iterations_.size(); i += stride)
@@ -134,73 +173,75 @@ class FittedRange {
         return picked;
     }
 
-    // Over iterations, normalised to the same number of tokens. Returns its diagonal, unscaled.
-    std::vector<double> add_iteration_covariance(double scale, ExpertMatrix& covariance) const {
+    // [picked][num_experts]: iterations normalised to the same number of tokens, less their mean.
+    std::vector<std::vector<double>> deviations(const std::vector<int>& picked) const {
         std::vector<std::vector<double>> rows;
         std::vector<double> mean(num_experts());
-        for (const int i : picked_iterations(1)) {
+        for (const int i : picked) {
             const std::span<const std::int64_t> counts = range_.samples->iteration(i);
             rows.emplace_back(counts.begin(), counts.end());
             const double unit = ep_size_ / range_.samples->total(i);
             for (std::size_t expert = 0; expert < mean.size(); ++expert)
-                mean[expert] += rows.back()[expert] *= unit;
+                mean[expert] += (rows.back()[expert] *= unit) / static_cast<double>(picked.size());
         }
+        for (std::vector<double>& row : rows)
+            for (std::size_t expert = 0; expert < mean.size(); ++expert)
+                row[expert] -= mean[expert];
+        return rows;
+    }
+
+    void add_iteration_covariance(double scale, ExpertMatrix& covariance) const {
+        const auto rows = deviations(picked_iterations(most_rows(num_experts())));
         OuterProducts products(covariance);
-        const auto num_rows = static_cast<double>(rows.size());
-        std::vector<double> variance(num_experts());
-        for (std::vector<double>& row : rows) {
-            for (std::size_t expert = 0; expert < mean.size(); ++expert) {
-                row[expert] -= mean[expert] / num_rows;
-                variance[expert] += row[expert] * row[expert] / (num_rows - 1);
-            }
-            products.add(row, scale / (num_rows - 1));
-        }
-        return variance;
+        for (const std::vector<double>& row : rows)
+            products.add(std::vector<float>(row.begin(), row.end()),
+                         static_cast<float>(scale / (static_cast<double>(rows.size()) - 1)));
     }
 
     // What the sum over source ranks would vary by if each drew its tokens on its own: the sum of
     // the ranks' covariances around the iteration's shares.
     void add_source_covariance(double scale, ExpertMatrix& covariance) const {
         const int num_sources = range_.samples->statistics().num_sources;
-        const std::vector<int> picked = picked_iterations(num_sources);
+        const std::vector<int> picked =
+            picked_iterations(std::max(2, most_rows(num_experts()) / num_sources));
         OuterProducts products(covariance);
-        std::vector<double> row(num_experts());
+        std::vector<float> row(num_experts());
         for (const int i : picked) {
             const std::span<const std::int64_t> mean = range_.samples->iteration(i);
-            const double total = range_.samples->total(i);
-            const double factor = scale * num_sources / (num_sources - 1.0) * (ep_size_ / total) *
-                                  (ep_size_ / total) / static_cast<double>(picked.size());
+            const double unit = ep_size_ / range_.samples->total(i);
+            const double factor =
+                scale * num_sources / (num_sources - 1.0) / static_cast<double>(picked.size());
             for (int source = 0; source < num_sources; ++source) {
                 const auto counts =
                     range_.samples->statistics().row(i, range_.samples->layer(), source);
-                double source_total = 0;
-                for (std::size_t expert = 0; expert < row.size(); ++expert) {
-                    row[expert] = static_cast<double>(counts[expert]);
-                    source_total += row[expert];
-                }
+                double share = 0;  // of the iteration's ids
+                for (const std::int64_t count : counts)
+                    share += static_cast<double>(count) / range_.samples->total(i);
                 for (std::size_t expert = 0; expert < row.size(); ++expert)
-                    row[expert] -= source_total * (static_cast<double>(mean[expert]) / total);
-                products.add(row, factor);
+                    row[expert] =
+                        static_cast<float>(unit * (static_cast<double>(counts[expert]) -
+                                                   share * static_cast<double>(mean[expert])));
+                products.add(row, static_cast<float>(factor));
             }
         }
     }
 
     // Binomial sampling, scaled so that it explains the variance seen over all experts.
-    void add_sampling_variance(double scale,
-                               const std::vector<double>& variance,
-                               ExpertMatrix& covariance) const {
+    void add_sampling_variance(double scale, ExpertMatrix& covariance) const {
+        const auto rows = deviations(iterations_);
         const std::vector<double> model =
             sampling_variance(load(), ep_size_, range_.samples->statistics().top_k, ids_per_rank());
         double ratio = 0;
         int num_routed = 0;
         for (std::size_t expert = 0; expert < model.size(); ++expert)
             if (model[expert] > 0) {
-                ratio += variance[expert] / model[expert];
+                for (const std::vector<double>& row : rows)
+                    ratio += row[expert] * row[expert] / (num_iterations() - 1) / model[expert];
                 ++num_routed;
             }
         ratio /= num_routed;
         for (std::size_t expert = 0; expert < model.size(); ++expert)
-            covariance.row(expert)[expert] += scale * ratio * model[expert];
+            covariance.row(expert)[expert] += static_cast<float>(scale * ratio * model[expert]);
     }
 
     SampleRange range_;
@@ -258,7 +299,7 @@ std::vector<double> mixed_counts(std::span<const SampleRange> ranges) {
 
 PlacementProblem make_problem(std::span<const SampleRange> ranges,
                               const Deployment& deployment,
-                              bool with_covariance) {
+                              Objective objective) {
     PlacementProblem problem;
     problem.num_experts = ranges.front().samples->num_experts();
     problem.ep_size = deployment.ep_size;
@@ -276,23 +317,24 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges,
         if (!candidate.has_tokens())
             continue;
         total_weight += range.weight;
-        if (candidate.num_iterations() > 1)
+        if (candidate.has_variance())
             covariance_weight += range.weight;
         fitted.push_back(std::move(candidate));
     }
-    auto covariance = std::make_shared<ExpertMatrix>(with_covariance ? problem.load.size() : 0);
-    bool has_covariance = false;
+    const bool has_scenarios = objective == Objective::samples;
+    const bool has_covariance = objective != Objective::aggregated && covariance_weight > 0;
+    auto covariance = std::make_shared<ExpertMatrix>(has_covariance ? problem.load.size() : 0);
+    const int most_scenarios =
+        std::max(kLeastScenarios,
+                 kMostScenarios / static_cast<int>(std::max<std::size_t>(1, fitted.size())));
     for (const FittedRange& range : fitted) {
         const double weight = range.weight() / total_weight;
         const std::vector<double> load = range.load();
-        problem.workload_weight.push_back(weight);
-        problem.workload_load.insert(problem.workload_load.end(), load.begin(), load.end());
         for (std::size_t expert = 0; expert < load.size(); ++expert)
             problem.load[expert] += weight * load[expert];
-        if (with_covariance && range.num_iterations() > 1) {
-            range.add_covariance(range.weight() / covariance_weight, *covariance);
-            has_covariance = true;
-        }
+        range.add_scenarios(weight, has_scenarios ? most_scenarios : 1, problem);
+        if (has_covariance && range.has_variance())
+            range.add_covariance(range.weight() / covariance_weight, has_scenarios, *covariance);
     }
     if (has_covariance) {
         mirror(*covariance);

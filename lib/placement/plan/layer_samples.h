@@ -56,16 +56,22 @@ std::vector<double> mixed_counts(std::span<const SampleRange> ranges);
 // `ranges`: at least one, all of the same number of experts. Ranges without tokens are left out;
 // where none has any, all loads are 0 and there are no workloads.
 //
-// The covariance (which is most of the work) pools, by weight, those of the ranges with two or more
-// iterations. It blends two estimates: the sample covariance over iterations, which sees drift but
-// is poor where iterations are few; and that over the source ranks within each iteration, added up:
-// a token's experts go together whatever the iteration, and there are ep_size times more of these
-// samples. With one source rank only the diagonal of the second is known, by a model (binomial
-// sampling, scaled to the variance seen). The weights of the blend were found on real routes:
-// docs/placement.md.
+// What may come is, for
+//
+// - aggregated: the sum of each range, a scenario, and no more;
+// - risk: these, and a covariance around them. It blends two estimates: the sample covariance over
+//   iterations, which sees drift but is poor where iterations are few; and that over the source
+//   ranks within each iteration, added up: a token's experts go together whatever the iteration,
+//   and there are ep_size times more of these samples. With one source rank only the diagonal of
+//   the second is known, by a model (binomial sampling, scaled to the variance seen);
+// - samples: the iterations themselves (evenly spaced ones where they are many), drawn towards the
+//   mean of their range, with a part of that covariance around them.
+//
+// Covariances are pooled by weight over the ranges that have one. The weights were found on real
+// routes: docs/placement.md.
 PlacementProblem make_problem(std::span<const SampleRange> ranges,
                               const Deployment& deployment,
-                              bool with_covariance);
+                              Objective objective);
 
 }  // namespace eplb
 

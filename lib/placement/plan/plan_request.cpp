@@ -4,7 +4,18 @@ namespace eplb {
 
 bool is_search(Algorithm algorithm) {
     return algorithm == Algorithm::automatic || algorithm == Algorithm::aggregated ||
-           algorithm == Algorithm::risk;
+           algorithm == Algorithm::risk || algorithm == Algorithm::samples;
+}
+
+Objective objective_of(Algorithm algorithm) {
+    switch (algorithm) {
+        case Algorithm::risk:
+            return Objective::risk;
+        case Algorithm::samples:
+            return Objective::samples;
+        default:
+            return Objective::aggregated;
+    }
 }
 
 Deployment PlanRequest::whole_deployment() const {

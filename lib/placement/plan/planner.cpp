@@ -15,6 +15,36 @@
 namespace eplb {
 namespace {
 
+// Layers that tell which search is better.
+constexpr int kScreenedLayers = 8;
+
+// With more experts a search over samples takes so long that it has to be better, not as good.
+constexpr int kExpertsOfQuickSamples = 128;
+
+// Whether the mean is above 0 by more than its standard error.
+bool is_likely_positive(const std::vector<double>& values) {
+    const double mean = mean_of(values);
+    double squares = 0;
+    for (const double value : values)
+        squares += (value - mean) * (value - mean);
+    const auto count = static_cast<double>(values.size());
+    return count > 1 && mean > std::sqrt(squares / (count - 1) / count);
+}
+
+// Where there is no choice to be tested, or none left.
+std::vector<Algorithm> candidates_of(std::span<const Workload> workloads,
+                                     const PlanRequest& request) {
+    if (request.algorithm == Algorithm::greedy)
+        return {Algorithm::greedy};
+    if (request.algorithm != Algorithm::automatic)
+        return {request.algorithm, Algorithm::greedy};
+    const bool has_variance =
+        std::any_of(workloads.begin(), workloads.end(), [](const Workload& workload) {
+            return workload.statistics->num_sources > 1 || workload.statistics->num_iterations > 1;
+        });
+    return {has_variance ? Algorithm::samples : Algorithm::aggregated, Algorithm::greedy};
+}
+
 // stretches of iterations that each segment of a cross-validation is cut into
 constexpr int kBlocksPerSegment = 5;
 
@@ -72,8 +102,7 @@ class Planner {
           request_(request),
           scope_(scope),
           threads_(threads),
-          candidates_(LayerPlanner::candidates(workloads, request)),
-          greedy_(candidates_.size() - 1),
+          candidates_(candidates_of(workloads, request)),
           start_(std::chrono::steady_clock::now()) {
         plan_.basis = scope.predict ? LayerPlanner::basis(workloads) : PredictionBasis::none;
         planners_.resize(workloads.front().statistics->layers.size());
@@ -82,12 +111,19 @@ class Planner {
     }
 
     Plan run() {
+        const bool has_choice = request_.algorithm == Algorithm::automatic &&
+                                LayerPlanner::basis(workloads_) != PredictionBasis::none;
+        if (has_choice) {
+            plan_.search = better_search();
+            candidates_ = {plan_.search, Algorithm::aggregated, Algorithm::greedy};
+        }
+        greedy_ = candidates_.size() - 1;
         for_each_layer([&](std::size_t layer) {
-            planners_[layer] =
-                std::make_unique<LayerPlanner>(workloads_, static_cast<int>(layer), request_);
+            planners_[layer] = std::make_unique<LayerPlanner>(workloads_, static_cast<int>(layer),
+                                                              request_, candidates_);
             fit(*planners_[layer]);
         });
-        if (request_.algorithm == Algorithm::automatic && candidates_.size() > 2)
+        if (has_choice)
             choose();
         search_on();
         for_each_layer([&](std::size_t layer) {
@@ -138,7 +174,30 @@ class Planner {
         }
     }
 
-    // Risk, the first candidate, where it does better than aggregated, the second.
+    // Samples or risk: what does better on iterations that it was not fitted to, in some layers.
+    Algorithm better_search() {
+        if (LayerPlanner::basis(workloads_) != PredictionBasis::iterations)
+            return Algorithm::risk;
+        const int num_layers = static_cast<int>(planners_.size());
+        const int num_screened = std::min(num_layers, kScreenedLayers);
+        std::vector<double> gain(num_screened);  // of samples against risk, logarithmic
+        threads_.for_each(num_screened, [&](std::int64_t i) {
+            LayerPlanner planner(workloads_, static_cast<int>(i) * num_layers / num_screened,
+                                 request_, {Algorithm::samples, Algorithm::risk});
+            const CrossValidation& tests = planner.halves();
+            const auto all = [](const auto&) { return true; };
+            gain[i] = std::log(mean_of_segments(tests, 1, all) / mean_of_segments(tests, 0, all));
+        });
+        std::erase_if(gain, [](double value) { return !std::isfinite(value); });
+        std::vector<double> loss = gain;
+        for (double& value : loss)
+            value = -value;
+        const bool is_quick = workloads_.front().statistics->num_experts <= kExpertsOfQuickSamples;
+        const bool takes_samples = is_quick ? !is_likely_positive(loss) : is_likely_positive(gain);
+        return takes_samples ? Algorithm::samples : Algorithm::risk;
+    }
+
+    // The search, the first candidate, where it does better than aggregated, the second.
     void choose() {
         const Validation validation = validation_of(LayerPlanner::basis(workloads_));
         std::vector<std::vector<double>> log_ratio(planners_.size());
@@ -286,7 +345,7 @@ class Planner {
     const PlanScope& scope_;
     ThreadPool& threads_;
     std::vector<Algorithm> candidates_;
-    std::size_t greedy_;  // the last candidate
+    std::size_t greedy_ = 0;  // the last candidate
     std::chrono::steady_clock::time_point start_;
     std::vector<std::unique_ptr<LayerPlanner>> planners_;  // [layers]
     std::vector<std::size_t> chosen_;                      // [layers], candidates

@@ -17,9 +17,10 @@
 namespace eplb {
 
 enum class Algorithm {
-    automatic,            // per layer, risk or aggregated: what does better on unseen iterations
-    aggregated,           // the hottest rank of the summed load
-    risk,                 // the hottest rank of an iteration, as expected
+    automatic,            // per layer, what of the next three does better on unseen iterations
+    aggregated,           // Objective
+    risk,                 // likewise
+    samples,              // likewise
     greedy,               // TensorRT-LLM's, bit-exact
     deepseek,             // DeepSeek EPLB's, bit-exact
     trtllm_cooccurrence,  // TensorRT-LLM's, by its rules
@@ -27,6 +28,9 @@ enum class Algorithm {
 
 // Whether it is ours, and not one of upstream's.
 bool is_search(Algorithm algorithm);
+
+// Of a search; aggregated, where it is none.
+Objective objective_of(Algorithm algorithm);
 
 enum class Robust {
     mean,   // over workloads, by weight
@@ -43,7 +47,7 @@ struct PlanRequest {
     int min_replicas = 1;                 // 2: every expert on two ranks at least
     std::vector<double> rank_speed = {};  // [ep_size], or empty; all figures take it into account
     Robust robust = Robust::mean;
-    double tolerance = 0.1;             // PlacerOptions
+    double tolerance = 0.3;             // PlacerOptions
     double co_occurrence = 0;           // PlacerOptions; needs the workloads' cooccurrence
     double imbalance_tolerance = 0.01;  // PlacerOptions
     double time_limit = 0;              // seconds to go on searching for; 0: no longer than needed
@@ -111,8 +115,11 @@ struct Plan {
     Prediction prediction;  // against greedy, over all layers; where there is a basis
     bool has_unseen_workload = false;
     Prediction unseen_workload;  // the same for a workload not recorded, where there are several
-    int num_risk_layers = 0;     // of automatic
-    double choice_ratio = kNotKnown;  // of automatic: risk against aggregated, imbalance predicted
+    // of automatic: what stood against aggregated, risk or samples; in how many layers it was
+    // chosen; and its imbalance against the other's, as predicted
+    Algorithm search = Algorithm::risk;
+    int num_risk_layers = 0;
+    double choice_ratio = kNotKnown;
 };
 
 struct PlanScope {

@@ -56,7 +56,7 @@ class LayerUpdater {
     }
 
     double aggregated(const Placement& placement) const {
-        return imbalance(make_problem(all_, deployment_, false).load, placement,
+        return imbalance(make_problem(all_, deployment_, Objective::aggregated).load, placement,
                          deployment_.rank_speed);
     }
 
@@ -145,8 +145,8 @@ class LayerUpdater {
     MoveCurve curve_of(std::span<const SampleRange> ranges,
                        Algorithm algorithm,
                        int max_moves) const {
-        return move_curve(make_problem(ranges, deployment_, algorithm == Algorithm::risk),
-                          deployment_, current_, max_moves,
+        return move_curve(make_problem(ranges, deployment_, objective_of(algorithm)), deployment_,
+                          current_, max_moves,
                           [&](const Placement& placement) { return value(ranges, placement); });
     }
 

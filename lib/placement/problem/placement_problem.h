@@ -15,19 +15,26 @@ class ExpertMatrix {
         : num_experts_(num_experts), values_(num_experts * num_experts) {}
 
     std::size_t num_experts() const { return num_experts_; }
-    std::span<const double> row(std::size_t expert) const {
+    std::span<const float> row(std::size_t expert) const {
         return std::span(values_).subspan(expert * num_experts_, num_experts_);
     }
-    std::span<double> row(std::size_t expert) {
+    std::span<float> row(std::size_t expert) {
         return std::span(values_).subspan(expert * num_experts_, num_experts_);
     }
     double at(std::size_t expert, std::size_t other) const {
-        return values_[expert * num_experts_ + other];
+        return static_cast<double>(values_[expert * num_experts_ + other]);
     }
 
   private:
     std::size_t num_experts_;
-    std::vector<double> values_;
+    std::vector<float> values_;
+};
+
+// What a search lowers.
+enum class Objective {
+    aggregated,  // the hottest rank of the summed load
+    risk,        // the hottest rank of an iteration, as expected of normal loads
+    samples,     // the same of the iterations that were recorded
 };
 
 // What the searches of one layer's placement work on: how much each expert carries, on average and
@@ -46,12 +53,13 @@ struct PlacementProblem {
     // Of the summed counts, which decide the aggregated imbalance.
     std::vector<double> load;  // [num_experts]
 
-    // The workloads: what each carries on average, and how much it counts.
-    std::vector<double> workload_load;    // [num_workloads][num_experts]
-    std::vector<double> workload_weight;  // [num_workloads], sums to 1
+    // What may come: the sum of a workload, or its iterations, drawn towards their mean; and how
+    // much each counts.
+    std::vector<double> scenario_load;    // [num_scenarios][num_experts]
+    std::vector<double> scenario_weight;  // [num_scenarios], sums to 1
 
-    // How the experts' loads vary and move together from iteration to iteration, around the mean of
-    // their workload. Null where nothing is known of it.
+    // How the experts' loads vary and move together around the scenarios. Null where nothing is
+    // known of it.
     std::shared_ptr<const ExpertMatrix> covariance;
 
     // How often a token takes two experts together: [num_experts][num_experts], mean number per
@@ -60,9 +68,9 @@ struct PlacementProblem {
     int top_k = 1;  // experts per token
 
     int num_slots() const { return ep_size * slots_per_rank; }
-    int num_workloads() const { return static_cast<int>(workload_weight.size()); }
-    std::span<const double> workload(int i) const {
-        return std::span(workload_load)
+    int num_scenarios() const { return static_cast<int>(scenario_weight.size()); }
+    std::span<const double> scenario(int i) const {
+        return std::span(scenario_load)
             .subspan(static_cast<std::size_t>(i) * load.size(), load.size());
     }
 

@@ -9,17 +9,14 @@
 namespace eplb {
 
 struct AggregatedOptions {
-    double bound = 1;         // no rank can be lighter than this: where reached, the search ends
-    double tolerance = 1e-4;  // above the bound that is good enough, in mean rank loads
-    int num_kicks = 200;      // descents from a disturbed placement while it is not reached
+    double target = 1;  // where the fullest rank is at this or below, the search ends
+    int num_steps = 0;  // of annealing, where packing and exchanges do not reach it
     std::uint64_t seed = 0;
 };
 
 // The placement whose fullest rank carries least of the summed load: replicas in proportion, packed
-// without duplicates, evened out by exchanges; then, while the tolerance is missed, small
-// disturbances (replicas given to other experts, exchanges at random) with a descent after each,
-// kept where it is no worse, and after many in vain where it is not much worse. The best is
-// returned: more kicks are never worse.
+// without duplicates, evened out by exchanges; while the target is missed the same with fewer
+// replicas of heavy experts, and then by annealing.
 SlotTable place_aggregated(const PlacementProblem& problem, const AggregatedOptions& options);
 
 }  // namespace eplb

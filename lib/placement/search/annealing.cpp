@@ -2,143 +2,73 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
-#include <vector>
 
 #include "lib/base/random.h"
 
 namespace eplb {
 namespace {
 
-// of a rank's mean part of H, at the start and the end
-constexpr double kFirstTemperature = 0.1;
-constexpr double kLastTemperature = 1e-4;
 constexpr int kStepsPerTemperature = 64;
-// chances below exp(-this) are not drawn
-constexpr double kHopeless = 12;
+constexpr int kRebuilds = 10;  // along the way: Q falls, and steps round
 
-class Annealer {
-  public:
-    Annealer(const PlacementProblem& problem, SlotTable& table)
-        : table_(table),
-          num_experts_(problem.load.size()),
-          moment_(num_experts_ * num_experts_),
-          own_(num_experts_),
-          with_experts_(problem.ep_size * num_experts_) {
-        fill_moments(problem);
-        for (int slot = 0; slot < table.num_slots(); ++slot)
-            add(table.rank_of(slot), table.expert(slot), 1);
-        for (int slot = 0; slot < table.num_slots(); ++slot)
-            objective_ += with(table.rank_of(slot))[table.expert(slot)];
-        // sum of 2 mu - 1 over ranks, weighted over workloads: whatever the placement
-        for (int workload = 0; workload < problem.num_workloads(); ++workload) {
-            double total = 0;
-            for (const double load : problem.workload(workload))
-                total += load;
-            objective_ -= problem.workload_weight[workload] * (2 * total - problem.ep_size);
-        }
-    }
+double uniform(RandomSequence& random) {  // in (0, 1]
+    return static_cast<double>((random.bits() >> 11) + 1) * 0x1p-53;
+}
 
-    double objective() const { return objective_; }
+// Of two slots at random, the one on the rank that is worse off.
+int hot_slot(const RiskSearch& search, RandomSequence& random) {
+    const SlotTable& table = search.table();
+    const int slot = random.below(table.num_slots());
+    const int other = random.below(table.num_slots());
+    return search.rank_penalty(table.rank_of(other)) > search.rank_penalty(table.rank_of(slot))
+               ? other
+               : slot;
+}
 
-    // half of what H changes by
-    float half_change(int slot, int other) const {
-        const float* const rank = with(table_.rank_of(slot));
-        const float* const other_rank = with(table_.rank_of(other));
-        const int a = table_.expert(slot);
-        const int b = table_.expert(other);
-        return rank[b] - other_rank[b] - rank[a] + other_rank[a] + own_[a] + own_[b] -
-               2 * moment_[a * num_experts_ + b];
-    }
+void try_swap(RiskSearch& search, double least, RandomSequence& random) {
+    const SlotTable& table = search.table();
+    const int slot = hot_slot(search, random);
+    const int other = random.below(table.num_slots());
+    if (table.rank_of(slot) != table.rank_of(other) && table.may_swap(slot, other) &&
+        search.swap_gain(slot, other, least) >= least)
+        search.swap(slot, other);
+}
 
-    void swap(int slot, int other) {
-        const float* const leaves = &moment_[table_.expert(slot) * num_experts_];
-        const float* const comes = &moment_[table_.expert(other) * num_experts_];
-        float* const rank = with(table_.rank_of(slot));
-        float* const other_rank = with(table_.rank_of(other));
-        for (std::size_t i = 0; i < num_experts_; ++i) {
-            const float difference = comes[i] - leaves[i];
-            rank[i] += difference;
-            other_rank[i] -= difference;
-        }
-        table_.swap(slot, other);
-    }
-
-  private:
-    // Second moments of two replicas' loads, so that H of a rank is their sum over its pairs.
-    void fill_moments(const PlacementProblem& problem) {
-        std::vector<double> row(num_experts_);
-        for (std::size_t a = 0; a < num_experts_; ++a) {
-            if (problem.covariance != nullptr) {
-                const auto covariance = problem.covariance->row(a);
-                row.assign(covariance.begin(), covariance.end());
-            } else {
-                row.assign(num_experts_, 0);
-            }
-            for (int workload = 0; workload < problem.num_workloads(); ++workload) {
-                const std::span<const double> load = problem.workload(workload);
-                const double factor = problem.workload_weight[workload] * load[a];
-                for (std::size_t b = 0; b < num_experts_; ++b)
-                    row[b] += factor * load[b];
-            }
-            const double count = table_.replicas(static_cast<int>(a));
-            for (std::size_t b = 0; b < num_experts_; ++b)
-                moment_[a * num_experts_ + b] =
-                    static_cast<float>(row[b] / count / table_.replicas(static_cast<int>(b)));
-            own_[a] = moment_[a * num_experts_ + a];
-        }
-    }
-
-    float* with(int rank_id) { return &with_experts_[rank_id * num_experts_]; }
-    const float* with(int rank_id) const { return &with_experts_[rank_id * num_experts_]; }
-    void add(int rank_id, int expert, float factor) {
-        float* const rank = with(rank_id);
-        const float* const moments = &moment_[expert * num_experts_];
-        for (std::size_t i = 0; i < num_experts_; ++i)
-            rank[i] += factor * moments[i];
-    }
-
-    SlotTable& table_;
-    std::size_t num_experts_;
-    std::vector<float> moment_;        // [num_experts][num_experts], of replicas
-    std::vector<float> own_;           // [num_experts], its diagonal
-    std::vector<float> with_experts_;  // [ep_size][num_experts]: of a rank with each replica
-    double objective_ = 0;
-};
+void try_replica(RiskSearch& search, double least, RandomSequence& random) {
+    const SlotTable& table = search.table();
+    const int slot = random.below(table.num_slots());
+    const int expert = table.expert(hot_slot(search, random));
+    if (table.replicas(table.expert(slot)) > search.problem().min_replicas &&
+        !table.hosts(table.rank_of(slot), expert) &&
+        search.replica_gain(slot, expert, least) >= least)
+        search.move_replica(slot, expert);
+}
 
 }  // namespace
 
-SlotTable anneal(const PlacementProblem& problem,
-                 SlotTable table,
-                 int num_steps,
-                 std::uint64_t seed) {
-    if (table.ep_size() < 2)
-        return table;
-    Annealer annealer(problem, table);
-    double temperature =
-        std::max(annealer.objective(), 1e-12) / problem.ep_size * kFirstTemperature;
-    const double cooling = std::pow(kLastTemperature / kFirstTemperature,
-                                    static_cast<double>(kStepsPerTemperature) / num_steps);
-    RandomSequence random(seed);
-    for (int step = 0; step < num_steps; ++step) {
-        if (step % kStepsPerTemperature == 0 && step > 0)
+void anneal(RiskSearch& search, const Schedule& schedule) {
+    const PlacementProblem& problem = search.problem();
+    if (problem.ep_size < 2)
+        return;
+    const bool has_spare = problem.num_slots() > problem.num_experts * problem.min_replicas;
+    const double replica_share = has_spare ? schedule.replica_share : 0;
+    const double cooling = std::pow(schedule.last_temperature / schedule.first_temperature,
+                                    static_cast<double>(kStepsPerTemperature) / schedule.num_steps);
+    const int steps_per_rebuild = std::max(1, schedule.num_steps / kRebuilds);
+    double temperature = schedule.first_temperature;
+    RandomSequence random(schedule.seed);
+    for (int step = 0; step < schedule.num_steps; ++step) {
+        if (step % steps_per_rebuild == 0)
+            search.rebuild();
+        if (step % kStepsPerTemperature == 0)
             temperature *= cooling;
-        const int slot = random.below(table.num_slots());
-        const int other = random.below(table.num_slots());
-        if (table.rank_of(slot) == table.rank_of(other))
-            continue;
-        const double change = 2 * static_cast<double>(annealer.half_change(slot, other));
-        if (change > 0) {
-            if (change > kHopeless * temperature)
-                continue;
-            const double chance = static_cast<double>((random.bits() >> 11) + 1) * 0x1p-53;
-            if (change > -temperature * std::log(chance))
-                continue;
-        }
-        if (table.may_swap(slot, other))
-            annealer.swap(slot, other);
+        const double least = temperature * std::log(uniform(random));
+        if (uniform(random) <= replica_share)
+            try_replica(search, least, random);
+        else
+            try_swap(search, least, random);
     }
-    return table;
+    search.rebuild();
 }
 
 }  // namespace eplb

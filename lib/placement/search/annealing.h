@@ -3,19 +3,22 @@
 
 #include <cstdint>
 
-#include "lib/placement/problem/placement_problem.h"
-#include "lib/placement/problem/slot_table.h"
+#include "lib/placement/search/risk_search.h"
 
 namespace eplb {
 
-// Lowers H = sum over ranks of [V_j + sum over workloads of weight_w (mu_jw - 1)^2] (the terms of
-// RiskSearch) by exchanges of experts at random, of which ever fewer bad ones are taken. H is
-// quadratic, so that a step costs a few look-ups: a start for RiskSearch from far away. Replica
-// counts stay; speeds are left out of account.
-SlotTable anneal(const PlacementProblem& problem,
-                 SlotTable table,
-                 int num_steps,
-                 std::uint64_t seed);
+struct Schedule {
+    int num_steps = 0;
+    double first_temperature = 1e-2;  // in units of the sum of penalties
+    double last_temperature = 1e-4;
+    double replica_share = 0.3;  // of steps that give a replica to another expert; the others
+                                 // exchange two slots
+    std::uint64_t seed = 0;
+};
+
+// Lowers the penalties of a search by steps at random, of which ever fewer bad ones are taken.
+// Deterministic.
+void anneal(RiskSearch& search, const Schedule& schedule);
 
 }  // namespace eplb
 

@@ -56,7 +56,8 @@ void repair_duplicates(SlotTable& table) {
 
 std::vector<int> replicate(const PlacementProblem& problem,
                            std::span<const double> load,
-                           double exponent) {
+                           double exponent,
+                           int num_held_back) {
     const int most = problem.max_replicas();
     std::vector<int> replica_count(load.size(), problem.min_replicas);
     std::vector<double> divisor(most + 1);
@@ -73,12 +74,23 @@ std::vector<int> replicate(const PlacementProblem& problem,
             entries.push_back(entry(expert));
     std::priority_queue<Entry> heap(std::less<Entry>(), std::move(entries));
     int num_free = problem.num_slots() - problem.min_replicas * problem.num_experts;
-    for (; num_free > 0; --num_free) {
+    num_held_back = std::min(num_held_back, num_free);
+    for (; num_free > num_held_back; --num_free) {
         const int expert = -heap.top().second;
         heap.pop();
         if (++replica_count[expert] < most)
             heap.push(entry(expert));
     }
+    std::vector<int> lightest(load.size());
+    std::iota(lightest.begin(), lightest.end(), 0);
+    std::stable_sort(lightest.begin(), lightest.end(),
+                     [&](int left, int right) { return load[left] < load[right]; });
+    while (num_free > 0)
+        for (const int expert : lightest)
+            if (num_free > 0 && replica_count[expert] < most) {
+                ++replica_count[expert];
+                --num_free;
+            }
     return replica_count;
 }
 

@@ -13,12 +13,13 @@ int num_parts(const PlacementProblem& problem, const Deployment& deployment) {
 }
 
 // [num_parts]: the sums of equal runs
-std::vector<double> summed(std::span<const double> values, std::size_t num_parts) {
+template <typename Value>
+std::vector<Value> summed(std::span<const Value> values, std::size_t num_parts) {
     const std::size_t size = values.size() / num_parts;
-    std::vector<double> sums;
+    std::vector<Value> sums;
     for (std::size_t first = 0; first < values.size(); first += size) {
-        const std::span<const double> part = values.subspan(first, size);
-        sums.push_back(std::accumulate(part.begin(), part.end(), 0.0));
+        const std::span<const Value> part = values.subspan(first, size);
+        sums.push_back(std::accumulate(part.begin(), part.end(), Value(0)));
     }
     return sums;
 }
@@ -29,8 +30,8 @@ std::shared_ptr<const ExpertMatrix> summed(const ExpertMatrix* matrix, std::size
     auto sums = std::make_shared<ExpertMatrix>(num_parts);
     const std::size_t size = matrix->num_experts() / num_parts;
     for (std::size_t expert = 0; expert < matrix->num_experts(); ++expert) {
-        const std::vector<double> row = summed(matrix->row(expert), num_parts);
-        const std::span<double> into = sums->row(expert / size);
+        const std::vector<float> row = summed(matrix->row(expert), num_parts);
+        const std::span<float> into = sums->row(expert / size);
         std::transform(row.begin(), row.end(), into.begin(), into.begin(), std::plus<>());
     }
     return sums;
@@ -55,7 +56,7 @@ std::shared_ptr<const ExpertMatrix> picked(const ExpertMatrix* matrix,
     auto part = std::make_shared<ExpertMatrix>(experts.size());
     for (std::size_t i = 0; i < experts.size(); ++i)
         for (std::size_t k = 0; k < experts.size(); ++k)
-            part->row(i)[k] = matrix->at(experts[i], experts[k]);
+            part->row(i)[k] = matrix->row(experts[i])[experts[k]];
     return part;
 }
 
@@ -68,30 +69,30 @@ PlacementProblem group_problem(const PlacementProblem& problem, const Deployment
     groups.ep_size = deployment.num_nodes;
     groups.slots_per_rank = groups.num_experts / deployment.num_nodes;
     groups.top_k = problem.top_k;
-    groups.load = summed(problem.load, num_groups);
-    for (int workload = 0; workload < problem.num_workloads(); ++workload) {
-        const std::vector<double> load = summed(problem.workload(workload), num_groups);
-        groups.workload_load.insert(groups.workload_load.end(), load.begin(), load.end());
+    groups.load = summed(std::span(problem.load), num_groups);
+    for (int scenario = 0; scenario < problem.num_scenarios(); ++scenario) {
+        const std::vector<double> load = summed(problem.scenario(scenario), num_groups);
+        groups.scenario_load.insert(groups.scenario_load.end(), load.begin(), load.end());
     }
-    groups.workload_weight = problem.workload_weight;
+    groups.scenario_weight = problem.scenario_weight;
     groups.covariance = summed(problem.covariance.get(), num_groups);
     groups.cooccurrence = summed_between(problem.cooccurrence.get(), num_groups);
     if (!problem.rank_speed.empty()) {
         groups.rank_speed =
-            summed(problem.rank_speed, static_cast<std::size_t>(deployment.num_nodes));
+            summed(std::span(problem.rank_speed), static_cast<std::size_t>(deployment.num_nodes));
         for (double& speed : groups.rank_speed)
             speed *= static_cast<double>(deployment.num_nodes) / problem.ep_size;
     }
     // loads in units of the mean node
     const double unit = static_cast<double>(deployment.num_nodes) / problem.ep_size;
-    for (std::vector<double>* loads : {&groups.load, &groups.workload_load})
+    for (std::vector<double>* loads : {&groups.load, &groups.scenario_load})
         for (double& load : *loads)
             load *= unit;
     if (groups.covariance != nullptr) {
         auto scaled = std::make_shared<ExpertMatrix>(*groups.covariance);
         for (std::size_t group = 0; group < num_groups; ++group)
-            for (double& value : scaled->row(group))
-                value *= unit * unit;
+            for (float& value : scaled->row(group))
+                value *= static_cast<float>(unit * unit);
         groups.covariance = std::move(scaled);
     }
     return groups;
@@ -134,9 +135,9 @@ PlacementProblem node_problem(const PlacementProblem& problem,
             into.push_back(load[expert]);
     };
     pick(problem.load, part.load);
-    for (int workload = 0; workload < problem.num_workloads(); ++workload)
-        pick(problem.workload(workload), part.workload_load);
-    part.workload_weight = problem.workload_weight;
+    for (int scenario = 0; scenario < problem.num_scenarios(); ++scenario)
+        pick(problem.scenario(scenario), part.scenario_load);
+    part.scenario_weight = problem.scenario_weight;
     part.covariance = picked(problem.covariance.get(), experts);
     part.cooccurrence = picked(problem.cooccurrence.get(), experts);
     return part;

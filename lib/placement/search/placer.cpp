@@ -11,6 +11,7 @@
 #include "lib/placement/search/bound.h"
 #include "lib/placement/search/distinct_packing.h"
 #include "lib/placement/search/node_split.h"
+#include "lib/placement/search/quadratic_annealing.h"
 #include "lib/placement/search/risk_search.h"
 
 namespace eplb {
@@ -20,23 +21,28 @@ namespace {
 constexpr double kCloseEnough = 1e-4;
 constexpr double kCloseEnoughAtFewSlots = 1e-3;  // where it is hard to come closer
 constexpr int kFewSlots = 5;                     // per rank
-// A search of the summed load goes on for so many kicks, or until it is close enough. With two or
-// three slots per rank most layers never come close, so that they would spend them all: there it
-// gets fewer.
-constexpr int kKicks = 5000;
-constexpr int kSlotsOfFewKicks = 3;  // per rank
-constexpr int kFewKicksTimesSlots = 60000;
-constexpr int kAnnealingSteps = 100000;
-constexpr int kAnnealingStepsOfWorkloads = 500000;  // of several there is more to find
+constexpr int kAggregatedSteps = 100000;
+// of annealing, per slot
+constexpr int kSampleSteps = 3000;
+constexpr int kMostSampleStepsTimesScenarios = 12800000;  // the cost of one goes with these
+// of normal loads: on the quadratic part from far away, then on the whole, where only small steps
+// are left; of several workloads there is more to find
+constexpr int kQuadraticSteps = 700;
+constexpr int kQuadraticStepsOfWorkloads = 1000;
+constexpr Schedule kRiskSchedule = {
+    .num_steps = 175, .first_temperature = 1e-4, .last_temperature = 3e-6, .replica_share = 0.1};
+constexpr Schedule kRiskScheduleOfWorkloads = {
+    .num_steps = 350, .first_temperature = 1e-3, .last_temperature = 1e-5};
 constexpr int kMaxDoublings = 6;
-constexpr int kDescentRounds = 2;
 // with fewer slots per rank, replicas have to be in proportion to the load
 constexpr int kSlotsForFreeReplicas = 5;
 constexpr double kReplicaExponent = 0.5;
+constexpr int kSlotsOfSingleExperts = 3;
 constexpr int kTrafficTrials = 6;
+constexpr int kTrafficSteps = 20000;
 
 bool has_risk(const PlacementProblem& problem) {
-    return problem.covariance != nullptr || problem.num_workloads() > 1;
+    return problem.covariance != nullptr || problem.num_scenarios() > 1;
 }
 
 // Every rank holds every expert, and all ranks are the same.
@@ -54,13 +60,10 @@ int doubled(int number, int round) {
 SlotTable search_aggregated(const PlacementProblem& problem, double bound, int round) {
     const double close =
         problem.slots_per_rank <= kFewSlots ? kCloseEnoughAtFewSlots : kCloseEnough;
-    const int num_kicks = problem.slots_per_rank <= kSlotsOfFewKicks
-                              ? std::min(kKicks, kFewKicksTimesSlots / problem.num_slots())
-                              : kKicks;
-    return place_aggregated(problem, {.bound = bound,
-                                      .tolerance = close * problem.mean_load() / doubled(1, round),
-                                      .num_kicks = doubled(num_kicks, round),
-                                      .seed = static_cast<std::uint64_t>(round)});
+    return place_aggregated(problem,
+                            {.target = bound + close * problem.mean_load() / doubled(1, round),
+                             .num_steps = doubled(kAggregatedSteps, round),
+                             .seed = static_cast<std::uint64_t>(round)});
 }
 
 // The placement of the best value within the budget: what the sends saved are worth, less the risk.
@@ -77,7 +80,7 @@ void descend_for_traffic(const PlacementProblem& problem,
     for (int trial = 0; trial < kTrafficTrials; ++trial, weight /= 2) {
         RiskSearch other = start;
         other.set_traffic_weight(weight);
-        other.descend(kDescentRounds);
+        anneal(other, {.num_steps = kTrafficSteps, .first_temperature = 1e-3});
         if (other.risk() <= limit && value(other) > value(search))
             search = std::move(other);
     }
@@ -88,20 +91,29 @@ SlotTable search_risk(const PlacementProblem& problem,
                       double bound,
                       int round,
                       double& beta) {
-    SlotTable start = [&] {
-        if (problem.slots_per_rank < kSlotsForFreeReplicas)
-            return search_aggregated(problem, bound, 0);
-        BalanceSearch search(problem,
-                             pack_distinct(problem, problem.load,
-                                           replicate(problem, problem.load, kReplicaExponent)));
-        search.descend(bound + kCloseEnough * problem.mean_load());
-        return search.table();
-    }();
-    const int num_steps =
-        problem.num_workloads() > 1 ? kAnnealingStepsOfWorkloads : kAnnealingSteps;
-    RiskSearch search(problem, anneal(problem, std::move(start), doubled(num_steps, round),
-                                      static_cast<std::uint64_t>(round)));
-    search.descend(kDescentRounds);
+    const bool is_free = problem.slots_per_rank >= kSlotsForFreeReplicas;
+    const bool has_workloads = problem.num_scenarios() > 1;
+    // with two or three slots per rank single experts decide, and normal loads say little
+    const bool is_risk = options.objective == Objective::risk &&
+                         !(has_workloads && problem.slots_per_rank <= kSlotsOfSingleExperts);
+    SlotTable start = pack_distinct(
+        problem, problem.load, replicate(problem, problem.load, is_free ? kReplicaExponent : 0));
+    Schedule schedule;
+    if (is_risk) {
+        const int num_steps = has_workloads ? kQuadraticStepsOfWorkloads : kQuadraticSteps;
+        start = anneal_quadratic(
+            problem, is_free ? std::move(start) : search_aggregated(problem, bound, 0),
+            doubled(num_steps * problem.num_slots(), round), static_cast<std::uint64_t>(round));
+        schedule = has_workloads ? kRiskScheduleOfWorkloads : kRiskSchedule;
+        schedule.num_steps *= problem.num_slots();
+    } else {
+        schedule.num_steps = std::min(kSampleSteps * problem.num_slots(),
+                                      kMostSampleStepsTimesScenarios / problem.num_scenarios());
+    }
+    schedule.num_steps = doubled(schedule.num_steps, round);
+    schedule.seed = static_cast<std::uint64_t>(round);
+    RiskSearch search(problem, std::move(start));
+    anneal(search, schedule);
     if (beta == 0)
         beta = search.beta();
     const double limit = bound + options.tolerance * problem.mean_load();

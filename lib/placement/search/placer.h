@@ -9,14 +9,9 @@
 
 namespace eplb {
 
-enum class Objective {
-    aggregated,  // the hottest rank of the summed load
-    risk,        // the hottest rank of an iteration, as expected
-};
-
 struct PlacerOptions {
     Objective objective = Objective::risk;
-    double tolerance = 0.1;    // how far risk may leave the summed load above its bound, in mean
+    double tolerance = 0.3;    // how far risk may leave the summed load above its bound, in mean
                                // rank loads
     double co_occurrence = 0;  // RiskSearch::set_traffic_weight()
     double imbalance_tolerance = 0;  // how much expected imbalance less traffic may cost

@@ -1,13 +1,12 @@
 #include "lib/placement/search/risk_search.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "lib/base/fast_exp.h"
 
-// The risk of a placement, what a step would change of it, and the step itself.
 namespace eplb {
 namespace {
 
@@ -15,8 +14,49 @@ namespace {
 // below it, outliers weigh less, which does better on iterations not seen
 constexpr double kStrength = 0.6;
 
-// of beta times a rank's load: what is further below the largest than exp() reaches is all alike
-constexpr double kLargestExponent = 500;
+// of beta times what one slot carries: powers and their products stay within single precision
+constexpr double kLargestExponent = 40;
+
+constexpr std::size_t kLanes = 8;
+constexpr int kMaxLimitSteps = 400;
+
+// Sums lane by lane, so that the order is the same whatever the compiler does.
+double sum_of_lanes(const std::array<float, kLanes>& lanes) {
+    return static_cast<double>(((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
+                               ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7])));
+}
+
+// row += u * of_expert + z * of_other
+void add_rows(std::span<float> row,
+              double u,
+              std::span<const float> of_expert,
+              double z,
+              std::span<const float> of_other) {
+    const auto first = static_cast<float>(u);
+    const auto second = static_cast<float>(z);
+    for (std::size_t i = 0; i < row.size(); ++i)
+        row[i] += first * of_expert[i] + second * of_other[i];
+}
+
+std::span<float> row_of(std::vector<float>& rows, int rank_id, std::size_t size) {
+    return std::span(rows).subspan(static_cast<std::size_t>(rank_id) * size, size);
+}
+
+std::span<const float> row_of(const std::vector<float>& rows, int rank_id, std::size_t size) {
+    return std::span(rows).subspan(static_cast<std::size_t>(rank_id) * size, size);
+}
+
+// What a quadratic form of the rank's shares grows by, of which `row` is the product with each
+// expert.
+double growth(const ExpertMatrix& matrix,
+              std::span<const float> row,
+              int expert,
+              double u,
+              int other,
+              double z) {
+    return 2 * u * row[expert] + 2 * z * row[other] + u * u * matrix.at(expert, expert) +
+           z * z * matrix.at(other, other) + 2 * u * z * matrix.at(expert, other);
+}
 
 }  // namespace
 
@@ -26,170 +66,332 @@ RiskSearch::RiskSearch(const PlacementProblem& problem, SlotTable table)
       cooccurrence_(problem.cooccurrence.get()),
       table_(std::move(table)),
       num_experts_(problem.load.size()),
-      num_workloads_(problem.workload_weight.size()),
-      expert_loads_(num_experts_ * num_workloads_),
-      inverse_count_(num_experts_),
+      num_terms_((problem.scenario_weight.size() + kLanes - 1) / kLanes * kLanes),
+      speed_class_(problem.ep_size),
+      loads_(num_experts_ * num_terms_),
+      terms_(problem.ep_size * num_terms_),
       with_experts_(covariance_ == nullptr ? 0 : problem.ep_size * num_experts_),
       taken_with_(cooccurrence_ == nullptr ? 0 : problem.ep_size * num_experts_),
-      means_(problem.ep_size * num_workloads_),
       ranks_(problem.ep_size),
-      scratch_(num_workloads_),
-      changed_at_(ranks_.size()),
-      looked_at_(ranks_.size() * ranks_.size(), -1) {
-    for (int workload = 0; workload < problem.num_workloads(); ++workload)
+      hosts_(num_experts_) {
+    for (int rank_id = 0; rank_id < problem.ep_size; ++rank_id) {
+        const auto known = std::find(speeds_.begin(), speeds_.end(), problem.speed(rank_id));
+        speed_class_[rank_id] = static_cast<int>(known - speeds_.begin());
+        if (known == speeds_.end())
+            speeds_.push_back(problem.speed(rank_id));
+    }
+    powers_.resize(speeds_.size() * num_experts_ * kNumPowers * num_terms_);
+    for (int s = 0; s < problem.num_scenarios(); ++s)
         for (std::size_t expert = 0; expert < num_experts_; ++expert)
-            expert_loads_[expert * num_workloads_ + workload] = problem.workload(workload)[expert];
-    if (covariance_ != nullptr)
-        for (std::size_t expert = 0; expert < num_experts_; ++expert)
-            deviation_.push_back(std::sqrt(std::max(covariance_->at(expert, expert), 0.0)));
-    average_loads();
-    build();
+            loads_[expert * num_terms_ + s] = static_cast<float>(problem.scenario(s)[expert]);
+    for (int expert = 0; expert < table_.num_experts(); ++expert)
+        for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
+            if (table_.hosts(rank_id, expert))
+                hosts_[expert].push_back(rank_id);
     fit_beta();
 }
 
-void RiskSearch::average_loads() {
-    average_load_.assign(num_experts_, 0);
-    for (std::size_t expert = 0; expert < num_experts_; ++expert)
-        for (std::size_t w = 0; w < num_workloads_; ++w)
-            average_load_[expert] +=
-                problem_->workload_weight[w] * expert_loads_[expert * num_workloads_ + w];
-}
-
-void RiskSearch::build() {
-    for (int expert = 0; expert < table_.num_experts(); ++expert)
-        inverse_count_[expert] = 1.0 / table_.replicas(expert);
-    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
-        for (const int expert : table_.rank(rank_id))
-            apply(rank_id, {expert, share(expert), expert, 0});
-        refresh(rank_id);
+void RiskSearch::set_powers(int expert) {
+    const float* const load = &loads_[expert * num_terms_];
+    const int count = table_.replicas(expert);
+    constexpr std::array<std::pair<Power, int>, 3> kCounts = {
+        {{kShare, 0}, {kFewer, -1}, {kMore, 1}}};
+    for (std::size_t speed = 0; speed < speeds_.size(); ++speed) {
+        float* const rows = &powers_[(speed * num_experts_ + expert) * kNumPowers * num_terms_];
+        for (const auto& [kind, more] : kCounts) {
+            float* const row = rows + kind * num_terms_;
+            const auto factor =
+                static_cast<float>(beta_ / speeds_[speed] / std::max(count + more, 1));
+            for (std::size_t i = 0; i < num_terms_; ++i)
+                row[i] = fast_exp(factor * load[i]);
+        }
+        for (std::size_t i = 0; i < num_terms_; ++i)
+            rows[kInverse * num_terms_ + i] = 1 / rows[kShare * num_terms_ + i];
     }
 }
 
-void RiskSearch::apply(int rank_id, const Change& change) {
-    const std::span<double> rank_means = means(rank_id);
-    const int expert = change.expert;
-    const int other = change.other;
-    for (std::size_t w = 0; w < num_workloads_; ++w)
-        rank_means[w] += change.u * expert_loads_[expert * num_workloads_ + w] +
-                         change.z * expert_loads_[other * num_workloads_ + w];
-    const auto add_rows = [&](const ExpertMatrix* matrix, std::vector<double>& rows) {
-        if (matrix == nullptr)
-            return;
-        const std::span<double> row = row_of(rows, rank_id);
-        const std::span<const double> of_expert = matrix->row(expert);
-        const std::span<const double> of_other = matrix->row(other);
-        for (std::size_t i = 0; i < num_experts_; ++i)
-            row[i] += change.u * of_expert[i] + change.z * of_other[i];
-    };
-    add_rows(covariance_, with_experts_);
-    add_rows(cooccurrence_, taken_with_);
-}
-
-void RiskSearch::refresh(int rank_id) {
-    Rank rank;
+// loads: [num_scenarios], of the rank, divided by its speed.
+void RiskSearch::add_loads(int rank_id, std::vector<double>& loads) const {
+    loads.assign(problem_->num_scenarios(), 0);
     for (const int expert : table_.rank(rank_id)) {
-        rank.load += share(expert) * problem_->load[expert];
-        rank.average += share(expert) * average_load_[expert];
-        if (covariance_ != nullptr)
-            rank.variance += share(expert) * row_of(with_experts_, rank_id)[expert];
-        if (cooccurrence_ != nullptr)
-            rank.together += share(expert) * row_of(taken_with_, rank_id)[expert] / 2;
+        const double share = 1 / problem_->speed(rank_id) / table_.replicas(expert);
+        const float* const load = &loads_[expert * num_terms_];
+        for (std::size_t s = 0; s < loads.size(); ++s)
+            loads[s] += share * load[s];
     }
-    rank.penalty = penalty(rank_id, means(rank_id), rank.variance, rank.together);
-    ranks_[rank_id] = rank;
-    changed_at_[rank_id] = ++time_;
 }
 
-double RiskSearch::penalty(int rank_id,
-                           std::span<const double> means,
-                           double variance,
-                           double together) const {
-    const double scale = beta_ / problem_->speed(rank_id);
-    const double spread = scale * scale * variance / 2 - beta_ - offset_;
-    double sum = 0;
-    for (std::size_t w = 0; w < means.size(); ++w)
-        sum += problem_->workload_weight[w] * fast_exp(scale * means[w] + spread);
-    return sum - send_price_ * together;
-}
-
-double RiskSearch::penalty_after(int rank_id, const Change& change) const {
-    const int expert = change.expert;
-    const int other = change.other;
-    const std::span<const double> before = means(rank_id);
-    for (std::size_t w = 0; w < num_workloads_; ++w)
-        scratch_[w] = before[w] + change.u * expert_loads_[expert * num_workloads_ + w] +
-                      change.z * expert_loads_[other * num_workloads_ + w];
-    double variance = ranks_[rank_id].variance;
-    if (covariance_ != nullptr) {
-        const std::span<const double> row = row_of(with_experts_, rank_id);
-        variance += 2 * change.u * row[expert] + 2 * change.z * row[other] +
-                    change.u * change.u * covariance_->at(expert, expert) +
-                    change.z * change.z * covariance_->at(other, other) +
-                    2 * change.u * change.z * covariance_->at(expert, other);
-    }
-    double together = ranks_[rank_id].together;
-    if (cooccurrence_ != nullptr) {
-        const std::span<const double> row = row_of(taken_with_, rank_id);
-        together += change.u * row[expert] + change.z * row[other] +
-                    change.u * change.z * cooccurrence_->at(expert, other);
-    }
-    return penalty(rank_id, scratch_, variance, together);
+void RiskSearch::set_quadratics(int rank_id) {
+    const auto set = [&](const ExpertMatrix* matrix, std::vector<float>& rows) {
+        if (matrix == nullptr)
+            return 0.0;
+        const std::span<float> row = row_of(rows, rank_id, num_experts_);
+        std::fill(row.begin(), row.end(), 0.0F);
+        for (const int expert : table_.rank(rank_id))
+            add_rows(row, 1.0 / table_.replicas(expert), matrix->row(expert), 0,
+                     matrix->row(expert));
+        double sum = 0;
+        for (const int expert : table_.rank(rank_id))
+            sum += static_cast<double>(row[expert]) / table_.replicas(expert);
+        return sum;
+    };
+    ranks_[rank_id].variance = set(covariance_, with_experts_);
+    ranks_[rank_id].together = set(cooccurrence_, taken_with_) / 2;
 }
 
 void RiskSearch::fit_beta() {
     double variance = 0;
+    double largest = 1e-9;  // of what a slot carries
+    std::vector<double> loads;
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
-        const double speed = problem_->speed(rank_id);
-        const Rank& rank = ranks_[rank_id];
-        double between = 0;
-        for (std::size_t w = 0; w < num_workloads_; ++w) {
-            const double difference = means(rank_id)[w] - rank.load;
-            between += problem_->workload_weight[w] * difference * difference;
+        set_quadratics(rank_id);
+        add_loads(rank_id, loads);
+        double mean = 0;
+        double square = 0;
+        for (std::size_t s = 0; s < loads.size(); ++s) {
+            mean += problem_->scenario_weight[s] * loads[s];
+            square += problem_->scenario_weight[s] * loads[s] * loads[s];
         }
-        variance += (rank.variance + between) / (speed * speed) / table_.ep_size();
+        const double speed = problem_->speed(rank_id);
+        variance +=
+            (square - mean * mean + ranks_[rank_id].variance / (speed * speed)) / table_.ep_size();
+        for (const int expert : table_.rank(rank_id))
+            for (std::size_t s = 0; s < loads.size(); ++s)
+                largest = std::max(
+                    largest, loads_[expert * num_terms_ + s] / speed / table_.replicas(expert));
     }
-    double largest = 1;
-    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
-        for (const double mean : means(rank_id))
-            largest = std::max(largest, mean / problem_->speed(rank_id));
     const double beta = kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
                         std::sqrt(std::max(variance, 1e-8));
     set_beta(std::min(beta, kLargestExponent / largest));
 }
 
 void RiskSearch::set_beta(double beta) {
-    const auto refresh_all = [&] {
-        for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
-            refresh(rank_id);
-    };
     beta_ = beta;
-    offset_ = -beta;
-    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id)
-        for (std::size_t w = 0; w < num_workloads_; ++w)
-            offset_ = std::max(offset_, exponent(rank_id, w));
-    send_price_ = 0;
-    refresh_all();
-    if (traffic_weight_ == 0)
-        return;
-    // d(ln(Q) / beta) = dQ / (beta Q)
-    send_price_ = traffic_weight_ * beta_ * relative_risk() / problem_->top_k;
-    refresh_all();
+    for (int expert = 0; expert < table_.num_experts(); ++expert)
+        set_powers(expert);
+    rebuild();
 }
 
-double RiskSearch::exponent(int rank_id, std::size_t workload) const {
-    const double scale = beta_ / problem_->speed(rank_id);
-    return scale * means(rank_id)[workload] - beta_ + scale * scale * ranks_[rank_id].variance / 2;
-}
-
-double RiskSearch::relative_risk() const {
+void RiskSearch::rebuild() {
+    std::vector<std::vector<double>> exponents(ranks_.size());
+    double largest = -std::numeric_limits<double>::infinity();
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        Rank& rank = ranks_[rank_id];
+        const double scale = beta_ / problem_->speed(rank_id);
+        rank.half_square = scale * scale / 2;
+        set_quadratics(rank_id);
+        add_loads(rank_id, exponents[rank_id]);
+        for (double& exponent : exponents[rank_id]) {
+            exponent *= beta_;
+            largest = std::max(largest, exponent + rank.half_square * rank.variance);
+        }
+    }
+    // so that the penalties sum to 1
     double sum = 0;
-    for (const Rank& rank : ranks_)
-        sum += rank.penalty + send_price_ * rank.together;
-    return sum;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        const double spread = ranks_[rank_id].half_square * ranks_[rank_id].variance;
+        for (std::size_t s = 0; s < exponents[rank_id].size(); ++s)
+            sum +=
+                problem_->scenario_weight[s] * fast_exp(exponents[rank_id][s] + spread - largest);
+    }
+    offset_ = largest + std::log(sum);
+    send_price_ = traffic_weight_ * beta_ / problem_->top_k;  // d(ln(Q) / beta) = dQ / (beta Q)
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        Rank& rank = ranks_[rank_id];
+        const std::span<float> terms = row_of(terms_, rank_id, num_terms_);
+        for (std::size_t s = 0; s < exponents[rank_id].size(); ++s)
+            terms[s] = static_cast<float>(problem_->scenario_weight[s] *
+                                          fast_exp(exponents[rank_id][s] - offset_));
+        rank.sum = product_sum({rank_id, 0, 0, 0, 0});
+        rank.penalty = penalty(rank);
+    }
+}
+
+double RiskSearch::penalty(const Rank& rank) const {
+    double sum = rank.sum;
+    if (covariance_ != nullptr)
+        sum *= static_cast<double>(fast_exp(static_cast<float>(rank.half_square * rank.variance)));
+    return sum - send_price_ * rank.together;
+}
+
+double RiskSearch::product_sum(const Effect& effect) const {
+    const float* const terms = &terms_[effect.rank_id * num_terms_];
+    const float* const* const factors = factors_.data() + effect.first_factor;
+    std::array<float, kLanes> sums = {};
+    if (effect.num_factors == 2) {  // the usual case, and the quickest
+        const float* const first = factors[0];
+        const float* const second = factors[1];
+        for (std::size_t i = 0; i < num_terms_; i += kLanes)
+            for (std::size_t lane = 0; lane < kLanes; ++lane)
+                sums[lane] += terms[i + lane] * first[i + lane] * second[i + lane];
+        return sum_of_lanes(sums);
+    }
+    for (std::size_t i = 0; i < num_terms_; i += kLanes) {
+        std::array<float, kLanes> product;
+        for (std::size_t lane = 0; lane < kLanes; ++lane)
+            product[lane] = terms[i + lane];
+        for (std::size_t k = 0; k < effect.num_factors; ++k)
+            for (std::size_t lane = 0; lane < kLanes; ++lane)
+                product[lane] *= factors[k][i + lane];
+        for (std::size_t lane = 0; lane < kLanes; ++lane)
+            sums[lane] += product[lane];
+    }
+    return sum_of_lanes(sums);
+}
+
+double RiskSearch::variance_after(const Effect& effect) const {
+    const double before = ranks_[effect.rank_id].variance;
+    if (covariance_ == nullptr)
+        return before;
+    return before + growth(*covariance_, row_of(with_experts_, effect.rank_id, num_experts_),
+                           expert_, effect.u, other_expert_, effect.z);
+}
+
+double RiskSearch::together_after(const Effect& effect) const {
+    const double before = ranks_[effect.rank_id].together;
+    if (cooccurrence_ == nullptr)
+        return before;
+    return before + growth(*cooccurrence_, row_of(taken_with_, effect.rank_id, num_experts_),
+                           expert_, effect.u, other_expert_, effect.z) /
+                        2;
+}
+
+double RiskSearch::penalty_after(const Effect& effect) const {
+    return penalty({ranks_[effect.rank_id].half_square, product_sum(effect), variance_after(effect),
+                    together_after(effect), 0});
+}
+
+void RiskSearch::begin_step(int expert, int other_expert) {
+    expert_ = expert;
+    other_expert_ = other_expert;
+    effects_.clear();
+    factors_.clear();
+}
+
+void RiskSearch::list_swap(int slot, int other) {
+    const int expert = table_.expert(slot);
+    const int other_expert = table_.expert(other);
+    const double share = 1.0 / table_.replicas(expert);
+    const double other_share = 1.0 / table_.replicas(other_expert);
+    begin_step(expert, other_expert);
+    add_effect(table_.rank_of(other), share, -other_share);
+    add_factor(table_.rank_of(other), expert, kShare, 1);
+    add_factor(table_.rank_of(other), other_expert, kInverse, 1);
+    add_effect(table_.rank_of(slot), -share, other_share);
+    add_factor(table_.rank_of(slot), expert, kInverse, 1);
+    add_factor(table_.rank_of(slot), other_expert, kShare, 1);
+}
+
+// First the ranks that get more, so that a bad step is known early.
+void RiskSearch::list_replica(int slot, int expert) {
+    const int loser = table_.expert(slot);
+    const double share = 1.0 / table_.replicas(loser);
+    const double fewer = 1.0 / (table_.replicas(loser) - 1);
+    const double other_share = 1.0 / table_.replicas(expert);
+    const double more = 1.0 / (table_.replicas(expert) + 1);
+    begin_step(loser, expert);
+    const auto add = [&](int rank_id) {
+        const int moved = rank_id == table_.rank_of(slot) ? 1 : 0;
+        const int copies = table_.copies(rank_id, loser);
+        const int other_copies = table_.copies(rank_id, expert);
+        add_effect(rank_id, (copies - moved) * fewer - copies * share,
+                   (other_copies + moved) * more - other_copies * other_share);
+        add_factor(rank_id, loser, kInverse, copies);
+        add_factor(rank_id, loser, kFewer, copies - moved);
+        add_factor(rank_id, expert, kInverse, other_copies);
+        add_factor(rank_id, expert, kMore, other_copies + moved);
+    };
+    for (const int rank_id : hosts_[loser])
+        add(rank_id);
+    for (const int rank_id : hosts_[expert])
+        if (!table_.hosts(rank_id, loser))
+            add(rank_id);
+}
+
+double RiskSearch::gain_of_effects(double least) const {
+    // no penalty can fall by more than all of it
+    double most = 0;
+    for (const Effect& effect : effects_)
+        most += ranks_[effect.rank_id].penalty;
+    const bool can_stop = send_price_ == 0;
+    for (const Effect& effect : effects_) {
+        most -= penalty_after(effect);
+        if (can_stop && most < least)
+            return kAny;
+    }
+    return most;
+}
+
+void RiskSearch::apply_effects() {
+    for (const Effect& effect : effects_) {
+        Rank& rank = ranks_[effect.rank_id];
+        rank.variance = variance_after(effect);
+        rank.together = together_after(effect);
+        const auto add = [&](const ExpertMatrix* matrix, std::vector<float>& rows) {
+            if (matrix != nullptr)
+                add_rows(row_of(rows, effect.rank_id, num_experts_), effect.u, matrix->row(expert_),
+                         effect.z, matrix->row(other_expert_));
+        };
+        add(covariance_, with_experts_);
+        add(cooccurrence_, taken_with_);
+        float* const terms = &terms_[effect.rank_id * num_terms_];
+        for (std::size_t k = 0; k < effect.num_factors; ++k) {
+            const float* const factor = factors_[effect.first_factor + k];
+            for (std::size_t i = 0; i < num_terms_; ++i)
+                terms[i] *= factor[i];
+        }
+        rank.sum = product_sum({effect.rank_id, 0, 0, 0, 0});
+        rank.penalty = penalty(rank);
+    }
+}
+
+double RiskSearch::swap_gain(int slot, int other, double least) {
+    list_swap(slot, other);
+    return gain_of_effects(least);
+}
+
+double RiskSearch::replica_gain(int slot, int expert, double least) {
+    list_replica(slot, expert);
+    return gain_of_effects(least);
+}
+
+void RiskSearch::swap(int slot, int other) {
+    list_swap(slot, other);
+    apply_effects();
+    table_.swap(slot, other);
+    for (const int changed : {expert_, other_expert_}) {
+        std::vector<int>& ranks = hosts_[changed];
+        for (const int at : {slot, other}) {
+            const int rank_id = table_.rank_of(at);
+            const auto known = std::find(ranks.begin(), ranks.end(), rank_id);
+            if (table_.hosts(rank_id, changed) && known == ranks.end())
+                ranks.push_back(rank_id);
+            else if (!table_.hosts(rank_id, changed) && known != ranks.end())
+                ranks.erase(known);
+        }
+    }
+}
+
+void RiskSearch::move_replica(int slot, int expert) {
+    list_replica(slot, expert);
+    apply_effects();
+    const int rank_id = table_.rank_of(slot);
+    const int loser = expert_;
+    const bool was_hosted = table_.hosts(rank_id, expert);
+    table_.replace(slot, expert);
+    if (!table_.hosts(rank_id, loser))
+        std::erase(hosts_[loser], rank_id);
+    if (!was_hosted)
+        hosts_[expert].push_back(rank_id);
+    set_powers(loser);
+    set_powers(expert);
 }
 
 double RiskSearch::risk() const {
-    return (std::log(relative_risk()) + offset_) / beta_;
+    double sum = 0;
+    for (const Rank& rank : ranks_)
+        sum += rank.penalty + send_price_ * rank.together;
+    return (std::log(sum) + offset_) / beta_ - 1;
 }
 
 double RiskSearch::saved_sends() const {
@@ -201,87 +403,68 @@ double RiskSearch::saved_sends() const {
 
 void RiskSearch::set_traffic_weight(double weight) {
     traffic_weight_ = weight;
-    set_beta(beta_);
+    rebuild();
 }
 
-void RiskSearch::swap(int slot, int other) {
-    const int expert = table_.expert(slot);
-    const int other_expert = table_.expert(other);
-    apply(table_.rank_of(slot), {expert, -share(expert), other_expert, share(other_expert)});
-    apply(table_.rank_of(other), {expert, share(expert), other_expert, -share(other_expert)});
-    table_.swap(slot, other);
-    refresh(table_.rank_of(slot));
-    refresh(table_.rank_of(other));
-}
-
-double RiskSearch::swap_gain(int slot, int other) const {
-    const int expert = table_.expert(slot);
-    const int other_expert = table_.expert(other);
-    const int rank_id = table_.rank_of(slot);
-    const int other_rank = table_.rank_of(other);
-    return rank_penalty(rank_id) + rank_penalty(other_rank) -
-           penalty_after(rank_id, {expert, -share(expert), other_expert, share(other_expert)}) -
-           penalty_after(other_rank, {expert, share(expert), other_expert, -share(other_expert)});
-}
-
-// What a rank's load changes by when the slot's expert loses a replica and `expert` gains it there.
-RiskSearch::Change RiskSearch::replica_change(int rank_id, int slot, int expert) const {
-    const int loser = table_.expert(slot);
-    const double fewer = 1.0 / (table_.replicas(loser) - 1);
-    const double more = 1.0 / (table_.replicas(expert) + 1);
-    const int copies = table_.copies(rank_id, loser);
-    const int expert_copies = table_.copies(rank_id, expert);
-    const int moved = rank_id == table_.rank_of(slot) ? 1 : 0;
-    return {loser, (copies - moved) * fewer - copies * share(loser), expert,
-            (expert_copies + moved) * more - expert_copies * share(expert)};
-}
-
-double RiskSearch::replica_gain(int slot,
-                                int expert,
-                                const std::vector<std::vector<int>>& hosts) const {
-    const int loser = table_.expert(slot);
-    double gain = 0;
-    const auto add = [&](int rank_id) {
-        gain +=
-            ranks_[rank_id].penalty - penalty_after(rank_id, replica_change(rank_id, slot, expert));
-    };
-    for (const int rank_id : hosts[loser])
-        add(rank_id);
-    for (const int rank_id : hosts[expert])
-        if (!table_.hosts(rank_id, loser))
-            add(rank_id);
-    return gain;
-}
-
-void RiskSearch::move_replica(int slot, int expert) {
-    const int loser = table_.expert(slot);
-    std::vector<int> touched;
-    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
-        const Change change = replica_change(rank_id, slot, expert);
-        if (change.u == 0 && change.z == 0)
-            continue;
-        apply(rank_id, change);
-        touched.push_back(rank_id);
-    }
-    table_.replace(slot, expert);
-    for (const int changed : {loser, expert})
-        inverse_count_[changed] = 1.0 / table_.replicas(changed);
-    for (const int rank_id : touched)
-        refresh(rank_id);
+double RiskSearch::load_of(int rank_id) const {
+    double load = 0;
+    for (const int expert : table_.rank(rank_id))
+        load += problem_->load[expert] / table_.replicas(expert);
+    return load / problem_->speed(rank_id);
 }
 
 int RiskSearch::fullest_rank() const {
     int fullest = 0;
-    const auto load = [&](int rank_id) { return ranks_[rank_id].load / problem_->speed(rank_id); };
     for (int rank_id = 1; rank_id < table_.ep_size(); ++rank_id)
-        if (load(rank_id) > load(fullest))
+        if (load_of(rank_id) > load_of(fullest))
             fullest = rank_id;
     return fullest;
 }
 
 double RiskSearch::fullest_load() const {
-    const int fullest = fullest_rank();
-    return ranks_[fullest].load / problem_->speed(fullest);
+    return load_of(fullest_rank());
+}
+
+void RiskSearch::limit_fullest(double limit) {
+    const int slots_per_rank = table_.slots_per_rank();
+    const auto replica_load = [&](int slot) {
+        return problem_->load[table_.expert(slot)] / table_.replicas(table_.expert(slot));
+    };
+    for (int step = 0; step < kMaxLimitSteps; ++step) {
+        const int fullest = fullest_rank();
+        const double full = load_of(fullest);
+        if (full <= limit)
+            return;
+        // at least a quarter of the way, or a step is not worth its price
+        const double below = full - (full - limit) / 4;
+        double best = kAny;
+        int best_slot = -1;
+        int best_other = -1;
+        for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+            const double load = load_of(rank_id);
+            if (rank_id == fullest || load >= below)
+                continue;
+            for (int other = rank_id * slots_per_rank; other < (rank_id + 1) * slots_per_rank;
+                 ++other)
+                for (int slot = fullest * slots_per_rank; slot < (fullest + 1) * slots_per_rank;
+                     ++slot) {
+                    const double difference = replica_load(slot) - replica_load(other);
+                    if (difference <= 0 || full - difference / problem_->speed(fullest) >= below ||
+                        load + difference / problem_->speed(rank_id) >= below ||
+                        !table_.may_swap(slot, other))
+                        continue;
+                    const double gain = swap_gain(slot, other);
+                    if (best_slot < 0 || gain > best) {
+                        best = gain;
+                        best_slot = slot;
+                        best_other = other;
+                    }
+                }
+        }
+        if (best_slot < 0)
+            return;
+        swap(best_slot, best_other);
+    }
 }
 
 }  // namespace eplb

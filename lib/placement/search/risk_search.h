@@ -2,6 +2,7 @@
 #define EPLB_PLACEMENT_SEARCH_RISK_SEARCH_H
 
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -10,23 +11,29 @@
 
 namespace eplb {
 
-// Lowers what the hottest rank of an iteration is expected to carry.
+// What the hottest rank of an iteration is expected to carry, and what each step of a placement
+// changes of it.
 //
-// With mu_jw the load that rank j has of workload w on average and V_j its variance from iteration
-// to iteration, the search lowers
+// With mu_js the load of rank j in scenario s and V_j its variance around all of them, the risk is
+// ln(Q) / beta of
 //
-//   Q = sum over w of weight_w * sum over j of exp(beta (mu_jw - 1) + beta^2 V_j / 2)
+//   Q = sum over s of weight_s * sum over j of exp(beta (mu_js - 1) + beta^2 V_j / 2)
 //
-// (loads divided by the rank's speed). For normal loads, ln(Q) / beta is an upper bound of the
-// expected imbalance, for every beta > 0 (Jensen; the maximum is at most the soft maximum). It
-// keeps experts apart that rise together, and gives no workload away for another.
+// (loads divided by the rank's speed). Where loads are normal around their scenarios it is an upper
+// bound of the expected imbalance, for every beta > 0 (Jensen; the maximum is at most the soft
+// maximum). It keeps experts apart that rise together, and gives no scenario away for another.
+//
+// Q is a sum of products over the experts of a rank, exp(beta x_es / r_e) each: a step multiplies
+// the terms of the ranks that it touches by a few rows known beforehand, without an exp().
 class RiskSearch {
   public:
-    // problem.covariance may be null: then only the workloads differ. The problem outlives the
-    // search.
+    // The problem outlives the search.
     RiskSearch(const PlacementProblem& problem, SlotTable table);
 
+    const PlacementProblem& problem() const { return *problem_; }
     const SlotTable& table() const { return table_; }
+    // Ranks that hold an expert, each once, in no order.
+    std::span<const int> hosts(int expert) const { return hosts_[expert]; }
 
     // Sets beta to what fits the spread of the ranks' loads now.
     void fit_beta();
@@ -35,128 +42,112 @@ class RiskSearch {
 
     double risk() const;  // ln(Q) / beta
 
-    // Lets a descent also lower how many ranks a token is sent to, where `weight` of imbalance is a
+    // Lets steps also count how many ranks a token is sent to, where `weight` of imbalance is a
     // fair price for one rank less per routed id; 0: it does not count. Needs cooccurrence.
     void set_traffic_weight(double weight);
 
     // How many sends per token the placement saves, nearly: pairs of a token's experts on one rank.
     double saved_sends() const;
 
-    // The best exchange of each pair of ranks, and replicas given to other experts, until neither
-    // helps any more or so many rounds are done.
-    void descend(int max_rounds);
+    // A rank's part of Q, less the price of its sends saved; in units of Q when beta was set.
+    double rank_penalty(int rank_id) const { return ranks_[rank_id].penalty; }
+
+    // What the sum of penalties would fall by. Stops early, with minus infinity, where it is sure
+    // to be below `least`.
+    double swap_gain(int slot, int other, double least = kAny);  // the slots are on two ranks
+    // The slot's expert, which has another replica, loses one to `expert`.
+    double replica_gain(int slot, int expert, double least = kAny);
+
+    void swap(int slot, int other);
+    void move_replica(int slot, int expert);
 
     // Exchanges that bring the summed load of the fullest rank down to `limit` where they can,
-    // each the one that adds least to the variances.
+    // each the one that adds least to the penalties.
     void limit_fullest(double limit);
     double fullest_load() const;
 
-    // Single steps, for a search that counts them. The gains are what Q / exp(offset) would fall
-    // by, comparable with each other and with penalties while beta stays.
-    double rank_penalty(int rank_id) const { return ranks_[rank_id].penalty; }
-    double swap_gain(int slot, int other) const;  // the slots are on two ranks
-    void swap(int slot, int other);
-    // The slot's expert, which has another replica, loses one to `expert`. hosts[expert]: the
-    // ranks that hold it.
-    double replica_gain(int slot, int expert, const std::vector<std::vector<int>>& hosts) const;
-    void move_replica(int slot, int expert);
+    // Begins anew from the table: steps round a little, each.
+    void rebuild();
 
   private:
+    static constexpr double kAny = -std::numeric_limits<double>::infinity();
+
     struct Rank {
-        double load = 0;      // of the summed counts, not divided by the speed
-        double average = 0;   // of its means over workloads, by weight
-        double variance = 0;  // V_j, likewise
-        double together = 0;  // sends saved
-        double penalty = 0;   // the rank's part of Q / exp(offset_), less the price of sends saved
+        double half_square = 0;  // beta^2 / 2, over the square of the speed
+        double sum = 0;          // of its terms, without the variance
+        double variance = 0;     // V_j, of loads that are not divided by the speed
+        double together = 0;     // sends saved
+        double penalty = 0;
     };
-    // A change of what ranks carry: u replicas of one expert more, z of another.
-    struct Change {
-        int expert;
+    // What a step does to one rank: its terms are multiplied by `num_factors` of factors_, and it
+    // has u replicas' shares more of the step's first expert, z of its second.
+    struct Effect {
+        int rank_id;
+        std::size_t first_factor;
+        std::size_t num_factors;
         double u;
-        int other;
         double z;
     };
+    // What exp(beta x / (speed r)) is for an expert's r replicas, and for one fewer or more.
+    enum Power { kShare, kInverse, kFewer, kMore, kNumPowers };
 
-    double penalty_after(int rank_id, const Change& change) const;
-    double penalty(int rank_id,
-                   std::span<const double> means,
-                   double variance,
-                   double together) const;
-    void apply(int rank_id, const Change& change);  // before the table changes
-    void refresh(int rank_id);                      // after it
-    void build();
-    void average_loads();
-    double exponent(int rank_id, std::size_t workload) const;  // of the rank's term of Q
-    double relative_risk() const;                              // Q / exp(offset_)
+    int speed_class(int rank_id) const { return speed_class_[rank_id]; }
+    const float* power(int rank_id, int expert, Power power) const {
+        const std::size_t row = (speed_class(rank_id) * num_experts_ + expert) * kNumPowers + power;
+        return &powers_[row * num_terms_];
+    }
+    void set_powers(int expert);
+    void add_loads(int rank_id, std::vector<double>& loads) const;
+    void set_quadratics(int rank_id);
+
+    void begin_step(int expert, int other_expert);
+    void add_effect(int rank_id, double u, double z) {
+        effects_.push_back({rank_id, factors_.size(), 0, u, z});
+    }
+    void add_factor(int rank_id, int expert, Power kind, int times) {
+        for (int i = 0; i < times; ++i)
+            factors_.push_back(power(rank_id, expert, kind));
+        effects_.back().num_factors += times;
+    }
+    void list_swap(int slot, int other);
+    void list_replica(int slot, int expert);
+    double gain_of_effects(double least) const;
+    void apply_effects();
+
+    double product_sum(const Effect& effect) const;
+    double variance_after(const Effect& effect) const;
+    double together_after(const Effect& effect) const;
+    double penalty(const Rank& rank) const;
+    double penalty_after(const Effect& effect) const;
     int fullest_rank() const;
-
-    // What an exchange of two slots between two ranks needs of one of them. The exponents of both
-    // ranks after the exchange (at the mean load over workloads) are sums of `first` and of
-    // `second` over the two slots, plus a term of the covariance between them.
-    struct Movable {
-        int slot;
-        double share;      // of the expert that the replica takes
-        double deviation;  // of its load, standard
-        double first;
-        double second;
-    };
-    void list_movable(int rank_id,
-                      int other_rank,
-                      bool leaves,
-                      std::vector<Movable>& movable) const;
-    void list_least_exponents(const Movable& leaves, double quadratic, double other_quadratic);
-    bool improve_pair(int rank_id, int other_rank);
-    bool swap_pass();
-
-    Change replica_change(int rank_id, int slot, int expert) const;
-    bool replica_pass();
-
-    double share(int expert) const { return inverse_count_[expert]; }
-    // a rank's row of with_experts_ or taken_with_
-    template <typename Rows>
-    auto row_of(Rows& rows, int rank_id) const {
-        return std::span(rows).subspan(static_cast<std::size_t>(rank_id) * num_experts_,
-                                       num_experts_);
-    }
-    std::span<double> means(int rank_id) {
-        return std::span(means_).subspan(static_cast<std::size_t>(rank_id) * num_workloads_,
-                                         num_workloads_);
-    }
-    std::span<const double> means(int rank_id) const {
-        return std::span(means_).subspan(static_cast<std::size_t>(rank_id) * num_workloads_,
-                                         num_workloads_);
-    }
+    double load_of(int rank_id) const;
 
     const PlacementProblem* problem_;
     const ExpertMatrix* covariance_;    // may be null
     const ExpertMatrix* cooccurrence_;  // likewise
     SlotTable table_;
     std::size_t num_experts_;
-    std::size_t num_workloads_;
+    std::size_t num_terms_;  // scenarios, filled up to whole vectors
     double beta_ = 1;
-    std::vector<double> expert_loads_;   // [num_experts][num_workloads]
-    std::vector<double> average_load_;   // [num_experts], over workloads by weight
-    std::vector<double> deviation_;      // [num_experts], roots of the variances
-    std::vector<double> inverse_count_;  // [num_experts], 1 / replicas
-    std::vector<double> with_experts_;   // [ep_size][num_experts]: covariance of a rank with each
-    std::vector<double> taken_with_;     // [ep_size][num_experts]: pairs of a rank with each
-    double offset_ = 0;                  // the largest exponent when beta was set
+    double offset_ = 0;  // the largest exponent when beta was set
     double traffic_weight_ = 0;
-    double send_price_ = 0;                // of a send saved, in units of Q / exp(offset_)
-    std::vector<double> means_;            // [ep_size][num_workloads]
-    std::vector<Rank> ranks_;              // [ep_size]
-    mutable std::vector<double> scratch_;  // [num_workloads]
-    std::vector<Movable> movable_;         // scratch of improve_pair()
-    std::vector<Movable> other_movable_;
-    std::vector<float> other_first_;  // of other_movable_
-    std::vector<float> other_second_;
-    std::vector<float> other_deviation_;
-    std::vector<float> least_exponents_;
+    double send_price_ = 0;  // of a send saved, in units of penalties
 
-    // when a rank changed last, and when a pair was last looked at
-    int time_ = 0;
-    std::vector<int> changed_at_;  // [ep_size]
-    std::vector<int> looked_at_;   // [ep_size][ep_size]
+    std::vector<double> speeds_;           // each once
+    std::vector<int> speed_class_;         // [ep_size], of speeds_
+    std::vector<float> loads_;             // [num_experts][num_terms], of a whole expert
+    std::vector<float> powers_;            // [speeds][num_experts][kNumPowers][num_terms]
+    std::vector<float> terms_;             // [ep_size][num_terms], of Q, without the variance
+    std::vector<float> with_experts_;      // [ep_size][num_experts]: covariance of a rank with each
+    std::vector<float> taken_with_;        // [ep_size][num_experts]: pairs of a rank with each
+    std::vector<Rank> ranks_;              // [ep_size]
+    std::vector<std::vector<int>> hosts_;  // [num_experts]
+
+    // the step that is looked at
+    int expert_ = 0;
+    int other_expert_ = 0;
+    std::vector<Effect> effects_;
+    std::vector<const float*> factors_;
 };
 
 }  // namespace eplb

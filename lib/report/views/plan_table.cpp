@@ -61,6 +61,8 @@ std::string algorithm_name(Algorithm algorithm) {
             return "aggregated";
         case Algorithm::risk:
             return "risk";
+        case Algorithm::samples:
+            return "samples";
         case Algorithm::greedy:
             return "greedy";
         case Algorithm::deepseek:

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "lib/base/error.h"
 #include "lib/formats/statistics/statistics_source.h"
+#include "lib/formats/statistics/trtllm_statistics.h"
 #include "tests/bench/placement/text_table.h"
 
 namespace eplb::bench {
@@ -42,6 +44,31 @@ ExpertStatistics read_logical_count(const fs::path& path) {
     return statistics;
 }
 
+// Counts the routed ids anew. Tokens that do not fill a last iteration are left out.
+ExpertStatistics recut(const fs::path& folder,
+                       const ExpertStatistics& recorded,
+                       int tokens_per_rank) {
+    const int num_tokens = recorded.num_iterations * kRecordedRanks * kRecordedTokens;
+    ExpertStatistics statistics = recorded;
+    statistics.num_iterations = num_tokens / (kRecordedRanks * tokens_per_rank);
+    statistics.allocate();
+    ThreadPool alone(1);  // several recorded iterations may go into one row
+    visit_trtllm_routed_ids(
+        folder, recorded, alone,
+        [&](std::int64_t iteration, int layer, int source, const std::vector<std::int32_t>& ids) {
+            if (ids.size() != static_cast<std::size_t>(kRecordedTokens * recorded.top_k))
+                throw Error(folder.string() + ": has other tokens than the benchmark expects");
+            const auto position = static_cast<int>(iteration - recorded.iter_start);
+            const int first = (position * kRecordedRanks + source) * kRecordedTokens;
+            for (std::size_t i = 0; i < ids.size(); ++i) {
+                const int cell = (first + static_cast<int>(i) / recorded.top_k) / tokens_per_rank;
+                if (ids[i] >= 0 && cell / kRecordedRanks < statistics.num_iterations)
+                    ++statistics.row(cell / kRecordedRanks, layer, cell % kRecordedRanks)[ids[i]];
+            }
+        });
+    return statistics;
+}
+
 }  // namespace
 
 std::vector<Recording> read_workloads() {
@@ -61,6 +88,14 @@ std::vector<Recording> read_routes(ThreadPool& threads) {
     if (!folder.empty())
         for (const std::string name : {"intent", "summary"})
             routes.push_back({name, read_statistics((folder / name).string(), {}, threads)});
+    return routes;
+}
+
+std::vector<Recording> read_routes(int tokens_per_rank, ThreadPool& threads) {
+    std::vector<Recording> routes = read_routes(threads);
+    for (Recording& recording : routes)
+        recording.statistics = recut(data_folder("deepseek-v2-lite") / recording.name,
+                                     recording.statistics, tokens_per_rank);
     return routes;
 }
 

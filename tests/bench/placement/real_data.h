@@ -22,7 +22,11 @@ std::vector<Recording> read_workloads();
 constexpr std::size_t kNumPrefill = 4;
 
 // DeepSeek-V2-Lite, per iteration and source rank: two kinds of text; 26 layers x 64 experts.
+constexpr int kRecordedRanks = 8;
+constexpr int kRecordedTokens = 32;  // of each source rank in an iteration
 std::vector<Recording> read_routes(ThreadPool& threads);
+// The same tokens in the same order, but tokens_per_rank of each source rank in an iteration.
+std::vector<Recording> read_routes(int tokens_per_rank, ThreadPool& threads);
 
 }  // namespace eplb::bench
 

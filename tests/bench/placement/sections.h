@@ -17,6 +17,7 @@ constexpr int kScenarioLayers = 58;
 
 void bench_aggregated(const SectionContext& context);
 void bench_routes(const SectionContext& context);
+void bench_peers(const SectionContext& context);
 void bench_workloads(const SectionContext& context);
 void bench_scenarios(const SectionContext& context);
 void bench_prediction(const SectionContext& context);
