@@ -18,7 +18,7 @@ int most_rows(std::size_t num_experts) {
     return std::clamp(98304 / static_cast<int>(num_experts), 96, 1024);
 }
 
-// Of all ranges together: each costs every step of a search, and more tell little.
+// Of all ranges together, nearly: each costs every step of a search, and more tell little.
 constexpr int kMostScenarios = 128;
 constexpr int kLeastScenarios = 4;  // of a range that has them
 
@@ -136,7 +136,7 @@ class FittedRange {
             std::sqrt(kShareOfScenarios * iteration_share() * num_picked / (num_picked - 1));
         for (const std::vector<double>& row : deviations(picked)) {
             for (std::size_t expert = 0; expert < mean.size(); ++expert)
-                loads.push_back(mean[expert] + drawn * row[expert]);
+                loads.push_back(std::max(0.0, mean[expert] + drawn * row[expert]));
             problem.scenario_weight.push_back(weight / num_picked);
         }
     }

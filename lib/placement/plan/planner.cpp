@@ -28,7 +28,8 @@ bool is_likely_positive(const std::vector<double>& values) {
     for (const double value : values)
         squares += (value - mean) * (value - mean);
     const auto count = static_cast<double>(values.size());
-    return count > 1 && mean > std::sqrt(squares / (count - 1) / count);
+    const double error = count > 1 ? std::sqrt(squares / (count - 1) / count) : 0;
+    return count > 0 && mean > error;
 }
 
 // Where there is no choice to be tested, or none left.
@@ -113,10 +114,9 @@ class Planner {
     Plan run() {
         const bool has_choice = request_.algorithm == Algorithm::automatic &&
                                 LayerPlanner::basis(workloads_) != PredictionBasis::none;
-        if (has_choice) {
-            plan_.search = better_search();
-            candidates_ = {plan_.search, Algorithm::aggregated, Algorithm::greedy};
-        }
+        if (has_choice)
+            candidates_ = {better_search(), Algorithm::aggregated, Algorithm::greedy};
+        plan_.search = candidates_.front();
         greedy_ = candidates_.size() - 1;
         for_each_layer([&](std::size_t layer) {
             planners_[layer] = std::make_unique<LayerPlanner>(workloads_, static_cast<int>(layer),

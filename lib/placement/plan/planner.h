@@ -17,7 +17,7 @@
 namespace eplb {
 
 enum class Algorithm {
-    automatic,            // per layer, what of the next three does better on unseen iterations
+    automatic,            // risk or samples, or per layer aggregated: what tests better
     aggregated,           // Objective
     risk,                 // likewise
     samples,              // likewise

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -24,7 +25,10 @@ constexpr int kFewSlots = 5;                     // per rank
 constexpr int kAggregatedSteps = 100000;
 // of annealing, per slot
 constexpr int kSampleSteps = 3000;
-constexpr int kMostSampleStepsTimesScenarios = 12800000;  // the cost of one goes with these
+// but no more than this: what a step costs goes with the scenarios, and what one that is taken
+// costs with the experts
+constexpr int kMostSampleStepsTimesScenarios = 12800000;
+constexpr int kMostSampleStepsTimesExperts = 51200000;
 // of normal loads: on the quadratic part from far away, then on the whole, where only small steps
 // are left; of several workloads there is more to find
 constexpr int kQuadraticSteps = 700;
@@ -57,6 +61,12 @@ int doubled(int number, int round) {
     return number << std::min(round, kMaxDoublings);
 }
 
+int steps_of_slots(const PlacementProblem& problem, int steps_per_slot) {
+    constexpr std::int64_t kMost = 1 << 24;
+    return static_cast<int>(
+        std::min(kMost, static_cast<std::int64_t>(steps_per_slot) * problem.num_slots()));
+}
+
 SlotTable search_aggregated(const PlacementProblem& problem, double bound, int round) {
     const double close =
         problem.slots_per_rank <= kFewSlots ? kCloseEnoughAtFewSlots : kCloseEnough;
@@ -70,6 +80,7 @@ SlotTable search_aggregated(const PlacementProblem& problem, double bound, int r
 // High prices end in poor local optima, so that lower ones are tried too.
 void descend_for_traffic(const PlacementProblem& problem,
                          const PlacerOptions& options,
+                         int round,
                          RiskSearch& search) {
     const auto value = [&](const RiskSearch& of) {
         return options.co_occurrence * of.saved_sends() / problem.top_k - of.risk();
@@ -80,7 +91,9 @@ void descend_for_traffic(const PlacementProblem& problem,
     for (int trial = 0; trial < kTrafficTrials; ++trial, weight /= 2) {
         RiskSearch other = start;
         other.set_traffic_weight(weight);
-        anneal(other, {.num_steps = kTrafficSteps, .first_temperature = 1e-3});
+        anneal(other, {.num_steps = doubled(kTrafficSteps, round),
+                       .first_temperature = 1e-3,
+                       .seed = static_cast<std::uint64_t>(round)});
         if (other.risk() <= limit && value(other) > value(search))
             search = std::move(other);
     }
@@ -93,8 +106,9 @@ SlotTable search_risk(const PlacementProblem& problem,
                       double& beta) {
     const bool is_free = problem.slots_per_rank >= kSlotsForFreeReplicas;
     const bool has_workloads = problem.num_scenarios() > 1;
-    // with two or three slots per rank single experts decide, and normal loads say little
-    const bool is_risk = options.objective == Objective::risk &&
+    // with two or three slots per rank single experts decide, and normal loads say little; the
+    // quadratic part knows nothing of speeds
+    const bool is_risk = options.objective == Objective::risk && problem.rank_speed.empty() &&
                          !(has_workloads && problem.slots_per_rank <= kSlotsOfSingleExperts);
     SlotTable start = pack_distinct(
         problem, problem.load, replicate(problem, problem.load, is_free ? kReplicaExponent : 0));
@@ -103,22 +117,22 @@ SlotTable search_risk(const PlacementProblem& problem,
         const int num_steps = has_workloads ? kQuadraticStepsOfWorkloads : kQuadraticSteps;
         start = anneal_quadratic(
             problem, is_free ? std::move(start) : search_aggregated(problem, bound, 0),
-            doubled(num_steps * problem.num_slots(), round), static_cast<std::uint64_t>(round));
+            doubled(steps_of_slots(problem, num_steps), round), static_cast<std::uint64_t>(round));
         schedule = has_workloads ? kRiskScheduleOfWorkloads : kRiskSchedule;
-        schedule.num_steps *= problem.num_slots();
+        schedule.num_steps = steps_of_slots(problem, schedule.num_steps);
     } else {
-        schedule.num_steps = std::min(kSampleSteps * problem.num_slots(),
-                                      kMostSampleStepsTimesScenarios / problem.num_scenarios());
+        schedule.num_steps = std::min({steps_of_slots(problem, kSampleSteps),
+                                       kMostSampleStepsTimesScenarios / problem.num_scenarios(),
+                                       kMostSampleStepsTimesExperts / problem.num_experts});
     }
     schedule.num_steps = doubled(schedule.num_steps, round);
     schedule.seed = static_cast<std::uint64_t>(round);
     RiskSearch search(problem, std::move(start));
     anneal(search, schedule);
-    if (beta == 0)
-        beta = search.beta();
+    beta = search.beta();
     const double limit = bound + options.tolerance * problem.mean_load();
     if (options.co_occurrence > 0 && problem.cooccurrence != nullptr)
-        descend_for_traffic(problem, options, search);
+        descend_for_traffic(problem, options, round, search);
     search.limit_fullest(limit);
     return search.table();
 }

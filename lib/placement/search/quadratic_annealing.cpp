@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "lib/base/random.h"
@@ -30,7 +31,7 @@ class Annealer {
             add(table.rank_of(slot), table.expert(slot), 1);
         for (int slot = 0; slot < table.num_slots(); ++slot)
             objective_ += with(table.rank_of(slot))[table.expert(slot)];
-        // sum of 2 mu - 1 over ranks, weighted over workloads: whatever the placement
+        // sum of 2 mu - 1 over ranks, weighted over scenarios: whatever the placement
         for (int workload = 0; workload < problem.num_scenarios(); ++workload) {
             double total = 0;
             for (const double load : problem.scenario(workload))

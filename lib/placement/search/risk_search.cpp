@@ -14,7 +14,8 @@ namespace {
 // below it, outliers weigh less, which does better on iterations not seen
 constexpr double kStrength = 0.6;
 
-// of beta times what one slot carries: powers and their products stay within single precision
+// of beta times what one slot carries, of beta^2 V_j / 2, and half of what ranks differ by: powers,
+// terms and their products stay within single precision
 constexpr double kLargestExponent = 40;
 
 constexpr std::size_t kLanes = 8;
@@ -141,7 +142,10 @@ void RiskSearch::set_quadratics(int rank_id) {
 
 void RiskSearch::fit_beta() {
     double variance = 0;
-    double largest = 1e-9;  // of what a slot carries
+    double largest = 1e-9;         // of what a slot carries
+    double largest_spread = 1e-9;  // of V_j / 2
+    double fullest = 0;
+    double emptiest = std::numeric_limits<double>::infinity();
     std::vector<double> loads;
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
         set_quadratics(rank_id);
@@ -153,8 +157,13 @@ void RiskSearch::fit_beta() {
             square += problem_->scenario_weight[s] * loads[s] * loads[s];
         }
         const double speed = problem_->speed(rank_id);
-        variance +=
-            (square - mean * mean + ranks_[rank_id].variance / (speed * speed)) / table_.ep_size();
+        const double around = ranks_[rank_id].variance / (speed * speed);
+        variance += (square - mean * mean + around) / table_.ep_size();
+        largest_spread = std::max(largest_spread, around / 2);
+        for (const double load : loads) {
+            fullest = std::max(fullest, load);
+            emptiest = std::min(emptiest, load);
+        }
         for (const int expert : table_.rank(rank_id))
             for (std::size_t s = 0; s < loads.size(); ++s)
                 largest = std::max(
@@ -162,7 +171,9 @@ void RiskSearch::fit_beta() {
     }
     const double beta = kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
                         std::sqrt(std::max(variance, 1e-8));
-    set_beta(std::min(beta, kLargestExponent / largest));
+    set_beta(std::min({beta, kLargestExponent / largest,
+                       2 * kLargestExponent / std::max(fullest - emptiest, 1e-9),
+                       std::sqrt(kLargestExponent / largest_spread)}));
 }
 
 void RiskSearch::set_beta(double beta) {

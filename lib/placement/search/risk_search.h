@@ -49,7 +49,7 @@ class RiskSearch {
     // How many sends per token the placement saves, nearly: pairs of a token's experts on one rank.
     double saved_sends() const;
 
-    // A rank's part of Q, less the price of its sends saved; in units of Q when beta was set.
+    // A rank's part of Q, less the price of its sends saved; in units of Q at the last rebuild().
     double rank_penalty(int rank_id) const { return ranks_[rank_id].penalty; }
 
     // What the sum of penalties would fall by. Stops early, with minus infinity, where it is sure
@@ -129,7 +129,7 @@ class RiskSearch {
     std::size_t num_experts_;
     std::size_t num_terms_;  // scenarios, filled up to whole vectors
     double beta_ = 1;
-    double offset_ = 0;  // the largest exponent when beta was set
+    double offset_ = 0;  // ln(Q) + beta at the last rebuild()
     double traffic_weight_ = 0;
     double send_price_ = 0;  // of a send saved, in units of penalties
 
