@@ -148,7 +148,7 @@ double largest(const std::vector<double>& values) {
 
 TEST_CASE("placements of any shape keep the rules that the deployment sets") {
     Random random(1);
-    for (int i = 0; i < test::num_random_cases(150); ++i) {
+    for (int i = 0; i < test::num_random_cases(100); ++i) {
         const Case one = random_case(random);
         const Placed placed =
             place(one.problem, one.deployment, options_for(Objective::aggregated));

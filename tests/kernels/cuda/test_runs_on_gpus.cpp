@@ -165,9 +165,8 @@ TEST_CASE("a preset on GPUs is counted as on the CPU") {
                       << ", slots " << c.num_slots);
         ThreadPool threads(2);
         const SyntheticModel model(small_preset(c.preset), 1, threads);
-        SyntheticTokens tokens(SyntheticTraffic(model.config().vocab_size, 1), kEpSize, 9);
-        const std::vector<TokenSchedule> schedules = {*tokens.next(), *tokens.next(),
-                                                      *tokens.next()};
+        SyntheticTokens tokens(SyntheticTraffic(model.config().vocab_size, 1), kEpSize, 5);
+        const std::vector<TokenSchedule> schedules = {*tokens.next(), *tokens.next()};
         const Run run = {.ep_size = kEpSize,
                          .order = LoopOrder::by_iteration,
                          .limits = {.expert_tokens = c.expert_tokens},
