@@ -107,10 +107,10 @@ void print_choice(const GenSummary& summary) {
         return;
     const int num_layers = static_cast<int>(plan.layers.size());
     std::string line = "no layer is risk-aware, all go by the summed load";
-    if (plan.num_risk_layers == num_layers)
+    if (plan.num_searched_layers == num_layers)
         line = "all layers are risk-aware";
-    else if (plan.num_risk_layers > 0)
-        line = "risk-aware in " + std::to_string(plan.num_risk_layers) + " of " +
+    else if (plan.num_searched_layers > 0)
+        line = "risk-aware in " + std::to_string(plan.num_searched_layers) + " of " +
                std::to_string(num_layers) + " layers, by the summed load in the others";
     summary.out.note(line + ": held out, " + algorithm_name(plan.search) + " had " +
                      formatted("%.2f", plan.choice_ratio) + " times the imbalance");

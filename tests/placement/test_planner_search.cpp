@@ -90,7 +90,7 @@ void check_same(const Plan& left, const Plan& right) {
     CHECK(is_same(left.prediction.ratio_high, right.prediction.ratio_high));
     CHECK(is_same(left.unseen_workload.ratio, right.unseen_workload.ratio));
     CHECK(is_same(left.choice_ratio, right.choice_ratio));
-    CHECK(left.num_risk_layers == right.num_risk_layers);
+    CHECK(left.num_searched_layers == right.num_searched_layers);
 }
 
 // Greedy fitted to some iterations of a layer, of all workloads' counts summed.
@@ -341,7 +341,7 @@ TEST_CASE("automatic gives each layer what a search or aggregated alone would") 
         log_ratio +=
             std::log(searched.layers[layer].predicted / aggregated.layers[layer].predicted);
     }
-    CHECK(plan.num_risk_layers == num_searched);
+    CHECK(plan.num_searched_layers == num_searched);
     // a mean of logarithms over folds instead of that of the folds' mean
     CHECK(std::log(plan.choice_ratio) == Approx(log_ratio / 6).margin(0.05));
     CHECK(plan.choice_ratio < 1);  // experts that rise together are there to be kept apart

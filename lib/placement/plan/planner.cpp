@@ -222,7 +222,7 @@ class Planner {
         int count = 0;
         for (std::size_t layer = 0; layer < planners_.size(); ++layer) {
             chosen_[layer] = is_risk[layer] ? 0 : 1;
-            plan_.num_risk_layers += is_risk[layer];
+            plan_.num_searched_layers += is_risk[layer];
             sum += std::accumulate(log_ratio[layer].begin(), log_ratio[layer].end(), 0.0);
             count += static_cast<int>(log_ratio[layer].size());
         }

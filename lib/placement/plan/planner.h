@@ -118,7 +118,7 @@ struct Plan {
     // of automatic: what stood against aggregated, risk or samples; in how many layers it was
     // chosen; and its imbalance against the other's, as predicted
     Algorithm search = Algorithm::risk;
-    int num_risk_layers = 0;
+    int num_searched_layers = 0;
     double choice_ratio = kNotKnown;
 };
 

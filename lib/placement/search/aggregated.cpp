@@ -35,12 +35,11 @@ PlacementProblem without_variance(const PlacementProblem& problem) {
     return sum;
 }
 
-SlotTable annealed(const PlacementProblem& problem,
+SlotTable annealed(const PlacementProblem& sum,
                    SlotTable start,
                    const Round& round,
                    int num_steps,
                    std::uint64_t seed) {
-    const PlacementProblem sum = without_variance(problem);
     RiskSearch search(sum, std::move(start));
     search.set_beta(search.beta() * round.softness);
     anneal(search, {.num_steps = num_steps, .first_temperature = round.temperature, .seed = seed});
@@ -69,10 +68,11 @@ SlotTable place_aggregated(const PlacementProblem& problem, const AggregatedOpti
          held_back < std::min(num_spare, problem.ep_size) && best.fullest_load() > options.target;
          ++held_back)
         keep_better(packed(held_back));
+    const PlacementProblem sum = without_variance(problem);
     for (int round = 0; round < kNumRounds && best.fullest_load() > options.target; ++round)
         keep_better(
-            descended(annealed(problem, best.table(), kRounds[round],
-                               options.num_steps / kNumRounds, combine_keys(options.seed, round))));
+            descended(annealed(sum, best.table(), kRounds[round], options.num_steps / kNumRounds,
+                               combine_keys(options.seed, round))));
     return best.table();
 }
 

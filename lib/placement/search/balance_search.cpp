@@ -36,24 +36,6 @@ void BalanceSearch::swap(int slot, int other) {
     table_.swap(slot, other);
 }
 
-void BalanceSearch::move_replica(int slot, int expert) {
-    const int before = table_.expert(slot);
-    const double old_shares[2] = {share(before), share(expert)};
-    const auto add = [&](int rank_id, double load) {
-        rank_load_[rank_id] += load / problem_->speed(rank_id);
-    };
-    add(table_.rank_of(slot), old_shares[1] - old_shares[0]);
-    table_.replace(slot, expert);
-    set_share(before);
-    set_share(expert);
-    for (int rank_id = 0; rank_id < problem_->ep_size; ++rank_id) {
-        if (table_.hosts(rank_id, before))
-            add(rank_id, share(before) - old_shares[0]);
-        if (table_.hosts(rank_id, expert))
-            add(rank_id, share(expert) - old_shares[1]);
-    }
-}
-
 void BalanceSearch::consider_single(int fullest, Exchange& best) const {
     const int slots_per_rank = table_.slots_per_rank();
     const double full = rank_load_[fullest];

@@ -25,9 +25,8 @@ class BalanceSearch {
     // Until the fullest rank is at `target` or below, or nothing makes it less full.
     void descend(double target);
 
-    // Steps that need not be better, for a search over many descents.
+    // Exchanges two slots, better or not.
     void swap(int slot, int other);
-    void move_replica(int slot, int expert);  // the slot's expert loses a replica
 
   private:
     struct Exchange {

@@ -45,7 +45,7 @@ void print_each(const std::vector<Domain>& domains, ThreadPool& threads) {
                 row.push_back(imbalance_text(searched));
                 row.push_back(change(searched, greedy));
                 if (kSearches[i] == Algorithm::automatic)
-                    row.push_back(std::to_string(plan.num_risk_layers) + " of " +
+                    row.push_back(std::to_string(plan.num_searched_layers) + " of " +
                                   std::to_string(plan.layers.size()));
             }
             table.add(std::move(row));

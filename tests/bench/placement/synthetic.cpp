@@ -59,7 +59,7 @@ void bench_scenarios(const SectionContext& context) {
                 row.push_back(change(searched, greedy));
                 if (algorithm != Algorithm::automatic)
                     continue;
-                row.push_back(std::to_string(plan.num_risk_layers) + " of " +
+                row.push_back(std::to_string(plan.num_searched_layers) + " of " +
                               std::to_string(plan.layers.size()));
                 row.push_back(imbalance_text(mean_floor(plan)));
                 if (scenario == Scenario::topic && configuration.ep_size == 36)

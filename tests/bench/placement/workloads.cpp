@@ -171,13 +171,13 @@ std::vector<Plan> print_plans(const Pointers& workloads, ThreadPool& threads) {
         const auto verdict = [&](double value, double of_greedy) {
             return met(value <= (std::isnan(one.goal) ? of_greedy : one.goal));
         };
-        table.add(
-            {one.configuration.name(), std::isnan(one.goal) ? "greedy" : fixed(one.goal, 2),
-             imbalance_text(common), verdict(common, greedy_common), imbalance_text(greedy_common),
-             imbalance_text(left_out), verdict(left_out, greedy_left_out),
-             imbalance_text(greedy_left_out),
-             imbalance_text(mean_result(plan, &WorkloadResult::greedy_alone)),
-             std::to_string(plan.num_risk_layers) + " of " + std::to_string(plan.layers.size())});
+        table.add({one.configuration.name(), std::isnan(one.goal) ? "greedy" : fixed(one.goal, 2),
+                   imbalance_text(common), verdict(common, greedy_common),
+                   imbalance_text(greedy_common), imbalance_text(left_out),
+                   verdict(left_out, greedy_left_out), imbalance_text(greedy_left_out),
+                   imbalance_text(mean_result(plan, &WorkloadResult::greedy_alone)),
+                   std::to_string(plan.num_searched_layers) + " of " +
+                       std::to_string(plan.layers.size())});
     }
     table.print();
     const std::string of_all =
