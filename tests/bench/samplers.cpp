@@ -1,7 +1,9 @@
 #include "tests/bench/samplers.h"
 
 #include <array>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <numbers>
 
 namespace eplb::bench {
@@ -20,6 +22,12 @@ constexpr std::array<double, 11> kArtanhSeries = [] {
         series[i] = 1 / static_cast<double>(2 * i + 1);
     return series;
 }();
+
+// Of the exponents that normal numbers have; a call of std::ldexp() takes longer than all else of
+// portable_exp().
+double power_of_two(int exponent) {
+    return std::bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52);
+}
 
 double integer_power(double base, int exponent) {
     double result = 1;
@@ -56,12 +64,16 @@ double portable_exp(double x) {
     double sum = 0;  // |rest| <= 0.35
     for (std::size_t i = kExpSeries.size(); i-- > 0;)
         sum = sum * rest + kExpSeries[i];
-    return std::ldexp(sum, static_cast<int>(power));
+    // in two steps, as the largest results take 2^1024
+    const int half = static_cast<int>(power) / 2;
+    return sum * power_of_two(half) * power_of_two(static_cast<int>(power) - half);
 }
 
 double portable_log(double x) {
-    int power = 0;
-    double mantissa = std::frexp(x, &power);
+    // of a normal number; a call of std::frexp() takes longer than all else
+    const auto bits = std::bit_cast<std::uint64_t>(x);
+    int power = static_cast<int>(bits >> 52) - 1022;
+    double mantissa = std::bit_cast<double>((bits & 0xf'ffff'ffff'ffff) | 1022ULL << 52);
     if (mantissa < 0.5 * std::numbers::sqrt2) {
         mantissa *= 2;
         --power;
