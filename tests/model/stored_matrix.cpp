@@ -17,6 +17,19 @@ void put(std::vector<std::byte>& bytes, T value) {
     std::memcpy(bytes.data() + bytes.size() - sizeof(T), &value, sizeof(T));
 }
 
+// What all codes of a format stand for: a matrix has far more weights.
+std::vector<double> values_of_codes(int num_codes, double (*value)(int)) {
+    std::vector<double> values;
+    values.reserve(static_cast<std::size_t>(num_codes));
+    for (int code = 0; code < num_codes; ++code)
+        values.push_back(value(code));
+    return values;
+}
+
+const std::vector<double> kF16Values = values_of_codes(1 << 16, f16_value);
+const std::vector<double> kE4m3Values = values_of_codes(1 << 8, e4m3_value);
+const std::vector<double> kE2m1Values = values_of_codes(1 << 4, e2m1_value);
+
 // a code's magnitude is about 2^-6 .. 1 of the largest that is used here
 double scale_for(int num_columns) {
     return 1 / std::sqrt(static_cast<double>(num_columns));
@@ -79,7 +92,7 @@ StoredMatrix::StoredMatrix(WeightType type_, int num_rows_, int num_columns_, un
                     const int code =
                         random_code(2) << 15 | std::max(exponent, 0) << 10 | random_code(1024);
                     put(data, static_cast<std::uint16_t>(code));
-                    values.push_back(f16_value(code));
+                    values.push_back(kF16Values[code]);
                     break;
                 }
                 case WeightType::bf16: {
@@ -93,7 +106,7 @@ StoredMatrix::StoredMatrix(WeightType type_, int num_rows_, int num_columns_, un
                 case WeightType::f8_e4m3: {
                     const int code = random_code(2) << 7 | random_code(0x7f);  // no NaN
                     put(data, static_cast<std::uint8_t>(code));
-                    values.push_back(e4m3_value(code) * factor());
+                    values.push_back(kE4m3Values[code] * factor());
                     break;
                 }
                 case WeightType::mxfp4: {
@@ -102,7 +115,7 @@ StoredMatrix::StoredMatrix(WeightType type_, int num_rows_, int num_columns_, un
                         put(data, static_cast<std::uint8_t>(code));
                     else
                         data.back() |= static_cast<std::byte>(code << 4);
-                    values.push_back(e2m1_value(code) * factor());
+                    values.push_back(kE2m1Values[code] * factor());
                     break;
                 }
             }
