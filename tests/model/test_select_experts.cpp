@@ -29,23 +29,31 @@ Selection select(const RouterSpec& spec,
     return selection;
 }
 
-double score(const RouterSpec& spec, const std::vector<float>& logits, std::size_t e) {
-    const double x = logits[e];
+std::vector<double> scores(const RouterSpec& spec, const std::vector<float>& logits) {
+    std::vector<double> result(logits.begin(), logits.end());
     switch (spec.score_function) {
         case ScoreFunction::sigmoid:
-            return 1 / (1 + std::exp(-x));
+            for (double& x : result)
+                x = 1 / (1 + std::exp(-x));
+            break;
         case ScoreFunction::sqrtsoftplus:
-            return std::sqrt(std::log1p(std::exp(x)));
+            for (double& x : result)
+                x = std::sqrt(std::log1p(std::exp(x)));
+            break;
         case ScoreFunction::softmax: {
             double sum = 0;
-            for (const float other : logits)
-                sum += std::exp(static_cast<double>(other) - x);
-            return 1 / sum;
+            for (double& x : result) {
+                x = std::exp(x);
+                sum += x;
+            }
+            for (double& x : result)
+                x /= sum;
+            break;
         }
         case ScoreFunction::none:
             break;
     }
-    return x;
+    return result;
 }
 
 // everything by sorting, in double; margin: how clear the choice was
@@ -53,9 +61,7 @@ Selection select_naively(const RouterSpec& spec,
                          const std::vector<float>& logits,
                          const std::vector<float>& bias,
                          double& margin) {
-    std::vector<double> s(logits.size());
-    for (std::size_t e = 0; e < s.size(); ++e)
-        s[e] = score(spec, logits, e);
+    const std::vector<double> s = scores(spec, logits);
     std::vector<double> c = s;
     for (std::size_t e = 0; e < bias.size(); ++e)
         c[e] += bias[e];
