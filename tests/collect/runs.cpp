@@ -1,6 +1,7 @@
 #include "tests/collect/runs.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <random>
 
@@ -355,18 +356,17 @@ std::vector<std::int32_t> round_robin(const std::vector<int>& expert_of_slot,
                                       std::span<const std::int32_t> experts,
                                       int rank) {
     constexpr std::size_t kBlock = 1024;
+    std::map<std::int32_t, std::vector<std::int32_t>> replicas;
+    for (std::size_t slot = 0; slot < expert_of_slot.size(); ++slot)
+        replicas[expert_of_slot[slot]].push_back(static_cast<std::int32_t>(slot));
     std::vector<std::int32_t> slots;
+    std::map<std::int32_t, std::size_t> before;  // in the block
     for (std::size_t i = 0; i < experts.size(); ++i) {
-        std::vector<std::int32_t> replicas;
-        for (std::size_t slot = 0; slot < expert_of_slot.size(); ++slot)
-            if (expert_of_slot[slot] == experts[i])
-                replicas.push_back(static_cast<std::int32_t>(slot));
-        const std::size_t block = i / kBlock;
-        const auto before = static_cast<std::size_t>(
-            std::count(experts.begin() + static_cast<std::ptrdiff_t>(block * kBlock),
-                       experts.begin() + static_cast<std::ptrdiff_t>(i), experts[i]));
-        slots.push_back(
-            replicas[(before + block + static_cast<std::size_t>(rank)) % replicas.size()]);
+        if (i % kBlock == 0)
+            before.clear();
+        const std::vector<std::int32_t>& own = replicas.at(experts[i]);
+        const std::size_t turn = before[experts[i]]++ + i / kBlock + static_cast<std::size_t>(rank);
+        slots.push_back(own[turn % own.size()]);
     }
     return slots;
 }
