@@ -27,7 +27,7 @@ constexpr double kIterationsOfEqualWeight = 40;
 
 // With iterations as scenarios: how much of their covariance these stand for, and how often that of
 // the source ranks counts, since what was not recorded differs by more.
-constexpr double kShareOfScenarios = 0.5;
+constexpr double kShareOfScenarios = 0.85;
 constexpr double kSourceFactor = 2;
 
 // The share of the sample covariance where only a diagonal stands against it.
@@ -152,6 +152,14 @@ class FittedRange {
                                   covariance);
         else
             add_sampling_variance(scale * (1 - share), covariance);
+        // the scatter is counted already, as far as what a scenario is of its iteration goes
+        if (has_scenarios)
+            for (std::size_t expert = 0; expert < num_experts(); ++expert) {
+                float& variance = covariance.row(expert)[expert];
+                const double scatter =
+                    share * scale * sums_[expert] / total_ * ep_size_ / ids_per_rank();
+                variance = std::max(0.0F, variance - static_cast<float>(scatter));
+            }
     }
 
   private:
@@ -327,8 +335,10 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges,
     const int most_scenarios =
         std::max(kLeastScenarios,
                  kMostScenarios / static_cast<int>(std::max<std::size_t>(1, fitted.size())));
+    double loads_per_id = 0;
     for (const FittedRange& range : fitted) {
         const double weight = range.weight() / total_weight;
+        loads_per_id += weight / range.ids_per_rank();
         const std::vector<double> load = range.load();
         for (std::size_t expert = 0; expert < load.size(); ++expert)
             problem.load[expert] += weight * load[expert];
@@ -336,6 +346,8 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges,
         if (has_covariance && range.has_variance())
             range.add_covariance(range.weight() / covariance_weight, has_scenarios, *covariance);
     }
+    if (has_scenarios && !fitted.empty())
+        problem.ids_per_load = 1 / loads_per_id;
     if (has_covariance) {
         mirror(*covariance);
         problem.covariance = std::move(covariance);

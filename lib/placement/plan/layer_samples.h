@@ -65,7 +65,8 @@ std::vector<double> mixed_counts(std::span<const SampleRange> ranges);
 //   and there are ep_size times more of these samples. With one source rank only the diagonal of
 //   the second is known, by a model (binomial sampling, scaled to the variance seen);
 // - samples: the iterations themselves (evenly spaced ones where they are many), drawn towards the
-//   mean of their range, with a part of that covariance around them.
+//   mean of their range, with a part of that covariance around them, and with the scatter of
+//   independent tokens (the mean variance of the ranges): what was recorded is one draw of many.
 //
 // Covariances are pooled by weight over the ranges that have one. The weights were found on real
 // routes: docs/placement.md.

@@ -15,11 +15,9 @@
 namespace eplb {
 namespace {
 
-// Layers that tell which search is better.
-constexpr int kScreenedLayers = 8;
-
-// With more experts a search over samples takes so long that it has to be better, not as good.
+// With more experts a search over samples takes longer than one of risk, and has to be better.
 constexpr int kExpertsOfQuickSamples = 128;
+constexpr int kScreenedLayers = 4;  // tell whether it is
 
 // Whether the mean is above 0 by more than its standard error.
 bool is_likely_positive(const std::vector<double>& values) {
@@ -174,10 +172,13 @@ class Planner {
         }
     }
 
-    // Samples or risk: what does better on iterations that it was not fitted to, in some layers.
+    // Samples, unless there is nothing to test it on, or a test of some layers does not speak for
+    // it where it is slow.
     Algorithm better_search() {
         if (LayerPlanner::basis(workloads_) != PredictionBasis::iterations)
             return Algorithm::risk;
+        if (workloads_.front().statistics->num_experts <= kExpertsOfQuickSamples)
+            return Algorithm::samples;
         const int num_layers = static_cast<int>(planners_.size());
         const int num_screened = std::min(num_layers, kScreenedLayers);
         std::vector<double> gain(num_screened);  // of samples against risk, logarithmic
@@ -189,12 +190,7 @@ class Planner {
             gain[i] = std::log(mean_of_segments(tests, 1, all) / mean_of_segments(tests, 0, all));
         });
         std::erase_if(gain, [](double value) { return !std::isfinite(value); });
-        std::vector<double> loss = gain;
-        for (double& value : loss)
-            value = -value;
-        const bool is_quick = workloads_.front().statistics->num_experts <= kExpertsOfQuickSamples;
-        const bool takes_samples = is_quick ? !is_likely_positive(loss) : is_likely_positive(gain);
-        return takes_samples ? Algorithm::samples : Algorithm::risk;
+        return is_likely_positive(gain) ? Algorithm::samples : Algorithm::risk;
     }
 
     // The search, the first candidate, where it does better than aggregated, the second.

@@ -58,8 +58,11 @@ struct PlacementProblem {
     std::vector<double> scenario_load;    // [num_scenarios][num_experts]
     std::vector<double> scenario_weight;  // [num_scenarios], sums to 1
 
-    // How the experts' loads vary and move together around the scenarios. Null where nothing is
-    // known of it.
+    // How many routed ids a load of 1 is, where those of an expert scatter around a scenario as
+    // independent tokens do (a Poisson count); 0 where they do not.
+    double ids_per_load = 0;
+
+    // How the experts' loads vary and move together besides. Null where nothing is known of it.
     std::shared_ptr<const ExpertMatrix> covariance;
 
     // How often a token takes two experts together: [num_experts][num_experts], mean number per

@@ -75,6 +75,7 @@ PlacementProblem group_problem(const PlacementProblem& problem, const Deployment
         groups.scenario_load.insert(groups.scenario_load.end(), load.begin(), load.end());
     }
     groups.scenario_weight = problem.scenario_weight;
+    groups.ids_per_load = problem.ids_per_load * problem.ep_size / deployment.num_nodes;
     groups.covariance = summed(problem.covariance.get(), num_groups);
     groups.cooccurrence = summed_between(problem.cooccurrence.get(), num_groups);
     if (!problem.rank_speed.empty()) {
@@ -138,6 +139,7 @@ PlacementProblem node_problem(const PlacementProblem& problem,
     for (int scenario = 0; scenario < problem.num_scenarios(); ++scenario)
         pick(problem.scenario(scenario), part.scenario_load);
     part.scenario_weight = problem.scenario_weight;
+    part.ids_per_load = problem.ids_per_load;
     part.covariance = picked(problem.covariance.get(), experts);
     part.cooccurrence = picked(problem.cooccurrence.get(), experts);
     return part;

@@ -27,7 +27,7 @@ constexpr int kAggregatedSteps = 100000;
 constexpr int kSampleSteps = 3000;
 // but no more than this: what a step costs goes with the scenarios, and what one that is taken
 // costs with the experts
-constexpr int kMostSampleStepsTimesScenarios = 12800000;
+constexpr int kMostSampleStepsTimesScenarios = 25600000;
 constexpr int kMostSampleStepsTimesExperts = 51200000;
 // of normal loads: on the quadratic part from far away, then on the whole, where only small steps
 // are left; of several workloads there is more to find

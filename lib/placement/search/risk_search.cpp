@@ -14,9 +14,10 @@ namespace {
 // below it, outliers weigh less, which does better on iterations not seen
 constexpr double kStrength = 0.6;
 
-// of beta times what one slot carries, of beta^2 V_j / 2, and half of what ranks differ by: powers,
-// terms and their products stay within single precision
+// of what one slot adds to an exponent, of beta^2 V_j / 2, and half of what ranks' exponents differ
+// by: powers, terms and their products stay within single precision
 constexpr double kLargestExponent = 40;
+constexpr double kBetaStep = 0.8;  // towards such a beta
 
 constexpr std::size_t kLanes = 8;
 constexpr int kMaxLimitSteps = 400;
@@ -102,7 +103,7 @@ void RiskSearch::set_powers(int expert) {
         for (const auto& [kind, more] : kCounts) {
             float* const row = rows + kind * num_terms_;
             const auto factor =
-                static_cast<float>(beta_ / speeds_[speed] / std::max(count + more, 1));
+                static_cast<float>(exponent(beta_, speeds_[speed], std::max(count + more, 1)));
             for (std::size_t i = 0; i < num_terms_; ++i)
                 row[i] = fast_exp(factor * load[i]);
         }
@@ -111,14 +112,21 @@ void RiskSearch::set_powers(int expert) {
     }
 }
 
-// loads: [num_scenarios], of the rank, divided by its speed.
-void RiskSearch::add_loads(int rank_id, std::vector<double>& loads) const {
-    loads.assign(problem_->num_scenarios(), 0);
+// g: what a load of 1, shared by so many replicas, adds to the exponent of a rank.
+double RiskSearch::exponent(double beta, double speed, int num_replicas) const {
+    const double plain = beta / speed / num_replicas;
+    const double ids = problem_->ids_per_load;
+    return ids > 0 ? ids * std::expm1(plain / ids) : plain;
+}
+
+// The exponents of a rank's terms, without the variance: [num_scenarios].
+void RiskSearch::set_exponents(int rank_id, double beta, std::vector<double>& exponents) const {
+    exponents.assign(problem_->num_scenarios(), 0);
     for (const int expert : table_.rank(rank_id)) {
-        const double share = 1 / problem_->speed(rank_id) / table_.replicas(expert);
+        const double factor = exponent(beta, problem_->speed(rank_id), table_.replicas(expert));
         const float* const load = &loads_[expert * num_terms_];
-        for (std::size_t s = 0; s < loads.size(); ++s)
-            loads[s] += share * load[s];
+        for (std::size_t s = 0; s < exponents.size(); ++s)
+            exponents[s] += factor * static_cast<double>(load[s]);
     }
 }
 
@@ -140,16 +148,44 @@ void RiskSearch::set_quadratics(int rank_id) {
     ranks_[rank_id].together = set(cooccurrence_, taken_with_) / 2;
 }
 
+// Whether all powers and terms, and the products of those that steps multiply, are floats.
+bool RiskSearch::is_representable(double beta) const {
+    double least = std::numeric_limits<double>::infinity();
+    double most = 0;
+    std::vector<double> exponents;
+    for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
+        const double speed = problem_->speed(rank_id);
+        if (beta * beta / speed / speed * ranks_[rank_id].variance / 2 > kLargestExponent)
+            return false;
+        for (const int expert : table_.rank(rank_id)) {
+            const float* const load = &loads_[expert * num_terms_];
+            const auto largest = static_cast<double>(*std::max_element(load, load + num_terms_));
+            if (largest * exponent(beta, speed, table_.replicas(expert)) > kLargestExponent)
+                return false;
+        }
+        set_exponents(rank_id, beta, exponents);
+        const auto [low, high] = std::minmax_element(exponents.begin(), exponents.end());
+        least = std::min(least, *low);
+        most = std::max(most, *high);
+    }
+    return most - least <= 2 * kLargestExponent;
+}
+
 void RiskSearch::fit_beta() {
+    const double ids = problem_->ids_per_load;
     double variance = 0;
-    double largest = 1e-9;         // of what a slot carries
-    double largest_spread = 1e-9;  // of V_j / 2
-    double fullest = 0;
-    double emptiest = std::numeric_limits<double>::infinity();
     std::vector<double> loads;
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
         set_quadratics(rank_id);
-        add_loads(rank_id, loads);
+        loads.assign(problem_->num_scenarios(), 0);
+        double around = ranks_[rank_id].variance;
+        for (const int expert : table_.rank(rank_id)) {
+            const double share = 1.0 / table_.replicas(expert);
+            for (std::size_t s = 0; s < loads.size(); ++s)
+                loads[s] += share * static_cast<double>(loads_[expert * num_terms_ + s]);
+            if (ids > 0)
+                around += share * share * problem_->load[expert] / ids;
+        }
         double mean = 0;
         double square = 0;
         for (std::size_t s = 0; s < loads.size(); ++s) {
@@ -157,23 +193,13 @@ void RiskSearch::fit_beta() {
             square += problem_->scenario_weight[s] * loads[s] * loads[s];
         }
         const double speed = problem_->speed(rank_id);
-        const double around = ranks_[rank_id].variance / (speed * speed);
-        variance += (square - mean * mean + around) / table_.ep_size();
-        largest_spread = std::max(largest_spread, around / 2);
-        for (const double load : loads) {
-            fullest = std::max(fullest, load);
-            emptiest = std::min(emptiest, load);
-        }
-        for (const int expert : table_.rank(rank_id))
-            for (std::size_t s = 0; s < loads.size(); ++s)
-                largest = std::max(
-                    largest, loads_[expert * num_terms_ + s] / speed / table_.replicas(expert));
+        variance += (square - mean * mean + around) / (speed * speed) / table_.ep_size();
     }
-    const double beta = kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
-                        std::sqrt(std::max(variance, 1e-8));
-    set_beta(std::min({beta, kLargestExponent / largest,
-                       2 * kLargestExponent / std::max(fullest - emptiest, 1e-9),
-                       std::sqrt(kLargestExponent / largest_spread)}));
+    double beta = kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
+                  std::sqrt(std::max(variance, 1e-8));
+    while (!is_representable(beta))
+        beta *= kBetaStep;
+    set_beta(beta);
 }
 
 void RiskSearch::set_beta(double beta) {
@@ -191,11 +217,9 @@ void RiskSearch::rebuild() {
         const double scale = beta_ / problem_->speed(rank_id);
         rank.half_square = scale * scale / 2;
         set_quadratics(rank_id);
-        add_loads(rank_id, exponents[rank_id]);
-        for (double& exponent : exponents[rank_id]) {
-            exponent *= beta_;
+        set_exponents(rank_id, beta_, exponents[rank_id]);
+        for (const double exponent : exponents[rank_id])
             largest = std::max(largest, exponent + rank.half_square * rank.variance);
-        }
     }
     // so that the penalties sum to 1
     double sum = 0;

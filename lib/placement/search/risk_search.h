@@ -14,17 +14,20 @@ namespace eplb {
 // What the hottest rank of an iteration is expected to carry, and what each step of a placement
 // changes of it.
 //
-// With mu_js the load of rank j in scenario s and V_j its variance around all of them, the risk is
-// ln(Q) / beta of
+// With x_es the load of expert e in scenario s, r_e its replicas and V_j the variance of rank j
+// around all scenarios, the risk is ln(Q) / beta of
 //
-//   Q = sum over s of weight_s * sum over j of exp(beta (mu_js - 1) + beta^2 V_j / 2)
+//   Q = sum over s of weight_s * sum over j of exp(sum over e of x_es g(r_e) + beta^2 V_j / 2 -
+//   beta) g(r) = beta / r, or, where a load of 1 is n ids that scatter, n (exp(beta / (n r)) - 1)
 //
-// (loads divided by the rank's speed). Where loads are normal around their scenarios it is an upper
-// bound of the expected imbalance, for every beta > 0 (Jensen; the maximum is at most the soft
-// maximum). It keeps experts apart that rise together, and gives no scenario away for another.
+// (loads divided by the rank's speed): the mean of exp(beta (load of the rank - 1)) where experts'
+// ids are Poisson counts around their scenario and what comes besides is normal. It is an upper
+// bound of the expected imbalance then, for every beta > 0 (Jensen; the maximum is at most the soft
+// maximum). It keeps experts apart that rise together, gives no scenario away for another, and
+// fears a single expert that carries a rank more than many that carry as much.
 //
-// Q is a sum of products over the experts of a rank, exp(beta x_es / r_e) each: a step multiplies
-// the terms of the ranks that it touches by a few rows known beforehand, without an exp().
+// Q is a sum of products over the experts of a rank, exp(x_es g(r_e)) each: a step multiplies the
+// terms of the ranks that it touches by a few rows known beforehand, without an exp().
 class RiskSearch {
   public:
     // The problem outlives the search.
@@ -88,7 +91,7 @@ class RiskSearch {
         double u;
         double z;
     };
-    // What exp(beta x / (speed r)) is for an expert's r replicas, and for one fewer or more.
+    // What exp(x g(r)) is for an expert's r replicas, and for one fewer or more.
     enum Power { kShare, kInverse, kFewer, kMore, kNumPowers };
 
     int speed_class(int rank_id) const { return speed_class_[rank_id]; }
@@ -97,7 +100,9 @@ class RiskSearch {
         return &powers_[row * num_terms_];
     }
     void set_powers(int expert);
-    void add_loads(int rank_id, std::vector<double>& loads) const;
+    double exponent(double beta, double speed, int num_replicas) const;
+    void set_exponents(int rank_id, double beta, std::vector<double>& exponents) const;
+    bool is_representable(double beta) const;
     void set_quadratics(int rank_id);
 
     void begin_step(int expert, int other_expert);
