@@ -319,6 +319,7 @@ TEST_CASE("samples are the iterations, drawn to their mean, with what is left ar
     const std::vector<SampleRange> ranges = {{&a, 0, 12, 3}, {&b, 0, 5, 1}};
     const PlacementProblem problem = make_problem(ranges, deployment_of(3, 9), Objective::samples);
     Matrix covariance = zeros(6);
+    double loads_per_id = 0;
     int scenario = 0;
     for (const SampleRange& range : ranges) {
         const double part = range.weight / 4;
@@ -327,7 +328,7 @@ TEST_CASE("samples are the iterations, drawn to their mean, with what is left ar
         const double share = count / (count + 40);
         const std::vector<double> load = load_of(range, 3);
         const Matrix sample = sample_covariance(rows);
-        // half of the iterations' covariance is that of the scenarios, around the range's load
+        // most of the iterations' covariance is that of the scenarios, around the range's load
         Matrix seen = zeros(6);
         for (std::size_t i = 0; i < rows.size(); ++i, ++scenario) {
             CHECK(problem.scenario_weight[scenario] == Approx(part / count));
@@ -338,10 +339,18 @@ TEST_CASE("samples are the iterations, drawn to their mean, with what is left ar
         }
         for (std::size_t x = 0; x < 6; ++x)
             for (std::size_t y = 0; y < 6; ++y)
-                CHECK(seen[x][y] == Approx(0.5 * share * sample[x][y]).margin(1e-9));
-        add(covariance, part * 0.5 * share, sample);
+                CHECK(seen[x][y] == Approx(0.85 * share * sample[x][y]).margin(1e-9));
+        add(covariance, part * (1 - 0.85) * share, sample);
         add(covariance, part * 2 * (1 - share), source_covariance(range, 3));
+        // less the scatter that these scenarios stand for: a Poisson count's variance is its mean
+        double ids = 0;  // per rank and iteration
+        for (int i = range.begin; i < range.end; ++i)
+            ids += range.samples->total(i) / count / 3;
+        for (std::size_t x = 0; x < 6; ++x)
+            covariance[x][x] = std::max(0.0, covariance[x][x] - part * share * load[x] / ids);
+        loads_per_id += part / ids;
     }
+    CHECK(problem.ids_per_load == Approx(1 / loads_per_id));
     CHECK(problem.num_scenarios() == scenario);
     check_equal(problem, covariance);
 }

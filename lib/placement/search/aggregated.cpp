@@ -30,6 +30,7 @@ PlacementProblem without_variance(const PlacementProblem& problem) {
     PlacementProblem sum = problem;
     sum.scenario_load = problem.load;
     sum.scenario_weight = {1};
+    sum.ids_per_load = 0;
     sum.covariance = nullptr;
     sum.cooccurrence = nullptr;
     return sum;
