@@ -195,8 +195,10 @@ void RiskSearch::fit_beta() {
         const double speed = problem_->speed(rank_id);
         variance += (square - mean * mean + around) / (speed * speed) / table_.ep_size();
     }
+    const double mean_load = problem_->mean_load();
+    const double least = std::max(1e-8 * mean_load * mean_load, 1e-30);
     double beta = kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
-                  std::sqrt(std::max(variance, 1e-8));
+                  std::sqrt(std::max(variance, least));
     while (!is_representable(beta))
         beta *= kBetaStep;
     set_beta(beta);
