@@ -219,17 +219,19 @@ void check_search(const GenOptions& options) {
     if (!is_search(options.request.algorithm) && !is_deepseek &&
         (options.request.num_nodes != 1 || options.request.num_groups != 1))
         throw UsageError(
-            "--num_nodes and --num_groups go with --algorithm auto, risk, aggregated or deepseek");
+            "--num_nodes and --num_groups go with --algorithm auto, risk, samples, aggregated or "
+            "deepseek");
     if (!is_search(options.request.algorithm) &&
         (!options.request.rank_speed.empty() || options.request.min_replicas > 1 ||
          options.request.co_occurrence > 0 || options.request.robust == Robust::worst ||
          options.request.time_limit > 0))
         throw UsageError(
             "--gpu_speeds, --survive_rank_loss, --co_occurrence, --robust and --time_limit go "
-            "with --algorithm auto, risk or aggregated");
+            "with --algorithm auto, risk, samples or aggregated");
     if (options.request.algorithm == Algorithm::aggregated &&
         (options.request.co_occurrence > 0 || options.request.robust == Robust::worst))
-        throw UsageError("--co_occurrence and --robust worst go with --algorithm auto or risk");
+        throw UsageError(
+            "--co_occurrence and --robust worst go with --algorithm auto, risk or samples");
     if (options.needs_cooccurrence() && !options.statistics.load_balancer.empty())
         throw UsageError(
             "which experts tokens took together cannot be told from a recording under EPLB; "

@@ -347,9 +347,11 @@ TEST_CASE("samples are the iterations, drawn to their mean, with what is left ar
         for (int i = range.begin; i < range.end; ++i)
             ids += range.samples->total(i) / count / 3;
         for (std::size_t x = 0; x < 6; ++x)
-            covariance[x][x] = std::max(0.0, covariance[x][x] - part * share * load[x] / ids);
+            covariance[x][x] -= part * share * load[x] / ids;
         loads_per_id += part / ids;
     }
+    for (std::size_t x = 0; x < 6; ++x)
+        covariance[x][x] = std::max(0.0, covariance[x][x]);
     CHECK(problem.ids_per_load == Approx(1 / loads_per_id));
     CHECK(problem.num_scenarios() == scenario);
     check_equal(problem, covariance);

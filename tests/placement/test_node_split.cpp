@@ -30,6 +30,7 @@ PlacementProblem random_problem() {
                 static_cast<float>(random.uniform());
     problem.cooccurrence = cooccurrence;
     problem.rank_speed = {1.5, 1, 1, 1, 1, 1, 1, 0.5};
+    problem.ids_per_load = 10;
     return problem;
 }
 
@@ -56,6 +57,7 @@ TEST_CASE("nodes are a problem of groups in units of the mean node, a replica ea
         CHECK(groups.rank_speed[0] == Approx(4.5 / 4));
         CHECK(groups.rank_speed[1] == Approx(3.5 / 4));
         CHECK(groups.mean_load() == Approx(1));
+        CHECK(groups.ids_per_load == Approx(40));  // a mean node has four times a rank's
         for (std::size_t a = 0; a < num_parts; ++a) {
             double load = 0;
             double second_workload = 0;
@@ -89,6 +91,7 @@ TEST_CASE("a node's problem is that of its experts and ranks, in the same units"
     CHECK(node.slots_per_rank == 3);
     CHECK(node.rank_speed == std::vector<double>{1, 1, 1, 0.5});
     CHECK(node.scenario_weight == problem.scenario_weight);
+    CHECK(node.ids_per_load == 10);
     for (std::size_t a = 0; a < 6; ++a) {
         const auto of_a = static_cast<std::size_t>(experts[a]);
         CHECK(node.load[a] == problem.load[of_a]);

@@ -56,6 +56,24 @@ struct Definition {
         return sum;
     }
 
+    // ln of the mean of exp(beta load) of a rank, the ids of an expert being a Poisson count: each
+    // number of ids by its probability
+    double scattered(double beta, int w, int rank) const {
+        const std::vector<int> counts = counts_of(placement, problem.num_experts);
+        double sum = 0;
+        for (const int expert : placement.rank(rank)) {
+            const double mean = problem.ids_per_load * problem.scenario(w)[expert];
+            const double per_id =
+                beta / problem.ids_per_load / problem.speed(rank) / counts[expert];
+            double expected = 0;
+            for (int k = 0; k < 400; ++k)
+                expected += std::exp(k * std::log(std::max(mean, 1e-300)) - mean -
+                                     std::lgamma(k + 1) + k * per_id);
+            sum += std::log(expected);
+        }
+        return sum;
+    }
+
     // of the load divided by the speed
     double variance(int rank) const {
         if (problem.covariance == nullptr)
@@ -70,7 +88,9 @@ struct Definition {
         for (int w = 0; w < problem.num_scenarios(); ++w) {
             const std::vector<double> means = loads_of_ranks(problem, workload(w), placement);
             for (int rank = 0; rank < problem.ep_size; ++rank) {
-                exponents.push_back(beta * (means[rank] - 1) + beta * beta * variance(rank) / 2);
+                const double mean =
+                    problem.ids_per_load > 0 ? scattered(beta, w, rank) : beta * means[rank];
+                exponents.push_back(mean - beta + beta * beta * variance(rank) / 2);
                 factors.push_back(problem.scenario_weight[w]);
             }
         }
@@ -100,7 +120,7 @@ struct Definition {
     }
 };
 
-enum Parts { kCovariance = 1, kWorkloads = 2, kSpeeds = 4, kCooccurrence = 8 };
+enum Parts { kCovariance = 1, kWorkloads = 2, kSpeeds = 4, kCooccurrence = 8, kScatter = 16 };
 
 std::shared_ptr<const ExpertMatrix> random_cooccurrence(Random& random, int num_experts) {
     const auto size = static_cast<std::size_t>(num_experts);
@@ -126,6 +146,8 @@ PlacementProblem random_problem(Random& random, int parts) {
         problem.rank_speed = random_speeds(random, ep_size);
     if ((parts & kCooccurrence) != 0)
         problem.cooccurrence = random_cooccurrence(random, num_experts);
+    if ((parts & kScatter) != 0)
+        problem.ids_per_load = 10 + 20 * random.uniform();
     problem.top_k = 4;
     return problem;
 }
@@ -155,7 +177,7 @@ TEST_CASE("risk, sends saved and the fullest load are those of the definitions a
     Random random(1);
     int num_moved_replicas = 0;
     for (int i = 0; i < 64; ++i) {
-        const int parts = i % 16;
+        const int parts = i % 32;
         const PlacementProblem problem = random_problem(random, parts);
         CAPTURE(i, problem.num_experts, problem.ep_size, problem.slots_per_rank);
         const SlotTable start = packed(problem);
@@ -221,7 +243,7 @@ TEST_CASE("what a step gains is what the penalties fall by, and is known early o
     Random random(12);
     int num_stopped = 0;
     for (int i = 0; i < 32; ++i) {
-        const PlacementProblem problem = random_problem(random, i % 16);
+        const PlacementProblem problem = random_problem(random, i);
         RiskSearch search(problem, packed(problem));
         if (problem.cooccurrence != nullptr)
             search.set_traffic_weight(0.3);
@@ -300,6 +322,40 @@ TEST_CASE("beta follows the spread of the ranks' loads") {
                 value *= 4;
         problem.covariance = wider;
         CHECK(RiskSearch(problem, table).beta() == Approx(beta / 2));
+    }
+    // and that of tokens that scatter: a count's variance is its mean
+    for (int i = 0; i < 10; ++i) {
+        PlacementProblem problem = random_problem(random, kScatter);
+        problem.ids_per_load += 20;
+        const SlotTable table = packed(problem);
+        const std::vector<int> counts = counts_of(table.placement(), problem.num_experts);
+        double variance = 0;
+        for (int expert = 0; expert < problem.num_experts; ++expert)
+            variance += problem.scenario(0)[expert] / problem.ids_per_load / counts[expert] /
+                        problem.ep_size;
+        CHECK(RiskSearch(problem, table).beta() ==
+              Approx(0.6 * std::sqrt(2 * std::log(problem.ep_size) / variance)));
+    }
+}
+
+TEST_CASE("a few ids on one hot expert leave the risk finite, and its parts") {
+    for (const double ids : {0.01, 0.3, 4.0}) {
+        PlacementProblem problem = make_problem(4, 3, {3.5, 0.1, 0.1, 0.1, 0.1, 0.1});
+        problem.scenario_load = problem.load;
+        problem.scenario_load.insert(problem.scenario_load.end(), {0, 0, 0, 0, 0, 4});
+        problem.scenario_weight = {0.5, 0.5};
+        problem.ids_per_load = ids;
+        RiskSearch search(problem, packed(problem));
+        CAPTURE(ids, search.beta());
+        CHECK(search.beta() > 0);
+        descend(search);
+        CHECK(std::isfinite(search.risk()));
+        double sum = 0;
+        for (int rank = 0; rank < problem.ep_size; ++rank) {
+            CHECK(std::isfinite(search.rank_penalty(rank)));
+            sum += search.rank_penalty(rank);
+        }
+        CHECK(sum == Approx(1).epsilon(1e-3));  // as rebuilt
     }
 }
 

@@ -152,14 +152,14 @@ class FittedRange {
                                   covariance);
         else
             add_sampling_variance(scale * (1 - share), covariance);
-        // the scatter is counted already, as far as what a scenario is of its iteration goes
-        if (has_scenarios)
-            for (std::size_t expert = 0; expert < num_experts(); ++expert) {
-                float& variance = covariance.row(expert)[expert];
-                const double scatter =
-                    share * scale * sums_[expert] / total_ * ep_size_ / ids_per_rank();
-                variance = std::max(0.0F, variance - static_cast<float>(scatter));
-            }
+        // tokens that scatter around the scenarios are in it once more, the more so the more of it
+        // the iterations say
+        if (has_scenarios) {
+            const std::vector<double> mean = load();
+            for (std::size_t expert = 0; expert < mean.size(); ++expert)
+                covariance.row(expert)[expert] -=
+                    static_cast<float>(scale * share * mean[expert] / ids_per_rank());
+        }
     }
 
   private:
@@ -349,6 +349,8 @@ PlacementProblem make_problem(std::span<const SampleRange> ranges,
     if (has_scenarios && !fitted.empty())
         problem.ids_per_load = 1 / loads_per_id;
     if (has_covariance) {
+        for (std::size_t expert = 0; expert < problem.load.size(); ++expert)
+            covariance->row(expert)[expert] = std::max(0.0F, covariance->row(expert)[expert]);
         mirror(*covariance);
         problem.covariance = std::move(covariance);
     }

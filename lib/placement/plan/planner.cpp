@@ -19,15 +19,14 @@ namespace {
 constexpr int kExpertsOfQuickSamples = 128;
 constexpr int kScreenedLayers = 4;  // tell whether it is
 
-// Whether the mean is above 0 by more than its standard error.
+// Whether the mean is above 0 by more than chance, twice its standard error.
 bool is_likely_positive(const std::vector<double>& values) {
     const double mean = mean_of(values);
     double squares = 0;
     for (const double value : values)
         squares += (value - mean) * (value - mean);
     const auto count = static_cast<double>(values.size());
-    const double error = count > 1 ? std::sqrt(squares / (count - 1) / count) : 0;
-    return count > 0 && mean > error;
+    return count > 1 && mean > 2 * std::sqrt(squares / (count - 1) / count);
 }
 
 // Where there is no choice to be tested, or none left.

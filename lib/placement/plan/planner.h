@@ -17,7 +17,7 @@
 namespace eplb {
 
 enum class Algorithm {
-    automatic,            // risk or samples, or per layer aggregated: what tests better
+    automatic,            // samples or risk, or per layer aggregated where that tests better
     aggregated,           // Objective
     risk,                 // likewise
     samples,              // likewise

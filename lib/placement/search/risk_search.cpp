@@ -119,15 +119,26 @@ double RiskSearch::exponent(double beta, double speed, int num_replicas) const {
     return ids > 0 ? ids * std::expm1(plain / ids) : plain;
 }
 
-// The exponents of a rank's terms, without the variance: [num_scenarios].
-void RiskSearch::set_exponents(int rank_id, double beta, std::vector<double>& exponents) const {
-    exponents.assign(problem_->num_scenarios(), 0);
+// sums: [num_scenarios], of the rank's experts' loads, each times the factor of its replica count.
+template <typename FactorOf>
+void RiskSearch::sum_loads(int rank_id,
+                           const FactorOf& factor_of,
+                           std::vector<double>& sums) const {
+    sums.assign(problem_->num_scenarios(), 0);
     for (const int expert : table_.rank(rank_id)) {
-        const double factor = exponent(beta, problem_->speed(rank_id), table_.replicas(expert));
+        const double factor = factor_of(table_.replicas(expert));
         const float* const load = &loads_[expert * num_terms_];
-        for (std::size_t s = 0; s < exponents.size(); ++s)
-            exponents[s] += factor * static_cast<double>(load[s]);
+        for (std::size_t s = 0; s < sums.size(); ++s)
+            sums[s] += factor * static_cast<double>(load[s]);
     }
+}
+
+// m_js: [num_scenarios].
+void RiskSearch::set_exponents(int rank_id, double beta, std::vector<double>& exponents) const {
+    sum_loads(
+        rank_id,
+        [&](int num_replicas) { return exponent(beta, problem_->speed(rank_id), num_replicas); },
+        exponents);
 }
 
 void RiskSearch::set_quadratics(int rank_id) {
@@ -177,15 +188,13 @@ void RiskSearch::fit_beta() {
     std::vector<double> loads;
     for (int rank_id = 0; rank_id < table_.ep_size(); ++rank_id) {
         set_quadratics(rank_id);
-        loads.assign(problem_->num_scenarios(), 0);
+        sum_loads(
+            rank_id, [](int num_replicas) { return 1.0 / num_replicas; }, loads);
         double around = ranks_[rank_id].variance;
-        for (const int expert : table_.rank(rank_id)) {
-            const double share = 1.0 / table_.replicas(expert);
-            for (std::size_t s = 0; s < loads.size(); ++s)
-                loads[s] += share * static_cast<double>(loads_[expert * num_terms_ + s]);
-            if (ids > 0)
-                around += share * share * problem_->load[expert] / ids;
-        }
+        if (ids > 0)
+            for (const int expert : table_.rank(rank_id))
+                around += problem_->load[expert] / table_.replicas(expert) /
+                          table_.replicas(expert) / ids;
         double mean = 0;
         double square = 0;
         for (std::size_t s = 0; s < loads.size(); ++s) {
@@ -196,9 +205,9 @@ void RiskSearch::fit_beta() {
         variance += (square - mean * mean + around) / (speed * speed) / table_.ep_size();
     }
     const double mean_load = problem_->mean_load();
-    const double least = std::max(1e-8 * mean_load * mean_load, 1e-30);
+    const double least_variance = std::max(1e-8 * mean_load * mean_load, 1e-30);
     double beta = kStrength * std::sqrt(2 * std::log(std::max(2, table_.ep_size()))) /
-                  std::sqrt(std::max(variance, least));
+                  std::sqrt(std::max(variance, least_variance));
     while (!is_representable(beta))
         beta *= kBetaStep;
     set_beta(beta);

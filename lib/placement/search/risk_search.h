@@ -17,8 +17,9 @@ namespace eplb {
 // With x_es the load of expert e in scenario s, r_e its replicas and V_j the variance of rank j
 // around all scenarios, the risk is ln(Q) / beta of
 //
-//   Q = sum over s of weight_s * sum over j of exp(sum over e of x_es g(r_e) + beta^2 V_j / 2 -
-//   beta) g(r) = beta / r, or, where a load of 1 is n ids that scatter, n (exp(beta / (n r)) - 1)
+//   Q = sum over s of weight_s * sum over j of exp(m_js + beta^2 V_j / 2 - beta)
+//   m_js = sum over the experts e of j of x_es g(r_e)
+//   g(r) = beta / r; or, where a load of 1 is n ids that scatter, n (exp(beta / (n r)) - 1)
 //
 // (loads divided by the rank's speed): the mean of exp(beta (load of the rank - 1)) where experts'
 // ids are Poisson counts around their scenario and what comes besides is normal. It is an upper
@@ -101,6 +102,8 @@ class RiskSearch {
     }
     void set_powers(int expert);
     double exponent(double beta, double speed, int num_replicas) const;
+    template <typename FactorOf>
+    void sum_loads(int rank_id, const FactorOf& factor_of, std::vector<double>& sums) const;
     void set_exponents(int rank_id, double beta, std::vector<double>& exponents) const;
     bool is_representable(double beta) const;
     void set_quadratics(int rank_id);
