@@ -66,9 +66,11 @@ struct Definition {
             const double per_id =
                 beta / problem.ids_per_load / problem.speed(rank) / counts[expert];
             double expected = 0;
-            for (int k = 0; k < 400; ++k)
-                expected += std::exp(k * std::log(std::max(mean, 1e-300)) - mean -
-                                     std::lgamma(k + 1) + k * per_id);
+            double term = std::exp(-mean);  // probability of k ids, times exp(k per_id)
+            for (int k = 1; k < 400; ++k) {
+                expected += term;
+                term *= mean * std::exp(per_id) / k;
+            }
             sum += std::log(expected);
         }
         return sum;
