@@ -177,12 +177,13 @@ int recorded_ep_size(const ReportOptions& options,
 
 // What ran. all_layers: those that `under` has, before some were chosen.
 Subject recorded(const ExpertStatistics& statistics,
+                 const std::vector<LayerLoad>& loads,
                  const std::string& path,
                  const std::optional<RecordedUnder>& under,
                  const std::vector<int>& all_layers,
                  int ep_size) {
     if (!under)
-        return recorded_subject(statistics, path, ep_size);
+        return recorded_subject(statistics, loads, path, ep_size);
     std::vector<LayerLoad> slot_load;
     for (std::size_t i = 0; i < all_layers.size(); ++i)
         if (statistics.find_layer(all_layers[i]))
@@ -218,18 +219,17 @@ ReportInput load_input(const cli::Output& out,
         input.in_force = under->config;
     const int ep_size = recorded_ep_size(options, statistics, path, under);
     input.projected.resize(projection.num_configs());
-    threads.for_each(1 + projection.num_configs(), [&](std::int64_t i) {
-        if (i > 0) {
-            const ReplicaReplay& replay = projection.replay(static_cast<int>(i - 1));
-            const std::string name = path + " under " + options.config_paths[i - 1];
-            input.projected[i - 1] = options.equal_split
-                                         ? projected_subject(statistics, name, replay.placements())
-                                         : replayed_subject(statistics, name, replay);
-        } else if (ep_size > 0) {
-            input.recorded = recorded(statistics, path, under, all_layers, ep_size);
-        }
-    });
-    if (ep_size == 0)
+    const std::vector<LayerLoad> loads = recorded_loads(statistics, threads);
+    for (int i = 0; i < projection.num_configs(); ++i) {
+        const ReplicaReplay& replay = projection.replay(i);
+        const std::string name = path + " under " + options.config_paths[i];
+        input.projected[i] = options.equal_split
+                                 ? projected_subject(statistics, name, replay.placements())
+                                 : replayed_subject(statistics, loads, name, replay, threads);
+    }
+    if (ep_size > 0)
+        input.recorded = recorded(statistics, loads, path, under, all_layers, ep_size);
+    else
         input.recorded = unbalanced_subject(statistics, path,
                                             is_projected ? input.projected.front().ep_size : 1);
     return input;

@@ -44,10 +44,26 @@ LayerLoad Subject::rank_load_of(int layer) const {
     return rank_load(slot_load[layer], ep_size);
 }
 
+std::vector<LayerLoad> recorded_loads(const ExpertStatistics& statistics, ThreadPool& threads) {
+    std::vector<LayerLoad> loads(statistics.layers.size());
+    threads.for_each(statistics.num_layers(), [&](std::int64_t layer) {
+        loads[layer] = recorded_load(statistics, static_cast<int>(layer));
+    });
+    return loads;
+}
+
 Subject recorded_subject(const ExpertStatistics& statistics, std::string name, int ep_size) {
+    ThreadPool alone(1);
+    return recorded_subject(statistics, recorded_loads(statistics, alone), std::move(name),
+                            ep_size);
+}
+
+Subject recorded_subject(const ExpertStatistics& statistics,
+                         std::vector<LayerLoad> recorded,
+                         std::string name,
+                         int ep_size) {
     Subject subject = shape_of(statistics, std::move(name), ep_size);
-    for (int layer = 0; layer < statistics.num_layers(); ++layer)
-        subject.slot_load.push_back(recorded_load(statistics, layer));
+    subject.slot_load = std::move(recorded);
     if (statistics.ids != IdKind::slot) {
         subject.expert_load = subject.slot_load;
         subject.placements.assign(subject.layers.size(), in_order(statistics.num_experts, ep_size));
@@ -72,8 +88,10 @@ Subject projected_subject(const ExpertStatistics& statistics,
 }
 
 Subject replayed_subject(const ExpertStatistics& statistics,
+                         std::vector<LayerLoad> recorded,
                          std::string name,
-                         const ReplicaReplay& replay) {
+                         const ReplicaReplay& replay,
+                         ThreadPool& threads) {
     if (!replay.is_exact() || statistics.has_unknown_sources) {
         Subject subject = projected_subject(statistics, std::move(name), replay.placements());
         if (subject.split == ReplicaSplit::equal)
@@ -85,11 +103,12 @@ Subject replayed_subject(const ExpertStatistics& statistics,
     subject.split = !replay.has_replicas() ? ReplicaSplit::none
                     : replay.is_from_ids() ? ReplicaSplit::replayed_from_ids
                                            : ReplicaSplit::replayed_from_counts;
-    for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        subject.expert_load.push_back(recorded_load(statistics, layer));
-        subject.slot_load.push_back(
-            replay.slot_load(subject.expert_load.back(), statistics.iter_start, layer));
-    }
+    subject.expert_load = std::move(recorded);
+    subject.slot_load.resize(subject.expert_load.size());
+    threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
+        subject.slot_load[layer] = replay.slot_load(subject.expert_load[layer],
+                                                    statistics.iter_start, static_cast<int>(layer));
+    });
     subject.placements = replay.placements();
     return subject;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/parallel.h"
 #include "lib/placement/placement.h"
 #include "lib/placement/route/rank_load.h"
 #include "lib/placement/route/replica_replay.h"
@@ -55,8 +56,15 @@ struct Subject {
     LayerLoad rank_load_of(int layer) const;
 };
 
+// recorded_load() of each layer, which subjects of the same statistics can share.
+std::vector<LayerLoad> recorded_loads(const ExpertStatistics& statistics, ThreadPool& threads);
+
 // As recorded, each expert (or slot) in its place by number. Error: ep_size does not divide them.
 Subject recorded_subject(const ExpertStatistics& statistics, std::string name, int ep_size);
+Subject recorded_subject(const ExpertStatistics& statistics,
+                         std::vector<LayerLoad> recorded,
+                         std::string name,
+                         int ep_size);
 
 // Under a config: placements are [layers], one per layer of the statistics, whose ids are experts.
 // Each replica takes an equal share.
@@ -66,8 +74,10 @@ Subject projected_subject(const ExpertStatistics& statistics,
 
 // The same by the engine's round robin; an equal share where the replay is not exact.
 Subject replayed_subject(const ExpertStatistics& statistics,
+                         std::vector<LayerLoad> recorded,
                          std::string name,
-                         const ReplicaReplay& replay);
+                         const ReplicaReplay& replay,
+                         ThreadPool& threads);
 
 // What no balancing gives on ep_size ranks: experts in order; where ep_size does not divide them
 // the engine's default_placement(), with as few slots as hold them all.

@@ -49,7 +49,8 @@ void check_alike(const HeldOutPart& fit, const HeldOutPart& test) {
 // Under placements; exact where the source ranks' counts tell it.
 Subject under(const ExpertStatistics& statistics,
               const std::string& name,
-              const std::vector<Placement>& placements) {
+              const std::vector<Placement>& placements,
+              ThreadPool& threads) {
     ReplicaReplay replay(placements, statistics.num_experts, statistics.iter_start,
                          statistics.num_iterations);
     if (statistics.num_sources != statistics.ep_size)
@@ -59,7 +60,7 @@ Subject under(const ExpertStatistics& statistics,
             for (int source = 0; source < statistics.num_sources; ++source)
                 replay.add_counts(statistics.iter_start + i, layer, source,
                                   statistics.row(i, layer, source));
-    return replayed_subject(statistics, name, replay);
+    return replayed_subject(statistics, recorded_loads(statistics, threads), name, replay, threads);
 }
 
 }  // namespace
@@ -82,9 +83,9 @@ HeldOut plan_held_out(const HeldOutPart& fit,
     HeldOut result;
     result.placement = "eplb-gen's placement";
     result.unbalanced = iterations_of(unbalanced, test.range);
-    result.fitted = under(fit_part, fit.name, placements);
-    result.held_out = under(test_part, test.name, placements);
-    result.greedy = under(test_part, test.name, plan(fit_part, greedy, threads));
+    result.fitted = under(fit_part, fit.name, placements, threads);
+    result.held_out = under(test_part, test.name, placements, threads);
+    result.greedy = under(test_part, test.name, plan(fit_part, greedy, threads), threads);
     return result;
 }
 
