@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "lib/base/random.h"
 
@@ -10,6 +14,9 @@ namespace {
 
 constexpr int kStepsPerTemperature = 64;
 constexpr int kRebuilds = 10;  // along the way: Q falls, and steps round
+// of the sum of penalties: less than this is none
+constexpr double kLeastGainOfExchange = 1e-7;
+constexpr double kLeastGainOfSweep = 1e-5;
 
 double uniform(RandomSequence& random) {  // in (0, 1]
     return static_cast<double>((random.bits() >> 11) + 1) * 0x1p-53;
@@ -44,6 +51,29 @@ void try_replica(RiskSearch& search, double least, RandomSequence& random) {
         search.move_replica(slot, expert);
 }
 
+// What the best exchange between two ranks gained, which is made.
+double exchange_best(RiskSearch& search, int rank_id, int other_id) {
+    const SlotTable& table = search.table();
+    const int slots_per_rank = table.slots_per_rank();
+    double best = kLeastGainOfExchange;
+    std::pair<int, int> best_slots = {-1, -1};
+    for (int i = 0; i < slots_per_rank; ++i)
+        for (int k = 0; k < slots_per_rank; ++k) {
+            const int slot = rank_id * slots_per_rank + i;
+            const int other = other_id * slots_per_rank + k;
+            const double gain =
+                table.may_swap(slot, other) ? search.swap_gain(slot, other, best) : 0;
+            if (gain > best) {
+                best = gain;
+                best_slots = {slot, other};
+            }
+        }
+    if (best_slots.first < 0)
+        return 0;
+    search.swap(best_slots.first, best_slots.second);
+    return best;
+}
+
 }  // namespace
 
 void anneal(RiskSearch& search, const Schedule& schedule) {
@@ -69,6 +99,22 @@ void anneal(RiskSearch& search, const Schedule& schedule) {
             try_swap(search, least, random);
     }
     search.rebuild();
+}
+
+void descend(RiskSearch& search, int most_sweeps) {
+    std::vector<int> ranks(search.table().ep_size());
+    std::iota(ranks.begin(), ranks.end(), 0);
+    double gain = 1;
+    for (int sweep = 0; sweep < most_sweeps && gain > kLeastGainOfSweep; ++sweep) {
+        std::stable_sort(ranks.begin(), ranks.end(), [&](int a, int b) {
+            return search.rank_penalty(a) > search.rank_penalty(b);
+        });
+        gain = 0;
+        for (std::size_t i = 0; i < ranks.size(); ++i)
+            for (std::size_t k = i + 1; k < ranks.size(); ++k)
+                gain += exchange_best(search, ranks[i], ranks[k]);
+        search.rebuild();
+    }
 }
 
 }  // namespace eplb

@@ -20,6 +20,10 @@ struct Schedule {
 // Deterministic.
 void anneal(RiskSearch& search, const Schedule& schedule);
 
+// Takes, pair of ranks by pair, the exchange that lowers the penalties most, until a sweep over all
+// pairs brings next to nothing, or so many are done.
+void descend(RiskSearch& search, int most_sweeps);
+
 }  // namespace eplb
 
 #endif

@@ -23,20 +23,24 @@ constexpr double kCloseEnough = 1e-4;
 constexpr double kCloseEnoughAtFewSlots = 1e-3;  // where it is hard to come closer
 constexpr int kFewSlots = 5;                     // per rank
 constexpr int kAggregatedSteps = 100000;
-// of annealing, per slot
-constexpr int kSampleSteps = 3000;
+// num_steps of these are per slot
+constexpr Schedule kSamplesSchedule = {.num_steps = 3000};
 // but no more than this: what a step costs goes with the scenarios, and what one that is taken
 // costs with the experts
 constexpr int kMostSampleStepsTimesScenarios = 25600000;
 constexpr int kMostSampleStepsTimesExperts = 51200000;
-// of normal loads: on the quadratic part from far away, then on the whole, where only small steps
-// are left; of several workloads there is more to find
+// normal loads: on the quadratic part from far away, then on the whole, where only small steps are
+// left; of several workloads there is more to find
 constexpr int kQuadraticSteps = 700;
-constexpr int kQuadraticStepsOfWorkloads = 1000;
+constexpr int kQuadraticStepsOfWorkloads = 2000;
 constexpr Schedule kRiskSchedule = {
     .num_steps = 175, .first_temperature = 1e-4, .last_temperature = 3e-6, .replica_share = 0.1};
 constexpr Schedule kRiskScheduleOfWorkloads = {
-    .num_steps = 350, .first_temperature = 1e-3, .last_temperature = 1e-5};
+    .num_steps = 175, .first_temperature = 1e-3, .last_temperature = 1e-5};
+constexpr Schedule kFewSlotsScheduleOfWorkloads = {
+    .num_steps = 3000, .first_temperature = 1e-3, .last_temperature = 3e-5, .replica_share = 0.6};
+// few scenarios make steps cheap, and leave much to the best one of each pair of ranks
+constexpr int kSweepsOfWorkloads = 10;
 constexpr int kMaxDoublings = 6;
 // with fewer slots per rank, replicas have to be in proportion to the load
 constexpr int kSlotsForFreeReplicas = 5;
@@ -99,21 +103,27 @@ void descend_for_traffic(const PlacementProblem& problem,
     }
 }
 
+int steps_of_samples(const PlacementProblem& problem, const Schedule& schedule) {
+    return std::min({steps_of_slots(problem, schedule.num_steps),
+                     kMostSampleStepsTimesScenarios / problem.num_scenarios(),
+                     kMostSampleStepsTimesExperts / problem.num_experts});
+}
+
 SlotTable search_risk(const PlacementProblem& problem,
                       const PlacerOptions& options,
                       double bound,
                       int round,
                       double& beta) {
     const bool is_free = problem.slots_per_rank >= kSlotsForFreeReplicas;
-    const bool has_workloads = problem.num_scenarios() > 1;
+    const bool has_workloads = options.objective == Objective::risk && problem.num_scenarios() > 1;
     // with two or three slots per rank single experts decide, and normal loads say little; the
     // quadratic part knows nothing of speeds
-    const bool is_risk = options.objective == Objective::risk && problem.rank_speed.empty() &&
-                         !(has_workloads && problem.slots_per_rank <= kSlotsOfSingleExperts);
+    const bool is_quadratic = options.objective == Objective::risk && problem.rank_speed.empty() &&
+                              !(has_workloads && problem.slots_per_rank <= kSlotsOfSingleExperts);
     SlotTable start = pack_distinct(
         problem, problem.load, replicate(problem, problem.load, is_free ? kReplicaExponent : 0));
     Schedule schedule;
-    if (is_risk) {
+    if (is_quadratic) {
         const int num_steps = has_workloads ? kQuadraticStepsOfWorkloads : kQuadraticSteps;
         start = anneal_quadratic(
             problem, is_free ? std::move(start) : search_aggregated(problem, bound, 0),
@@ -121,14 +131,15 @@ SlotTable search_risk(const PlacementProblem& problem,
         schedule = has_workloads ? kRiskScheduleOfWorkloads : kRiskSchedule;
         schedule.num_steps = steps_of_slots(problem, schedule.num_steps);
     } else {
-        schedule.num_steps = std::min({steps_of_slots(problem, kSampleSteps),
-                                       kMostSampleStepsTimesScenarios / problem.num_scenarios(),
-                                       kMostSampleStepsTimesExperts / problem.num_experts});
+        schedule = has_workloads ? kFewSlotsScheduleOfWorkloads : kSamplesSchedule;
+        schedule.num_steps = steps_of_samples(problem, schedule);
     }
     schedule.num_steps = doubled(schedule.num_steps, round);
     schedule.seed = static_cast<std::uint64_t>(round);
     RiskSearch search(problem, std::move(start));
     anneal(search, schedule);
+    if (has_workloads)
+        descend(search, kSweepsOfWorkloads);
     beta = search.beta();
     const double limit = bound + options.tolerance * problem.mean_load();
     if (options.co_occurrence > 0 && problem.cooccurrence != nullptr)
