@@ -17,11 +17,15 @@ struct Section {
     void (*run)(const SectionContext& context);
 };
 
-const std::vector<Section> kSections = {
-    {"aggregated", bench_aggregated}, {"routes", bench_routes},
-    {"peers", bench_peers},           {"workloads", bench_workloads},
-    {"scenarios", bench_scenarios},   {"prediction", bench_prediction},
-    {"topology", bench_topology},     {"speed", bench_speed}};
+const std::vector<Section> kSections = {{"aggregated", bench_aggregated},
+                                        {"routes", bench_routes},
+                                        {"peers", bench_peers},
+                                        {"workloads", bench_workloads},
+                                        {"scenarios", bench_scenarios},
+                                        {"prediction", bench_prediction},
+                                        {"topology", bench_topology},
+                                        {"shapes", bench_shapes},
+                                        {"speed", bench_speed}};
 
 // The exit code.
 int run(int argc, char** argv) {

@@ -22,6 +22,7 @@ void bench_workloads(const SectionContext& context);
 void bench_scenarios(const SectionContext& context);
 void bench_prediction(const SectionContext& context);
 void bench_topology(const SectionContext& context);
+void bench_shapes(const SectionContext& context);
 void bench_speed(const SectionContext& context);
 
 }  // namespace eplb::bench
