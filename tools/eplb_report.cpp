@@ -15,6 +15,7 @@
 #include "tools/report_options.h"
 #include "tools/report_page.h"
 #include "tools/report_pictures.h"
+#include "tools/report_profile.h"
 #include "tools/report_views.h"
 #include "tools/statistics_options.h"
 #include "tools/tool.h"
@@ -80,6 +81,11 @@ void check_max_imbalance(double imbalance, double limit) {
 }
 
 int report(const cli::Output& out, const ReportOptions& options) {
+    if (!options.fit_time_profile.empty()) {
+        check_profile_options(options);
+        fit_time_profile(out, options);
+        return cli::kDone;
+    }
     if (options.per_expert && options.ep_size > 0)
         throw UsageError("--ep_size says nothing about --per_expert, which looks at no ranks");
     cli::check_statistics_options(options.statistics);

@@ -123,6 +123,14 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
         ->check(cli::not_empty());
     app.option_defaults()->group("Single views");
     add_view_options(app, options);
+    app.option_defaults()->group("Time");
+    cli::add_time_options(app, options.time);
+    app.add_option(
+           cli::flag("fit_time_profile"), options.fit_time_profile,
+           "Instead of a report: fit a time profile to this table of measurements (CSV: "
+           "expert_rows,time_us or rows,experts,time_us), write it and say how well it fits")
+        ->type_name("TABLE.csv")
+        ->check(cli::not_empty());
     app.option_defaults()->group("Options");
     app.add_option(cli::flag("max_imbalance"), options.max_imbalance,
                    "Exit with 3 where the average imbalance ratio is above: of the last recording, "

@@ -9,6 +9,7 @@
 #include "lib/statistics/selection.h"
 #include "tools/given_options.h"
 #include "tools/statistics_options.h"
+#include "tools/time_options.h"
 
 namespace eplb {
 
@@ -49,6 +50,9 @@ struct ReportOptions {
     double moe_share = 0.5;
     double tokens_per_second_per_rank = 0;
     double min_speedup = 1.02;
+
+    cli::TimeOptions time;
+    std::string fit_time_profile;  // instead of a report; empty: not given
 
     std::optional<double> max_imbalance;  // the gate
 

@@ -9,11 +9,18 @@ namespace {
 
 using nlohmann::json;
 
-double plain_bytes(const ConfigFields& fields) {
+struct StoredWeight {
+    std::string dtype;
+    double bytes = 0;
+};
+
+StoredWeight plain_weight(const ConfigFields& fields) {
     const std::optional<WeightType> type = plain_weight_type(fields);
     if (!type)
         fields.fail("torch_dtype", "is missing");
-    return *type == WeightType::f32 ? 4 : 2;
+    if (*type == WeightType::f32)
+        return {"f32", 4};
+    return {*type == WeightType::f16 ? "f16" : "bf16", 2};
 }
 
 double fp8_bytes(const ConfigFields& quantization) {
@@ -25,25 +32,35 @@ double fp8_bytes(const ConfigFields& quantization) {
     return block >= 1 ? 1 + 4 / block : 1;
 }
 
-double weight_bytes(const ConfigFields& fields) {
+StoredWeight stored_weight(const ConfigFields& fields) {
     const std::optional<ConfigFields> quantization = quantization_fields(fields);
     if (!quantization)
-        return plain_bytes(fields);
+        return plain_weight(fields);
     const std::string method = quantization->text_or("quant_method", "");
     if (method == "mxfp4")
-        return 0.5 + 1.0 / 32;
+        return {method, 0.5 + 1.0 / 32};
     if (method != "fp8")
         quantization->fail("quant_method", "is \"" + method + "\"; fp8 and mxfp4 are known");
-    return fp8_bytes(*quantization);
+    return {method, fp8_bytes(*quantization)};
 }
 
 }  // namespace
 
-double expert_bytes(const ModelJson& model) {
+ExpertSize expert_size(const ModelJson& model) {
     const ConfigFields& fields = model.fields();
     const char* const width =
         fields.has("moe_intermediate_size") ? "moe_intermediate_size" : "intermediate_size";
-    return 3.0 * fields.size("hidden_size") * fields.size(width) * weight_bytes(fields);
+    ExpertSize size;
+    size.hidden_size = fields.size("hidden_size");
+    size.intermediate_size = fields.size(width);
+    const StoredWeight weight = stored_weight(fields);
+    size.dtype = weight.dtype;
+    size.bytes_per_weight = weight.bytes;
+    return size;
+}
+
+double expert_bytes(const ModelJson& model) {
+    return expert_size(model).bytes();
 }
 
 }  // namespace eplb
