@@ -9,6 +9,7 @@
 #include "lib/base/text.h"
 #include "lib/report/text/table_edit.h"
 #include "lib/report/text/table_writers.h"
+#include "lib/report/timed_subject.h"
 #include "lib/report/views/views.h"
 #include "tools/paths.h"
 #include "tools/report_inputs.h"
@@ -80,6 +81,19 @@ void check_max_imbalance(double imbalance, double limit) {
                         "; fit a new placement with eplb-gen, or give it more slots");
 }
 
+// What --max_time is about: of the last statistics, under the last config where there is one.
+void check_max_time(const ViewInput& input, double limit) {
+    const ReportInput& last = input.inputs.back();
+    const TimedSubject timed =
+        input.timed(last.projected.empty() ? last.recorded : last.projected.back());
+    if (!timed.has_tokens())
+        throw Error("--max_time: nothing was measured, no iteration has tokens");
+    if (timed.mean_us > limit)
+        throw GateError("--max_time " + formatted("%.6g", limit) +
+                        ": the experts of all MoE layers take " + formatted("%.6g", timed.mean_us) +
+                        " us an iteration; place them anew with eplb-gen, or change the batch");
+}
+
 int report(const cli::Output& out, const ReportOptions& options) {
     if (!options.fit_time_profile.empty()) {
         check_profile_options(options);
@@ -90,10 +104,18 @@ int report(const cli::Output& out, const ReportOptions& options) {
         throw UsageError("--ep_size says nothing about --per_expert, which looks at no ranks");
     cli::check_statistics_options(options.statistics);
     check_view_options(options);
+    cli::check_time_options(options.time);
+    std::optional<GpuCost> gpu;
+    int top_k = 0;
+    if (options.time.has_profile() && options.statistics.model_config.is_given())
+        top_k = options.statistics.model_config.shape().top_k;
+    if (options.time.has_profile())
+        gpu = cli::gpu_cost(out, options.time, options.statistics.model_config);
     std::vector<std::string> input_paths = options.expert_statistic_paths;
     input_paths.insert(input_paths.end(), options.config_paths.begin(), options.config_paths.end());
     for (const std::string& file : cli::files_of(options.statistics))
         input_paths.push_back(file);
+    input_paths.push_back(options.time.time_profile);
     cli::check_output(options.output_path, input_paths);
     check_picture_options(options);
     OutputFile output(options.output_path);
@@ -106,7 +128,7 @@ int report(const cli::Output& out, const ReportOptions& options) {
     const std::vector<ReportInput> inputs = load_report_inputs(out, options, threads);
     warn_of_empty_iterations(out, inputs);
     Measurements measurements(bins_of(options), threads);
-    const ViewInput input{options, inputs, measurements};
+    const ViewInput input{options, inputs, measurements, gpu ? &*gpu : nullptr, top_k};
     const bool is_picture_alone = options.heatmap && !page;
     const ViewResult result = is_picture_alone ? ViewResult() : make_view(input);
     output.write(options.heatmap ? heatmap_text(input)
@@ -119,6 +141,8 @@ int report(const cli::Output& out, const ReportOptions& options) {
     output.commit();
     if (options.max_imbalance)
         check_max_imbalance(gated_imbalance(input, result.tested), *options.max_imbalance);
+    if (options.max_time)
+        check_max_time(input, *options.max_time);
     return cli::kDone;
 }
 

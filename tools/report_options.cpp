@@ -137,6 +137,11 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
                    "under the last config; of held_out on the test")
         ->type_name("R")
         ->check(cli::non_negative_real());
+    app.add_option(cli::flag("max_time"), options.max_time,
+                   "Exit with 3 where the experts of all MoE layers together take longer than so "
+                   "many microseconds an iteration")
+        ->type_name("US")
+        ->check(cli::non_negative_real());
     cli::keep_given_options(app, options.given);
     app.footer(
         "For each layer, over the ranks of an iteration and then averaged over iterations: mean\n"
@@ -154,6 +159,7 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
         "  eplb-report expert_statistic --view ranks --sort max_load --top 5\n"
         "  eplb-report expert_statistic --view held_out --ep_size 36 --num_slots 288\n"
         "  eplb-report last_week today --view drift --projection_eplb_config_path eplb.yaml\n"
+        "  eplb-report before --view time --gpu h200 --model_config config.json\n"
         "  eplb-report after --max_imbalance 0.2 > /dev/null; [ $? -ne 3 ] || echo 're-place'\n"
         "  eplb-report expert_statistic --per_expert --format json -o report.json\n"
         "  eplb-report expert_statistic --html report.html --heatmap\n"

@@ -54,7 +54,9 @@ struct ReportOptions {
     cli::TimeOptions time;
     std::string fit_time_profile;  // instead of a report; empty: not given
 
-    std::optional<double> max_imbalance;  // the gate
+    // gates
+    std::optional<double> max_imbalance;
+    std::optional<double> max_time;  // us
 
     std::vector<cli::GivenOption> given;
 };

@@ -5,6 +5,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/text.h"
+#include "lib/report/views/time_table.h"
 #include "lib/report/views/views.h"
 #include "tools/report_analysis.h"
 #include "tools/report_traffic.h"
@@ -67,6 +68,17 @@ std::vector<ReportView> all_views() {
          .refusal = refusal_of_several,
          .make = [](const ViewInput& input) -> ViewResult {
              return {percentile_table(input.measured()), {}};
+         }},
+        {.name = "time",
+         .help = "how many microseconds each layer's experts take on a GPU",
+         .options = {"gpu", "time_profile", "hidden_size", "intermediate_size", "bytes_per_weight",
+                     "max_time"},
+         .is_of_one_subject = true,
+         .looks_at_ranks = true,
+         .needs_profile = true,
+         .refusal = refusal_of_several,
+         .make = [](const ViewInput& input) -> ViewResult {
+             return {time_table(input.timed(input.subject()), *input.gpu), {}};
          }},
         {.name = "comparison",
          .help = "statistics side by side, or one under several configs",
@@ -158,6 +170,11 @@ void check_inputs_of(const ReportView& view, const ReportOptions& options) {
             "or several with one");
 }
 
+void check_time_gate(const ReportOptions& options) {
+    if (options.max_time && !options.time.has_profile())
+        throw UsageError("--max_time needs to know the GPU: give --gpu or --time_profile");
+}
+
 }  // namespace
 
 const Subject& ViewInput::subject() const {
@@ -171,6 +188,10 @@ std::vector<const MeasuredSubject*> ViewInput::all_measured() const {
     for (const Subject* const subject : compared_subjects(inputs))
         measured.push_back(&measurements.of(*subject));
     return measured;
+}
+
+TimedSubject ViewInput::timed(const Subject& subject) const {
+    return time_subject(subject, gpu->cost, model_top_k, measurements.threads());
 }
 
 const std::vector<ReportView>& report_views() {
@@ -194,6 +215,10 @@ void check_view_options(const ReportOptions& options) {
     const ReportView& view = view_of(options);
     check_options_of(view, options);
     check_inputs_of(view, options);
+    if (view.needs_profile && !options.time.has_profile())
+        throw UsageError("--view " + view.name +
+                         " needs to know the GPU: give --gpu, or --time_profile with one's own");
+    check_time_gate(options);
     if (!(options.moe_share > 0 && options.moe_share <= 1))
         throw UsageError("--moe_share is a share of the time: above 0 and up to 1");
     if (options.equal_split && options.config_paths.empty())

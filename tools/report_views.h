@@ -7,6 +7,7 @@
 
 #include "lib/report/measured_subject.h"
 #include "lib/report/table.h"
+#include "lib/report/timed_subject.h"
 #include "tools/report_inputs.h"
 #include "tools/report_options.h"
 
@@ -16,12 +17,16 @@ struct ViewInput {
     const ReportOptions& options;
     const std::vector<ReportInput>& inputs;
     Measurements& measurements;
+    const GpuCost* gpu = nullptr;  // where a time profile is given
+    int model_top_k = 0;           // 0: not known
 
     // Of a view of a single one: as recorded, or under the config.
     const Subject& subject() const;
     const MeasuredSubject& measured() const { return measurements.of(subject()); }
     // compared_subjects(), measured.
     std::vector<const MeasuredSubject*> all_measured() const;
+    // Where gpu is known.
+    TimedSubject timed(const Subject& subject) const;
 };
 
 // What --max_imbalance is about where a view tests a placement: the average on the test.
@@ -43,6 +48,7 @@ struct ReportView {
     bool is_of_one_subject = false;         // and not of several, side by side
     bool looks_at_ranks = false;            // of the recording, which experts must divide into
     bool tests_placement = false;           // which is fitted, where no config is given
+    bool needs_profile = false;             // of a GPU
     // Says what the view takes where recordings and configs do not suit it; empty where they do.
     std::string (*refusal)(const ReportOptions& options) = nullptr;
     ViewResult (*make)(const ViewInput& input) = nullptr;

@@ -24,3 +24,24 @@ run eplb-report --fit_time_profile few_rows.csv $shape
 sed 's/420/420 us/' table.csv > units.csv
 run eplb-report --fit_time_profile units.csv $shape
 run eplb-report --fit_time_profile missing.csv $shape
+stats="$SOURCE/tests/data/formats/trtllm"
+cat > even.yaml <<'YAML'
+num_slots: 10
+initial_global_assignments:
+  3: [0, 4, 1, 5, 2, 6, 3, 7, 0, 1]
+  10: [0, 7, 1, 6, 2, 5, 3, 4, 0, 1]
+YAML
+cat > mine.json <<'JSON'
+{"format": "eplb-time-profile", "version": 1, "t0_us": 20, "bytes_per_second": 1e12, "flop_per_second": 1e15}
+JSON
+run eplb-report '$stats' --view time --gpu h200 $shape --bytes_per_weight 2 --format csv
+run eplb-report '$stats' --view time --time_profile mine.json $shape
+run eplb-report '$stats' --view time --time_profile mine.json $shape --projection_eplb_config_path even.yaml --format json
+run eplb-report '$stats' --view time --time_profile mine.json $shape --layers 3 --max_time 20
+run eplb-report '$stats' --view time
+run eplb-report '$stats' --view time --gpu h200
+run eplb-report '$stats' --view time --gpu h300 $shape
+run eplb-report '$stats' --view time --gpu h200 --time_profile mine.json $shape
+run eplb-report '$stats' --view ranks --gpu h200 $shape
+run eplb-report '$stats' --view time --time_profile table.csv $shape
+run eplb-report '$stats' --view time --gpu h200 --model_config '$SOURCE/data/models/mixtral-8x7b' --moe_layers 3,10 -o time.txt

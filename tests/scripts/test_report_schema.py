@@ -58,6 +58,7 @@ def write_config(path):
 RAW, LONG, OTHER, GAPS = str(RECORDING), "long.jsonl", "other.jsonl", "gaps.jsonl"
 CONFIG = ("--projection_eplb_config_path", "eplb.yaml")
 SUMS = ("sums.json", "--moe_layers", "3,10", "--ep_size", "2")
+GPU = ("--gpu", "h200", "--hidden_size", "512", "--intermediate_size", "128")
 OTHER_SUMS = ("other_sums.json", *SUMS)
 
 # every view, with what gives or takes away members and columns
@@ -79,6 +80,7 @@ CASES = {
                 (RAW, *CONFIG), (RAW, "--ep_size", "4")],
     "rank_traffic": [(RAW,), (RAW, "--bytes_per_token", "4096"), (RAW, *CONFIG)],
     "faults": [(LONG,), SUMS, (LONG, *CONFIG), (LONG, *CONFIG, "--num_nodes", "2")],
+    "time": [(LONG, *GPU), (GAPS, *GPU), (LONG, *CONFIG, *GPU), (*SUMS, *GPU), (*SUMS, *CONFIG, *GPU)],
     "worth": [(LONG,), (RAW,), SUMS, OTHER_SUMS, (LONG, OTHER), (LONG, *CONFIG),
               (LONG, *CONFIG, "--tokens_per_second_per_rank", "1000")],
 }
