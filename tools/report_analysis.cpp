@@ -70,7 +70,8 @@ std::string refusal_of_comparison(const ReportOptions& options) {
 }
 
 ViewResult make_comparison(const ViewInput& input) {
-    return {comparison_table(input.all_measured(), pairing_of(input.inputs)), {}};
+    return {comparison_table(input.all_measured(), pairing_of(input.inputs), input.all_timed()),
+            {}};
 }
 
 std::string refusal_of_held_out(const ReportOptions& options) {
@@ -93,7 +94,7 @@ ViewResult make_held_out(const ViewInput& input) {
     held_out.overlaps = cli::is_same_file(inputs.front().path, inputs.back().path) &&
                         overlap(ranges.fit, ranges.test);
     held_out.fit_is_assumed = is_of_config && inputs.size() == 1 && !input.options.fit;
-    HeldOutReport report = held_out_table(held_out, input.options.min_speedup, threads);
+    HeldOutReport report = held_out_table(held_out, input.options.min_speedup, threads, input.gpu);
     return {std::move(report.table),
             TestedImbalance{report.imbalance_ratio, report.verdict != Verdict::none}};
 }
@@ -125,9 +126,19 @@ std::string refusal_of_worth(const ReportOptions& options) {
 }
 
 ViewResult make_worth(const ViewInput& input) {
+    if (input.gpu == nullptr)
+        for (const cli::GivenOption& given : input.options.given)
+            if (given.name == "moe_share" || given.name == "tokens_per_second_per_rank")
+                throw UsageError("--" + given.name +
+                                 " is about time, which tokens alone do not tell; give --gpu or "
+                                 "--time_profile");
     const std::vector<const MeasuredSubject*> subjects = input.all_measured();
-    return {worth_table(*subjects.front(), subjects.size() > 1 ? subjects.back() : nullptr,
-                        pairing_of(input.inputs),
+    const std::vector<TimedSubject> timed = input.all_timed();
+    const auto side = [&](std::size_t i) {
+        return i < subjects.size() ? WorthSide{subjects[i], timed.empty() ? nullptr : &timed[i]}
+                                   : WorthSide{};
+    };
+    return {worth_table(side(0), side(1), pairing_of(input.inputs),
                         {.moe_share = input.options.moe_share,
                          .tokens_per_second_per_rank = input.options.tokens_per_second_per_rank}),
             {}};

@@ -76,16 +76,18 @@ void add_view_options(CLI::App& app, ReportOptions& options) {
         ->type_name("BYTES")
         ->check(cli::non_negative_real())
         ->capture_default_str();
-    app.add_option(cli::flag("moe_share"), options.moe_share,
-                   "worth: share of an iteration's time that the experts take at the first load")
+    app.add_option(
+           cli::flag("moe_share"), options.moe_share,
+           "worth, on a GPU: share of an iteration's time that the experts take at the first load")
         ->type_name("SHARE")
         ->capture_default_str();
     app.add_option(cli::flag("tokens_per_second_per_rank"), options.tokens_per_second_per_rank,
-                   "worth: throughput measured at the first load, for absolute numbers")
+                   "worth, on a GPU: throughput measured at the first load, for absolute numbers")
         ->type_name("RATE")
         ->check(cli::positive_real());
     app.add_option(cli::flag("min_speedup"), options.min_speedup,
-                   "Verdicts: what the speed-up of the experts must be to be worth it")
+                   "held_out: what the experts' speed-up must be to be worth it; of the fullest "
+                   "rank's tokens where no GPU is given")
         ->type_name("FACTOR")
         ->check(cli::positive_real())
         ->capture_default_str();

@@ -1,6 +1,7 @@
 #include "tools/report_page.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "lib/report/html/page.h"
@@ -102,7 +103,8 @@ class Page {
     }
 
     void add_comparison() {
-        Table comparison = comparison_table(page_.subjects, pairing_of(input_.inputs));
+        Table comparison =
+            comparison_table(page_.subjects, pairing_of(input_.inputs), input_.all_timed());
         if (page_.headline.empty()) {
             take_verdicts(comparison, "");
             take_notes(comparison);
@@ -113,7 +115,11 @@ class Page {
     // Of the only subject. Where there is nothing to balance, what the layers cover stands in for
     // the verdict.
     void add_headline_of_layers(bool is_view) {
-        const Table layers = layer_table(*page_.subjects.front(), input_.measurements.threads());
+        std::optional<TimedSubject> timed;
+        if (input_.gpu != nullptr)
+            timed = input_.timed(*page_.subjects.front()->subject);
+        const Table layers = layer_table(*page_.subjects.front(), input_.measurements.threads(),
+                                         timed ? &*timed : nullptr);
         if (!take_verdicts(layers, ""))
             page_.headline.push_back(layers.notes.back().text);
         if (!is_view)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <optional>
 
 #include "lib/base/error.h"
 #include "lib/base/text.h"
@@ -19,17 +20,32 @@ std::string refusal_of_several(const ReportOptions& options) {
                : "";
 }
 
+Table layers_of(const ViewInput& input) {
+    std::optional<TimedSubject> timed;
+    if (input.gpu != nullptr && input.measurements.bins() == Bins::ranks)
+        timed = input.timed(input.subject());
+    return layer_table(input.measured(), input.measurements.threads(), timed ? &*timed : nullptr);
+}
+
+// The options of a view that speaks of time where a GPU is known, beside its own.
+std::vector<std::string> with_time(std::vector<std::string> options) {
+    for (const char* const option : {"gpu", "time_profile", "hidden_size", "intermediate_size",
+                                     "bytes_per_weight", "max_time"})
+        options.emplace_back(option);
+    return options;
+}
+
 // In the order of --help.
 std::vector<ReportView> all_views() {
     return {
         {.name = "layers",
          .help = "how uneven each layer is, its worst rank and what makes it hot",
-         .options = {"per_expert"},
+         .options = with_time({"per_expert"}),
          .is_of_one_subject = true,
          .looks_at_ranks = true,
          .refusal = refusal_of_several,
          .make = [](const ViewInput& input) -> ViewResult {
-             return {layer_table(input.measured(), input.measurements.threads()), {}};
+             return {layers_of(input), {}};
          }},
         {.name = "ranks",
          .help = "how loaded each rank is, over all layers",
@@ -71,24 +87,23 @@ std::vector<ReportView> all_views() {
          }},
         {.name = "time",
          .help = "how many microseconds each layer's experts take on a GPU",
-         .options = {"gpu", "time_profile", "hidden_size", "intermediate_size", "bytes_per_weight",
-                     "max_time"},
+         .options = with_time({}),
          .is_of_one_subject = true,
          .looks_at_ranks = true,
          .needs_profile = true,
          .refusal = refusal_of_several,
          .make = [](const ViewInput& input) -> ViewResult {
-             return {time_table(input.timed(input.subject()), *input.gpu), {}};
+             return {time_table(input.timed(input.subject())), {}};
          }},
         {.name = "comparison",
          .help = "statistics side by side, or one under several configs",
-         .options = {"per_expert"},
+         .options = with_time({"per_expert"}),
          .looks_at_ranks = true,
          .refusal = refusal_of_comparison,
          .make = make_comparison},
         {.name = "held_out",
          .help = "a placement on iterations, or traffic, that it was not fitted to",
-         .options = {"fit", "test", "num_slots", "min_speedup"},
+         .options = with_time({"fit", "test", "num_slots", "min_speedup"}),
          .tests_placement = true,
          .refusal = refusal_of_held_out,
          .make = make_held_out},
@@ -118,8 +133,8 @@ std::vector<ReportView> all_views() {
          .refusal = refusal_of_several,
          .make = make_faults},
         {.name = "worth",
-         .help = "how much faster it makes the model",
-         .options = {"moe_share", "tokens_per_second_per_rank"},
+         .help = "what it is worth: tokens of the fullest rank and, on a GPU, the model's speed-up",
+         .options = with_time({"moe_share", "tokens_per_second_per_rank"}),
          .looks_at_ranks = true,
          .refusal = refusal_of_worth,
          .make = make_worth},
@@ -191,7 +206,15 @@ std::vector<const MeasuredSubject*> ViewInput::all_measured() const {
 }
 
 TimedSubject ViewInput::timed(const Subject& subject) const {
-    return time_subject(subject, gpu->cost, model_top_k, measurements.threads());
+    return time_subject(subject, *gpu, model_top_k, measurements.threads());
+}
+
+std::vector<TimedSubject> ViewInput::all_timed() const {
+    std::vector<TimedSubject> all;
+    if (gpu != nullptr)
+        for (const Subject* const subject : compared_subjects(inputs))
+            all.push_back(timed(*subject));
+    return all;
 }
 
 const std::vector<ReportView>& report_views() {

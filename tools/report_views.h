@@ -27,6 +27,8 @@ struct ViewInput {
     std::vector<const MeasuredSubject*> all_measured() const;
     // Where gpu is known.
     TimedSubject timed(const Subject& subject) const;
+    // compared_subjects(), timed; none where it is not.
+    std::vector<TimedSubject> all_timed() const;
 };
 
 // What --max_imbalance is about where a view tests a placement: the average on the test.

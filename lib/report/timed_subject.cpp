@@ -1,6 +1,7 @@
 #include "lib/report/timed_subject.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 #include "lib/base/not_known.h"
@@ -43,6 +44,13 @@ bool TimedSubject::has_tokens() const {
     return !std::isnan(mean_us);
 }
 
+int TimedSubject::position_of(int layer_id) const {
+    const std::vector<int>& ids = subject->layers;
+    const auto found = std::lower_bound(ids.begin(), ids.end(), layer_id);
+    assert(found != ids.end() && *found == layer_id);
+    return static_cast<int>(found - ids.begin());
+}
+
 int TimedSubject::slowest_layer() const {
     const auto slowest = std::max_element(
         summaries.begin(), summaries.end(),
@@ -51,14 +59,15 @@ int TimedSubject::slowest_layer() const {
 }
 
 TimedSubject time_subject(const Subject& subject,
-                          const LayerCost& cost,
+                          const GpuCost& gpu,
                           int top_k,
                           ThreadPool& threads) {
     TimedSubject timed;
     timed.subject = &subject;
+    timed.gpu = gpu;
     timed.layers.resize(subject.layers.size());
     threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
-        timed.layers[layer] = layer_times(subject.slot_load[layer], subject.ep_size, cost);
+        timed.layers[layer] = layer_times(subject.slot_load[layer], subject.ep_size, gpu.cost);
     });
     for (const LayerTimes& layer : timed.layers)
         timed.summaries.push_back(summarize(layer));

@@ -12,6 +12,7 @@ namespace eplb {
 // What the experts of a subject take. Vectors of layers are in the order of the subject's.
 struct TimedSubject {
     const Subject* subject = nullptr;
+    GpuCost gpu;
     std::vector<LayerTimes> layers;
     std::vector<LayerTimeSummary> summaries;
 
@@ -30,13 +31,15 @@ struct TimedSubject {
     double tokens_per_second_per_gpu() const;
 
     bool has_tokens() const;
+    // Of a layer that the subject has, by its id.
+    int position_of(int layer_id) const;
     // The layer that takes longest, the lowest id of several, as a position; some layer has tokens.
     int slowest_layer() const;
 };
 
 // The subject must outlive it. top_k: the model's, where the recording does not say; 0: not known.
 TimedSubject time_subject(const Subject& subject,
-                          const LayerCost& cost,
+                          const GpuCost& gpu,
                           int top_k,
                           ThreadPool& threads);
 

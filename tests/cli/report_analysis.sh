@@ -13,7 +13,13 @@ run eplb-report '$stats' '$stats' --view drift
 run eplb-report '$stats' --view held_out --ep_size 2 --num_slots 10
 run eplb-report '$stats' --view held_out $config --fit 98-101 --test 100-102
 run eplb-report '$stats' --view worth
-run eplb-report '$stats' --view worth $config --moe_share 0.4 --tokens_per_second_per_rank 1500
+gpu='--gpu h200 --hidden_size 4096 --intermediate_size 1024'
+run eplb-report '$stats' --view worth $config $gpu --moe_share 0.4 --tokens_per_second_per_rank 1500
+run eplb-report '$stats' --view worth $gpu
+run eplb-report '$stats' --iter_stop 100 $gpu
+run eplb-report '$stats' $config --view comparison $gpu
+run eplb-report '$stats' --view held_out $config --fit 98-101 --test 101-102 $gpu
+run eplb-report '$stats' --view worth $config --moe_share 0.4
 run eplb-report '$stats' --view comparison
 run eplb-report '$stats' '$stats' $config $config
 run eplb-report '$stats' --view drift

@@ -173,4 +173,31 @@ TEST_CASE("of several configs the best is named, with its distance to the next")
     CHECK(last_verdict(table) == "Least imbalance: 3 with 0.100, before 2 with 0.500.");
 }
 
+// t0 20 us, 10 us for weights, 0.5 us for a row; layer 3: 20 + 20, then 20 + 10; layer 9 only
+// before
+TEST_CASE("a comparison on a GPU is in microseconds too, of the layers that all have") {
+    GpuCost gpu;
+    gpu.profile.name = "toy";
+    gpu.cost = {20, 10, 0.5};
+    ThreadPool threads(1);
+    const Subject before =
+        subject_of("a", 2, {3, 9}, {Counts(9, {2, 2, 0, 0}), Counts(9, {1, 0, 0, 0})});
+    const Subject after = subject_of("b", 2, {3}, {Counts(9, {4, 0, 4, 0})});
+    const std::vector<TimedSubject> timed = {time_subject(before, gpu, 1, threads),
+                                             time_subject(after, gpu, 1, threads)};
+    const MeasuredSubject first = measured(before);
+    const MeasuredSubject second = measured(after);
+    const std::vector<const MeasuredSubject*> subjects = {&first, &second};
+    const Table table = comparison_table(subjects, Pairing::independent, timed);
+    const nlohmann::json json = json_of(table);
+    CHECK(json["moe_time_us_1"] == 40);
+    CHECK(json["moe_time_us_2"] == 30);
+    CHECK(json["moe_time_delta_2_low"] == -10);
+    CHECK(json["moe_time_delta_2_high"] == -10);
+    CHECK(last_verdict(table) ==
+          "On toy the MoE layer takes 40.0 us -> 30.0 us an iteration (95 % interval of the "
+          "difference: -10.0 us to -10.0 us); with 1.25 and 4 tokens per rank, which is a "
+          "difference of its own.");
+}
+
 }  // namespace eplb::test_comparison

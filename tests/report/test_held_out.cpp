@@ -74,7 +74,7 @@ TEST_CASE("iterations of one recording are split into a fit and a test") {
 }
 
 // fit: 10 + 0 and 10 + 0 of 20; test: in order 20 of 20, apart 12 of 20
-TEST_CASE("imbalances of the test and the fit, and the speed-up between them") {
+TEST_CASE("imbalances of the test and the fit, and what the fullest rank has of tokens") {
     const nlohmann::json table =
         table_of(of_config({{10, 10, 0, 0}}, Counts(9, {12, 8, 0, 0})), 1.02);
     const auto row = table["rows"][0];
@@ -82,25 +82,49 @@ TEST_CASE("imbalances of the test and the fit, and the speed-up between them") {
     CHECK(row["fitted"] == 0);
     CHECK(row["held_out"] == Approx(0.2));
     CHECK(!row.contains("greedy"));
-    CHECK(row["speedup"] == Approx(2 / 1.2));
-    CHECK(table["average"]["speedup"] == Approx(2 / 1.2));
+    CHECK(row["token_ratio"] == Approx(2 / 1.2));
+    CHECK(table["average"]["token_ratio"] == Approx(2 / 1.2));
     CHECK(table["verdict"] == "worth it");
-    CHECK(table["speedup_low"] == Approx(2 / 1.2));
+    CHECK(table["token_ratio_low"] == Approx(2 / 1.2));
     CHECK_STARTS_WITH(last_note(table),
-                      "Verdict: worth it. On traffic like the test the experts "
-                      "get 1.667 times as fast (95 % interval: 1.667 to 1.667");
+                      "Verdict: worth it. On traffic like the test the fullest rank has "
+                      "1.667 times fewer tokens (95 % interval: 1.667 to 1.667");
+}
+
+// as above, t0 20 us, 10 us for weights, 0.5 us for a row: in order 20 + 10 + 10 (two active
+// experts on rank 0, 12 and 8 rows), apart 20 + 10
+TEST_CASE("on a GPU the verdict goes by time") {
+    GpuCost gpu;
+    gpu.profile.name = "toy";
+    gpu.cost = {20, 10, 0.5};
+    ThreadPool threads(2);
+    const HeldOut held_out = of_config({{10, 10, 0, 0}}, Counts(9, {12, 8, 0, 0}));
+    const nlohmann::json table = test::json_of(held_out_table(held_out, 1.02, threads, &gpu).table);
+    CHECK(table["rows"][0]["token_ratio"] == Approx(2 / 1.2));
+    CHECK(table["rows"][0]["time_us_unbalanced"] == 40);
+    CHECK(table["rows"][0]["time_us_held_out"] == 30);
+    CHECK(table["average"]["speedup"] == Approx(4.0 / 3));
+    CHECK(table["speedup_low"] == Approx(4.0 / 3));
+    CHECK_FALSE(table.contains("token_ratio_low"));
+    CHECK_STARTS_WITH(last_note(table),
+                      "Verdict: worth it. On traffic like the test the experts take 40.0 us -> "
+                      "30.0 us an iteration on toy, 1.333 times as fast (95 % interval: 1.333");
+    // one active expert on each rank either way: tokens are more even, time is the same
+    const HeldOut few = of_config({{10, 10, 0, 0}}, Counts(9, {6, 0, 2, 0}));
+    CHECK(test::json_of(held_out_table(few, 1.02, threads, &gpu).table)["verdict"] ==
+          "not worth it");
 }
 
 // 0 and 2 on one rank under the placement: in order they are apart
 TEST_CASE("a placement that does harm is not worth it") {
     const nlohmann::json table =
         table_of(of_config({{10, 10, 0, 0}}, Counts(9, {10, 0, 10, 0})), 1.02);
-    CHECK(table["rows"][0]["speedup"] == 0.5);
+    CHECK(table["rows"][0]["token_ratio"] == 0.5);
     CHECK(table["verdict"] == "not worth it");
 }
 
 TEST_CASE("what iterations cannot tell apart is too little data") {
-    // speed-ups from 1 to 1.4, 1.2 on average
+    // gains from 1 to 1.4, 1.2 on average
     const HeldOut restless = of_config({{10, 10, 0, 0}}, pairs({0, 4, 1, 3, 2, 0, 4, 3, 1, 2}));
     CHECK(table_of(restless, 1.0)["verdict"] == "worth it");
     CHECK(table_of(restless, 1.6)["verdict"] == "not worth it");
@@ -108,12 +132,12 @@ TEST_CASE("what iterations cannot tell apart is too little data") {
     CHECK(table["verdict"] == "too little data");
     CHECK(last_note(table).find("iterations in the test would tell: record more") !=
           std::string::npos);
-    CHECK(last_note(table_of(restless, table["average"]["speedup"].get<double>()))
+    CHECK(last_note(table_of(restless, table["average"]["token_ratio"].get<double>()))
               .find("too near to min_speedup") != std::string::npos);
 
     const nlohmann::json few = table_of(of_config({{10, 10, 0, 0}}, Counts(7, {12, 8, 0, 0})), 1);
     CHECK(few["verdict"] == "too little data");
-    CHECK(few["speedup_low"].is_null());
+    CHECK(few["token_ratio_low"].is_null());
     CHECK(last_note(few).find("7 iterations in the test are too few") != std::string::npos);
 }
 

@@ -114,7 +114,7 @@ TEST_CASE("html: cards") {
     CHECK(contains(two, "<div class=\"value\">0.542 → 0.200</div>"));
     CHECK(contains(two, "<div class=\"small\">layer 4 before, layer 3 after</div>"));
     CHECK(contains(page_of({&before, &before}), ">layer 4 before and after</div>"));
-    CHECK(contains(two, "<div class=\"value\">1.28x</div>"));  // 1.541667 / 1.2
+    CHECK(contains(two, "<div class=\"value\">0.778x</div>"));  // 1.2 / 1.541667
 
     const std::string three = page_of({&before, &after, &after});
     CHECK(

@@ -23,7 +23,7 @@ const GpuCost kGpu = toy_gpu();
 
 Table table_of(const Subject& subject, int top_k = 0) {
     ThreadPool threads(2);
-    return time_table(time_subject(subject, kGpu.cost, top_k, threads), kGpu);
+    return time_table(time_subject(subject, kGpu, top_k, threads));
 }
 
 double context_number(const Table& table, const std::string& key) {
@@ -129,7 +129,7 @@ TEST_CASE(
         const Subject subject =
             projected_subject(test::statistics_of({3}, {{{tokens}}}), "a", {placement});
         ThreadPool threads(1);
-        return time_subject(subject, kGpu.cost, 0, threads).summaries.front();
+        return time_subject(subject, kGpu, 0, threads).summaries.front();
     };
     CHECK(time(1, 4).mean_rank_time_us == 20 + 10.0 / 4);
     CHECK(time(8, 4).time_us == 30);

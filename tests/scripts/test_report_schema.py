@@ -63,7 +63,7 @@ OTHER_SUMS = ("other_sums.json", *SUMS)
 
 # every view, with what gives or takes away members and columns
 CASES = {
-    "layers": [(RAW,), (GAPS,), (RAW, "--per_expert"), (LONG, *CONFIG), (RAW, *CONFIG),
+    "layers": [(RAW, *GPU), (RAW,), (GAPS,), (RAW, "--per_expert"), (LONG, *CONFIG), (RAW, *CONFIG),
                (LONG, *CONFIG, "--per_expert"), (LONG, *CONFIG, "--equal_split"),
                (LONG, "--sort", "imbalance_ratio", "--top", "1"), SUMS, (*SUMS, *CONFIG)],
     "ranks": [(LONG,), (GAPS,), (LONG, "--per_expert"), (LONG, *CONFIG),
@@ -72,17 +72,18 @@ CASES = {
     "iterations": [(LONG,), (GAPS,), (LONG, "--per_expert"), (LONG, *CONFIG)],
     "percentiles": [(LONG,), (GAPS,), (LONG, "--per_expert"), (LONG, *CONFIG)],
     "comparison": [(LONG, OTHER), (RAW, OTHER), (LONG, *CONFIG), (LONG, OTHER, RAW),
-                   (LONG, GAPS, *CONFIG), OTHER_SUMS, (*SUMS, *CONFIG)],
+                   (LONG, GAPS, *CONFIG), (LONG, OTHER, RAW, *GPU), (*SUMS, *CONFIG, *GPU), OTHER_SUMS, (*SUMS, *CONFIG)],
     "held_out": [(LONG, *CONFIG), (LONG, OTHER, *CONFIG), (RAW, *CONFIG),
-                 (LONG, "--ep_size", "2", "--num_slots", "12"), (*SUMS, "--num_slots", "12")],
+                 (LONG, "--ep_size", "2", "--num_slots", "12"), (LONG, *CONFIG, *GPU),
+                 (LONG, "--ep_size", "2", "--num_slots", "12", *GPU), (*SUMS, "--num_slots", "12")],
     "drift": [(LONG, OTHER), (RAW, OTHER), (LONG, OTHER, *CONFIG), OTHER_SUMS],
     "traffic": [(RAW,), (RAW, "--num_nodes", "2"), (RAW, "--bytes_per_token", "4096"),
                 (RAW, *CONFIG), (RAW, "--ep_size", "4")],
     "rank_traffic": [(RAW,), (RAW, "--bytes_per_token", "4096"), (RAW, *CONFIG)],
     "faults": [(LONG,), SUMS, (LONG, *CONFIG), (LONG, *CONFIG, "--num_nodes", "2")],
     "time": [(LONG, *GPU), (GAPS, *GPU), (LONG, *CONFIG, *GPU), (*SUMS, *GPU), (*SUMS, *CONFIG, *GPU)],
-    "worth": [(LONG,), (RAW,), SUMS, OTHER_SUMS, (LONG, OTHER), (LONG, *CONFIG),
-              (LONG, *CONFIG, "--tokens_per_second_per_rank", "1000")],
+    "worth": [(LONG,), (RAW,), SUMS, OTHER_SUMS, (LONG, OTHER), (LONG, *CONFIG), (LONG, *GPU), (RAW, *GPU),
+              (LONG, GAPS, *GPU), (LONG, *CONFIG, *GPU, "--tokens_per_second_per_rank", "1000")],
 }
 
 

@@ -147,10 +147,10 @@ std::string summary_cards(const std::vector<Drawn>& subjects) {
     if (subjects.size() == 2) {
         const double before = subjects.front().measured->average.imbalance_ratio;
         const double after = subjects.back().measured->average.imbalance_ratio;
-        text += card("Estimated speed-up of the experts",
-                     short_number((1 + before) / (1 + after)) + "x",
-                     "(1 + imbalance before) / (1 + after): the fullest of the " + bins +
-                         " holds the others up");
+        text += card("Tokens of the fullest " + subjects.front().measured->bin_name(),
+                     short_number((1 + after) / (1 + before)) + "x",
+                     "(1 + imbalance after) / (1 + before), at equally many tokens; below 1 is "
+                     "better");
     }
     return text + "</div>\n";
 }

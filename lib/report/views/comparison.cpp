@@ -11,6 +11,7 @@
 #include "lib/base/setting.h"
 #include "lib/base/text.h"
 #include "lib/report/views/common_layers.h"
+#include "lib/report/views/time_change.h"
 
 namespace eplb {
 namespace {
@@ -145,6 +146,33 @@ void add_notes(Table& table,
         }
 }
 
+// What the layers that all have take, each against the first.
+void add_times(Table& table,
+               std::span<const TimedSubject> timed,
+               const std::vector<int>& layer_ids,
+               Pairing pairing) {
+    table.context.emplace_back("profile", timed.front().gpu.profile.name);
+    for (std::size_t side = 1; side < timed.size(); ++side) {
+        const TimeChange change = time_change(timed.front(), timed[side], layer_ids, pairing);
+        const std::string number = std::to_string(side + 1);
+        if (side == 1)
+            table.context.emplace_back("moe_time_us_1", change.before_us);
+        table.context.emplace_back("moe_time_us_" + number, change.after_us);
+        const Interval unknown = {kNotKnown, kNotKnown};
+        const Interval difference = change.difference.value_or(unknown);
+        table.context.emplace_back("moe_time_delta_" + number + "_low", difference.low);
+        table.context.emplace_back("moe_time_delta_" + number + "_high", difference.high);
+        if (std::isnan(change.before_us) || std::isnan(change.after_us))
+            continue;
+        const std::string text = time_change_text(timed.front(), timed[side],
+                                                  static_cast<int>(layer_ids.size()), change);
+        Note note(timed.size() > 2 ? "1 -> " + number + ": " + text + "." : sentence(text),
+                  Note::Kind::verdict);
+        note.headline = "1 -> " + number + ": " + text + ".";
+        table.notes.push_back(std::move(note));
+    }
+}
+
 // "256 experts, top-8", as far as it is known
 std::string model_text(const Subject& subject) {
     return std::to_string(subject.num_experts) + " experts" +
@@ -172,7 +200,9 @@ std::string fitted_note() {
            setting("view") + " held_out measures it on others.";
 }
 
-Table comparison_table(std::span<const MeasuredSubject* const> subjects, Pairing pairing) {
+Table comparison_table(std::span<const MeasuredSubject* const> subjects,
+                       Pairing pairing,
+                       std::span<const TimedSubject> timed) {
     check_same_model(subjects);
     const Comparison comparison(subjects, pairing);
     const int num_sides = comparison.num_sides();
@@ -213,6 +243,8 @@ Table comparison_table(std::span<const MeasuredSubject* const> subjects, Pairing
     table.notes.insert(table.notes.end(), verdicts.begin(), verdicts.end());
     if (num_sides > 2 && comparison.has_measured_layers())
         table.notes.push_back(best_verdict(comparison));
+    if (!timed.empty())
+        add_times(table, timed, comparison.layers(), pairing);
     return table;
 }
 

@@ -6,6 +6,7 @@
 
 #include "lib/report/measured_subject.h"
 #include "lib/report/table.h"
+#include "lib/report/timed_subject.h"
 #include "lib/report/views/comparison_figures.h"
 
 namespace eplb {
@@ -22,9 +23,13 @@ std::string fitted_note();
 // says what each number is, and gives the interval of the average's difference as
 // delta_N_low and delta_N_high; there is a verdict per subject, and of several on the best.
 //
-// At least two subjects; those that are paired have the same iterations.
-// Error: no layer in common.
-Table comparison_table(std::span<const MeasuredSubject* const> subjects, Pairing pairing);
+// At least two subjects; those that are paired have the same iterations. timed: the same subjects
+// on a GPU, or none; then there are verdicts in microseconds, and moe_time_us_N, of the layers that
+// all have, moe_time_delta_N_low and moe_time_delta_N_high in the context. Error: no layer in
+// common.
+Table comparison_table(std::span<const MeasuredSubject* const> subjects,
+                       Pairing pairing,
+                       std::span<const TimedSubject> timed = {});
 
 }  // namespace eplb
 

@@ -5,6 +5,8 @@
 #include "lib/base/not_known.h"
 #include "lib/base/text.h"
 #include "lib/placement/route/load_summary.h"
+#include "lib/report/views/time_change.h"
+#include "lib/report/views/time_table.h"
 #include "lib/report/views/views.h"
 
 namespace eplb {
@@ -108,11 +110,9 @@ std::string verdict(const MeasuredSubject& subject) {
     std::vector<int> ids;
     for (const MeasuredLayer* const layer : worst)
         ids.push_back(layer->layer);
-    const std::string times = fixed(1 + subject.average.imbalance_ratio, 3);
-    return "The fullest rank computes " + times +
-           " times the mean, so that perfect balance would make the MoE layers about " + times +
-           " times as fast; worst " + (ids.size() == 1 ? "layer " : "layers ") + joined(ids, ", ") +
-           ".";
+    return "The fullest rank computes " + fixed(1 + subject.average.imbalance_ratio, 3) +
+           " times the mean; worst " + (ids.size() == 1 ? "layer " : "layers ") +
+           joined(ids, ", ") + ".";
 }
 
 // After the imbalance ratio, which it is the best of.
@@ -147,7 +147,7 @@ Table table_of(const MeasuredSubject& measured, const char* title, const TableCo
 
 }  // namespace
 
-Table layer_table(const MeasuredSubject& measured, ThreadPool& threads) {
+Table layer_table(const MeasuredSubject& measured, ThreadPool& threads, const TimedSubject* timed) {
     const Subject& subject = *measured.subject;
     const bool is_of_ranks = measured.bins == Bins::ranks;
     const std::vector<Layer> layers = look_into_layers(measured, threads);
@@ -180,8 +180,14 @@ Table layer_table(const MeasuredSubject& measured, ThreadPool& threads) {
     describe_split(table, subject);
     if (has_optimal_split(measured))
         add_optimal_split(table, measured, layers);
-    if (is_of_ranks && subject.ep_size > 1 && measured.has_tokens())
-        table.notes.emplace_back(verdict(measured), Note::Kind::verdict);
+    if (is_of_ranks && measured.has_tokens()) {
+        if (subject.ep_size > 1)
+            table.notes.emplace_back(
+                verdict(measured) + (timed == nullptr ? " " + tokens_alone_note() : ""),
+                Note::Kind::verdict);
+        if (timed != nullptr)
+            table.notes.emplace_back(time_verdict(*timed), Note::Kind::verdict);
+    }
     return table;
 }
 

@@ -45,7 +45,8 @@ std::vector<Cell> mean_row(const TimedSubject& timed) {
     return row;
 }
 
-void describe_cost(Table& table, const TimedSubject& timed, const GpuCost& gpu) {
+void describe_cost(Table& table, const TimedSubject& timed) {
+    const GpuCost& gpu = timed.gpu;
     const auto add = [&](const char* key, Cell value) {
         table.context.emplace_back(key, std::move(value));
     };
@@ -70,21 +71,6 @@ std::string change_text(double before, double after) {
     return fixed(100 * std::abs(change), 0) + " % " + (change < 0 ? "less" : "more");
 }
 
-std::string time_verdict(const TimedSubject& timed, const GpuCost& gpu) {
-    const int num_layers = timed.subject->num_layers();
-    std::string text = (num_layers == 1 ? "The MoE layer takes "
-                                        : "The " + counted(num_layers, "MoE layer") + " take ") +
-                       time_text(timed.mean_us) + " an iteration on " + gpu.profile.name +
-                       " (p99 " + time_text(timed.p99_us) + ")";
-    if (!std::isnan(timed.tokens_per_rank))
-        text += ": " + formatted("%.3g", timed.tokens_per_rank) + " tokens per rank, at most " +
-                fixed(timed.tokens_per_second_per_gpu(), 0) + " tokens per second and GPU";
-    text += ". Spread evenly over all slots, the tokens would take " +
-            time_text(timed.balanced_us) + ", " + change_text(timed.mean_us, timed.balanced_us);
-    const int slowest = timed.slowest_layer();
-    return text + "; slowest layer " + std::to_string(timed.subject->layers[slowest]) + ".";
-}
-
 }  // namespace
 
 std::string time_text(double us) {
@@ -104,7 +90,22 @@ std::string cost_text(const GpuCost& gpu) {
            " rows)";
 }
 
-Table time_table(const TimedSubject& timed, const GpuCost& gpu) {
+std::string time_verdict(const TimedSubject& timed) {
+    const int num_layers = timed.subject->num_layers();
+    std::string text = (num_layers == 1 ? "The MoE layer takes "
+                                        : "The " + counted(num_layers, "MoE layer") + " take ") +
+                       time_text(timed.mean_us) + " an iteration on " + timed.gpu.profile.name +
+                       " (p99 " + time_text(timed.p99_us) + ")";
+    if (!std::isnan(timed.tokens_per_rank))
+        text += ": " + formatted("%.3g", timed.tokens_per_rank) + " tokens per rank, at most " +
+                fixed(timed.tokens_per_second_per_gpu(), 0) + " tokens per second and GPU";
+    text += ". Spread evenly over all slots, the tokens would take " +
+            time_text(timed.balanced_us) + ", " + change_text(timed.mean_us, timed.balanced_us);
+    const int slowest = timed.slowest_layer();
+    return text + "; slowest layer " + std::to_string(timed.subject->layers[slowest]) + ".";
+}
+
+Table time_table(const TimedSubject& timed) {
     const Subject& subject = *timed.subject;
     Table table;
     table.title = "Time of the experts:";
@@ -120,14 +121,14 @@ Table time_table(const TimedSubject& timed, const GpuCost& gpu) {
             row.emplace_back(summary.num_iterations > 0 ? summary.*figure.value : kNotKnown);
     }
     table.average = mean_row(timed);
-    describe_cost(table, timed, gpu);
+    describe_cost(table, timed);
     table.notes.emplace_back(
         "Microseconds of the slowest of " + bins_text(subject, Bins::ranks) +
         " in an iteration, then averaged over iterations " + range_text(subject.iterations()) +
         "; weights-share: of it, where an expert's weights take longer than its rows; "
         "active-experts: those on it that have tokens; balanced: the tokens spread evenly over all "
         "slots.");
-    table.notes.emplace_back("Modelled for " + cost_text(gpu) +
+    table.notes.emplace_back("Modelled for " + cost_text(timed.gpu) +
                              ": experts alone, without attention and communication, layer after "
                              "layer.");
     describe_split(table, subject);
@@ -136,7 +137,7 @@ Table time_table(const TimedSubject& timed, const GpuCost& gpu) {
             "How many experts a token takes is not known, and so not how many tokens there are; " +
             setting("model_config") + " says it.");
     if (timed.has_tokens())
-        table.notes.emplace_back(time_verdict(timed, gpu), Note::Kind::verdict);
+        table.notes.emplace_back(time_verdict(timed), Note::Kind::verdict);
     return table;
 }
 

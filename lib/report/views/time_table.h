@@ -16,7 +16,10 @@ namespace eplb {
 // The context says the profile, the cost of an expert that it comes to, and of all layers together
 // moe_time_us, moe_time_us_p99, moe_balanced_time_us, tokens_per_rank and
 // tokens_per_second_per_gpu.
-Table time_table(const TimedSubject& timed, const GpuCost& gpu);
+Table time_table(const TimedSubject& timed);
+
+// What it comes to, for people; some layer has tokens.
+std::string time_verdict(const TimedSubject& timed);
 
 // "h200 (t0 20.6 us, an expert's weights 11.5 us, a row 0.0709 us; knee at 162 rows)".
 std::string cost_text(const GpuCost& gpu);

@@ -6,6 +6,7 @@
 #include "lib/report/measured_subject.h"
 #include "lib/report/subject.h"
 #include "lib/report/table.h"
+#include "lib/report/timed_subject.h"
 
 // The tables of one subject. Each says in its notes and context what its numbers cover. Percentiles
 // are those of load_summary.h; "load" is always relative: tokens / mean over the bins, best 1.
@@ -25,8 +26,10 @@ void describe_split(Table& table, const Subject& subject);
 // A row per layer: TensorRT-LLM's columns first; then balancedness, p50, p90, p99 and max of the
 // iterations' imbalance ratios; worst_rank, the one with most tokens over all iterations (lowest id
 // on ties), its load, and the three experts with most tokens on it. Over
-// several ranks it has a verdict.
-Table layer_table(const MeasuredSubject& subject, ThreadPool& threads);
+// several ranks it has a verdict; where the subject is timed, in microseconds too.
+Table layer_table(const MeasuredSubject& subject,
+                  ThreadPool& threads,
+                  const TimedSubject* timed = nullptr);
 
 // A row per percentile over the layers that have tokens; the average row is their mean.
 Table percentile_table(const MeasuredSubject& subject);
