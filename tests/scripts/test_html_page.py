@@ -193,7 +193,7 @@ class Page(unittest.TestCase):
         for arguments, prefix, name in (
                 (["--view", "held_out"], "", "Held out"),
                 (["--view", "faults"], "2: ", "Lost with a rank"),
-                (["--view", "worth"], "1 → 2: ", "Estimated speed-up"),
+                (["--view", "worth"], "1 → 2: ", "Tokens of the fullest rank"),
                 (["--view", "comparison"], "1 → 2: ", "Comparison")):
             headline, notes, tables, view = self.parts(*self.configs(1), *arguments)
             self.assertEqual(len(headline), 1)
@@ -225,7 +225,7 @@ class Page(unittest.TestCase):
 
     def test_notes_above_are_not_said_again_by_the_first_table(self):
         page = self.page(*self.configs(1), "--view", "held_out")
-        self.assertEqual(page.count("Speed-up: of the fullest rank"), 1)
+        self.assertEqual(page.count("Token-ratio: of the fullest rank"), 1)
         # nobody asked for the table, which stands whole further down
         self.assertEqual(self.page().count("p50 to max"), 2)
 
