@@ -9,7 +9,6 @@
 #include "lib/base/text.h"
 #include "lib/report/text/table_edit.h"
 #include "lib/report/text/table_writers.h"
-#include "lib/report/timed_subject.h"
 #include "lib/report/views/views.h"
 #include "tools/paths.h"
 #include "tools/report_inputs.h"
@@ -17,6 +16,7 @@
 #include "tools/report_page.h"
 #include "tools/report_pictures.h"
 #include "tools/report_profile.h"
+#include "tools/report_time.h"
 #include "tools/report_views.h"
 #include "tools/statistics_options.h"
 #include "tools/tool.h"
@@ -81,19 +81,6 @@ void check_max_imbalance(double imbalance, double limit) {
                         "; fit a new placement with eplb-gen, or give it more slots");
 }
 
-// What --max_time is about: of the last statistics, under the last config where there is one.
-void check_max_time(const ViewInput& input, double limit) {
-    const ReportInput& last = input.inputs.back();
-    const TimedSubject timed =
-        input.timed(last.projected.empty() ? last.recorded : last.projected.back());
-    if (!timed.has_tokens())
-        throw Error("--max_time: nothing was measured, no iteration has tokens");
-    if (timed.mean_us > limit)
-        throw GateError("--max_time " + formatted("%.6g", limit) +
-                        ": the experts of all MoE layers take " + formatted("%.6g", timed.mean_us) +
-                        " us an iteration; place them anew with eplb-gen, or change the batch");
-}
-
 int report(const cli::Output& out, const ReportOptions& options) {
     if (!options.fit_time_profile.empty()) {
         check_profile_options(options);
@@ -142,7 +129,7 @@ int report(const cli::Output& out, const ReportOptions& options) {
     if (options.max_imbalance)
         check_max_imbalance(gated_imbalance(input, result.tested), *options.max_imbalance);
     if (options.max_time)
-        check_max_time(input, *options.max_time);
+        check_max_time(input);
     return cli::kDone;
 }
 

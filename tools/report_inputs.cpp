@@ -200,18 +200,23 @@ ReportInput load_input(const cli::Output& out,
     const bool is_projected = !options.config_paths.empty();
     // a placement that is fitted here is eplb-gen's, which looks at the source ranks too
     const bool is_fitted = view_of(options).tests_placement && !is_projected;
+    // tokens are drawn by their routed ids
+    const bool is_drawn = options.tokens_per_rank > 0 && options.statistics.load_balancer.empty() &&
+                          cli::is_folder(path) && has_trtllm_routed_ids(path);
     Projection projection(
         [&](const ExpertStatistics& recording) { return place(out, options, path, recording); },
         !options.equal_split);
     cli::StatisticsOptions reading = options.statistics;
     reading.may_hold_experts = options.expert_statistic_paths.size() > 1;
     RecordingReading recording = cli::load_statistics(
-        out, path, reading, is_fitted ? cli::Sources::kept : cli::Sources::summed, threads,
-        is_projected ? &projection : nullptr);
+        out, path, reading, is_fitted || is_drawn ? cli::Sources::kept : cli::Sources::summed,
+        threads, is_projected ? &projection : nullptr);
     const std::optional<RecordedUnder>& under = recording.under;
     input.statistics = std::move(recording.statistics);
     ExpertStatistics& statistics = input.statistics;
     replay_routed_ids(out, options, path, statistics, projection, threads);
+    if (is_drawn)
+        input.routed = read_trtllm_routed_ids(path, statistics);
     const std::vector<int> all_layers = statistics.layers;
     if (!options.layers.empty())
         keep_layers(statistics, options.layers, path);

@@ -17,6 +17,7 @@ namespace eplb {
 struct ReportInput {
     std::string path;
     ExpertStatistics statistics;  // summed over source ranks, but for a placement that is fitted
+    std::optional<RoutedIds> routed;  // of all layers; where another batch is drawn and it has some
     // What ran: experts (or slots) in order on --ep_size ranks where these divide them, else on the
     // recording's, else unbalanced_subject(); with --load_balancer its slots.
     Subject recorded;

@@ -127,6 +127,11 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
     add_view_options(app, options);
     app.option_defaults()->group("Time");
     cli::add_time_options(app, options.time);
+    app.add_option(cli::flag("tokens_per_rank"), options.tokens_per_rank,
+                   "time: what an iteration of so many tokens per rank takes, drawn from those "
+                   "recorded; cuts a sum into iterations")
+        ->type_name("N")
+        ->check(cli::positive());
     app.add_option(
            cli::flag("fit_time_profile"), options.fit_time_profile,
            "Instead of a report: fit a time profile to this table of measurements (CSV: "

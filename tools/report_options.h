@@ -52,6 +52,7 @@ struct ReportOptions {
     double min_speedup = 1.02;
 
     cli::TimeOptions time;
+    int tokens_per_rank = 0;       // of another batch; 0: as recorded
     std::string fit_time_profile;  // instead of a report; empty: not given
 
     // gates

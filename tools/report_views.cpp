@@ -6,9 +6,9 @@
 
 #include "lib/base/error.h"
 #include "lib/base/text.h"
-#include "lib/report/views/time_table.h"
 #include "lib/report/views/views.h"
 #include "tools/report_analysis.h"
+#include "tools/report_time.h"
 #include "tools/report_traffic.h"
 
 namespace eplb {
@@ -87,14 +87,12 @@ std::vector<ReportView> all_views() {
          }},
         {.name = "time",
          .help = "how many microseconds each layer's experts take on a GPU",
-         .options = with_time({}),
+         .options = with_time({"tokens_per_rank"}),
          .is_of_one_subject = true,
          .looks_at_ranks = true,
          .needs_profile = true,
          .refusal = refusal_of_several,
-         .make = [](const ViewInput& input) -> ViewResult {
-             return {time_table(input.timed(input.subject())), {}};
-         }},
+         .make = make_time},
         {.name = "comparison",
          .help = "statistics side by side, or one under several configs",
          .options = with_time({"per_expert"}),

@@ -83,10 +83,9 @@ std::string write_time_profile(const TimeProfile& profile) {
     nlohmann::ordered_json root;
     root["format"] = kProfileFormat;
     root["version"] = kProfileVersion;
-    root["name"] = profile.name;
     for (const auto& [key, text] :
-         {std::pair{"dtype", &profile.dtype}, std::pair{"kernel", &profile.kernel},
-          std::pair{"table", &profile.table}})
+         {std::pair{"name", &profile.name}, std::pair{"dtype", &profile.dtype},
+          std::pair{"kernel", &profile.kernel}, std::pair{"table", &profile.table}})
         if (!text->empty())
             root[key] = *text;
     root["t0_us"] = rounded(profile.t0_us);

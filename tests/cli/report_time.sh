@@ -45,3 +45,11 @@ run eplb-report '$stats' --view time --gpu h200 --time_profile mine.json $shape
 run eplb-report '$stats' --view ranks --gpu h200 $shape
 run eplb-report '$stats' --view time --time_profile table.csv $shape
 run eplb-report '$stats' --view time --gpu h200 --model_config '$SOURCE/data/models/mixtral-8x7b' --moe_layers 3,10 -o time.txt
+run eplb-report '$stats' --view time --time_profile mine.json $shape --tokens_per_rank 1
+run eplb-report '$stats' --view time --time_profile mine.json $shape --tokens_per_rank 3 --projection_eplb_config_path even.yaml --ep_size 2
+run eplb-report '$stats' --view time --time_profile mine.json $shape --tokens_per_rank 4 --iter_stop 100
+run eplb-report '$stats' --view time --time_profile mine.json $shape --tokens_per_rank 5
+printf '{"logical_count": [[900, 100, 200, 400], [300, 500, 600, 200]]}' > sum.json
+run eplb-report sum.json --moe_layers 0,1 --ep_size 2 --view time --time_profile mine.json $shape
+run eplb-report sum.json --moe_layers 0,1 --ep_size 2 --view time --time_profile mine.json $shape --tokens_per_rank 8
+run eplb-report sum.json --moe_layers 0,1 --ep_size 2 --tokens_per_rank 8

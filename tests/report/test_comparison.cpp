@@ -196,7 +196,7 @@ TEST_CASE("a comparison on a GPU is in microseconds too, of the layers that all 
     CHECK(json["moe_time_delta_2_high"] == -10);
     CHECK(last_verdict(table) ==
           "On toy the MoE layer takes 40.0 us -> 30.0 us an iteration (95 % interval of the "
-          "difference: -10.0 us to -10.0 us); with 1.25 and 4 tokens per rank, which is a "
+          "difference: -10.0 us to -10.0 us); with 1.25 tokens and 4 tokens per rank, which is a "
           "difference of its own.");
 }
 

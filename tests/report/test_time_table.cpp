@@ -136,6 +136,44 @@ TEST_CASE(
     CHECK(time(400, 4).time_us == 20 + 50);
 }
 
+// Every choice of 4 of the 9 rows, equally likely.
+TEST_CASE("another batch takes what all choices of its tokens take on average") {
+    const std::vector<std::int64_t> counts = {1, 2, 0, 3, 2, 1};
+    std::vector<int> expert_of;
+    for (int expert = 0; expert < 6; ++expert)
+        expert_of.insert(expert_of.end(), counts[expert], expert);
+    double exact = 0;
+    int num_choices = 0;
+    for (unsigned chosen = 0; chosen < 1U << 9; ++chosen) {
+        if (__builtin_popcount(chosen) != 4)
+            continue;
+        std::vector<std::int64_t> taken(6);
+        for (int row = 0; row < 9; ++row)
+            taken[expert_of[row]] += chosen >> row & 1;
+        exact += naive_us(taken, 2);
+        ++num_choices;
+    }
+    exact /= num_choices;
+    ThreadPool threads(1);
+    ThinningRequest request;
+    request.tokens_per_iteration = 2;
+    request.top_k = 2;
+    request.num_draws = 20000;
+    const Subject recorded = test::subject_of("a", 2, {3}, {{counts, counts}});
+    const Thinned thinned =
+        thin_counts(test::statistics_of({3}, {{counts, counts}}), request, "a", threads);
+    const Subject drawn = recorded_subject(thinned.statistics, "a", 2);
+    const TimedBatch batch = {&recorded, &thinned, 1};
+    const Table table = time_table(time_subject(drawn, kGpu, 0, threads), &batch);
+    CHECK(context_number(table, "moe_time_us") == Approx(exact).epsilon(0.002));
+    CHECK(context_number(table, "moe_time_us_draw_low") < exact);
+    CHECK(context_number(table, "moe_time_us_draw_high") > exact);
+    CHECK(context_number(table, "tokens_per_rank") == 1);
+    CHECK(test::json_of(table)["iter_stop"] == 102);  // of the recording
+    CHECK(
+        test::has_note(table, "1 tokens per rank, drawn from counts, 20000 draws of 2 iterations"));
+}
+
 TEST_CASE("times are said in three digits") {
     CHECK(time_text(8.994) == "8.99 us");
     CHECK(time_text(113.2) == "113 us");

@@ -81,7 +81,9 @@ CASES = {
                 (RAW, *CONFIG), (RAW, "--ep_size", "4")],
     "rank_traffic": [(RAW,), (RAW, "--bytes_per_token", "4096"), (RAW, *CONFIG)],
     "faults": [(LONG,), SUMS, (LONG, *CONFIG), (LONG, *CONFIG, "--num_nodes", "2")],
-    "time": [(LONG, *GPU), (GAPS, *GPU), (LONG, *CONFIG, *GPU), (*SUMS, *GPU), (*SUMS, *CONFIG, *GPU)],
+    "time": [(LONG, *GPU), (GAPS, *GPU), (LONG, *CONFIG, *GPU), (*SUMS, *GPU), (*SUMS, *CONFIG, *GPU),
+             (LONG, *GPU, "--tokens_per_rank", "20"), (RAW, *GPU, "--tokens_per_rank", "1"),
+             (LONG, *CONFIG, *GPU, "--tokens_per_rank", "200")],
     "worth": [(LONG,), (RAW,), SUMS, OTHER_SUMS, (LONG, OTHER), (LONG, *CONFIG), (LONG, *GPU), (RAW, *GPU),
               (LONG, GAPS, *GPU), (LONG, *CONFIG, *GPU, "--tokens_per_second_per_rank", "1000")],
 }

@@ -101,9 +101,9 @@ std::string time_change_text(const TimedSubject& before,
     constexpr double kSameBatch = 0.05;
     const double batches = after.tokens_per_rank / before.tokens_per_rank;
     if (std::abs(batches - 1) > kSameBatch)
-        text += "; with " + formatted("%.3g", before.tokens_per_rank) + " and " +
-                formatted("%.3g", after.tokens_per_rank) +
-                " tokens per rank, which is a difference of its own";
+        text += "; with " + token_number_text(before.tokens_per_rank) + " and " +
+                token_number_text(after.tokens_per_rank) +
+                " per rank, which is a difference of its own";
     return text;
 }
 

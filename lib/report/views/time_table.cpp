@@ -1,5 +1,6 @@
 #include "lib/report/views/time_table.h"
 
+#include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <utility>
@@ -63,6 +64,48 @@ void describe_cost(Table& table, const TimedSubject& timed) {
     add("tokens_per_second_per_gpu", timed.tokens_per_second_per_gpu());
 }
 
+// The least and largest mean of a draw.
+std::pair<double, double> range_of_draws(const TimedSubject& timed, const Thinned& thinned) {
+    std::pair<double, double> range = {kNotKnown, kNotKnown};
+    const int length = thinned.iterations_per_draw();
+    for (int draw = 0; draw < thinned.num_draws; ++draw) {
+        double sum = 0;
+        for (int i = 0; i < length; ++i)
+            sum += timed.iteration_us[draw * length + i];
+        const double mean = sum / length;
+        range.first = draw == 0 ? mean : std::min(range.first, mean);
+        range.second = draw == 0 ? mean : std::max(range.second, mean);
+    }
+    return range;
+}
+
+void describe_batch(Table& table, const TimedSubject& timed, const TimedBatch& batch) {
+    const Thinned& thinned = *batch.thinned;
+    const auto [low, high] = range_of_draws(timed, thinned);
+    table.context.emplace_back("batch_tokens_per_rank", batch.tokens_per_rank);
+    table.context.emplace_back("batch_from",
+                               std::string(thinned.is_of_tokens ? "routed_ids" : "counts"));
+    table.context.emplace_back("batch_iterations", thinned.iterations_per_draw());
+    table.context.emplace_back("batch_draws", thinned.num_draws);
+    table.context.emplace_back("moe_time_us_draw_low", low);
+    table.context.emplace_back("moe_time_us_draw_high", high);
+    std::string text = "Another batch than recorded: " + std::to_string(batch.tokens_per_rank) +
+                       " tokens per rank, drawn " +
+                       (thinned.is_of_tokens ? "token by token from routed ids" : "from counts") +
+                       ", " + counted(thinned.num_draws, "draw") + " of " +
+                       counted(thinned.iterations_per_draw(), "iteration") + ": all layers take " +
+                       time_text(low) + " to " + time_text(high);
+    if (thinned.num_pooled > 1)
+        text += "; up to " + std::to_string(thinned.num_pooled) +
+                " neighbouring iterations were put together for it";
+    table.notes.emplace_back(text + ".");
+    if (thinned.is_cut)
+        table.notes.emplace_back(
+            "Warning: the one iteration of the recording is taken for a sum and cut up as if "
+            "tokens "
+            "came in any order; real iterations vary more.");
+}
+
 std::string change_text(double before, double after) {
     const double change = after / before - 1;
     constexpr double kLeast = 0.005;
@@ -83,6 +126,11 @@ std::string time_text(double us) {
     return fixed(value, decimals) + (is_long ? " ms" : " us");
 }
 
+std::string token_number_text(double tokens) {
+    constexpr double kMany = 100;
+    return (tokens < kMany ? formatted("%.3g", tokens) : fixed(tokens, 0)) + " tokens";
+}
+
 std::string cost_text(const GpuCost& gpu) {
     return gpu.profile.name + " (t0 " + formatted("%.3g", gpu.cost.launch_us) +
            " us, an expert's weights " + formatted("%.3g", gpu.cost.read_us) + " us, a row " +
@@ -97,7 +145,7 @@ std::string time_verdict(const TimedSubject& timed) {
                        time_text(timed.mean_us) + " an iteration on " + timed.gpu.profile.name +
                        " (p99 " + time_text(timed.p99_us) + ")";
     if (!std::isnan(timed.tokens_per_rank))
-        text += ": " + formatted("%.3g", timed.tokens_per_rank) + " tokens per rank, at most " +
+        text += ": " + token_number_text(timed.tokens_per_rank) + " per rank, at most " +
                 fixed(timed.tokens_per_second_per_gpu(), 0) + " tokens per second and GPU";
     text += ". Spread evenly over all slots, the tokens would take " +
             time_text(timed.balanced_us) + ", " + change_text(timed.mean_us, timed.balanced_us);
@@ -105,8 +153,8 @@ std::string time_verdict(const TimedSubject& timed) {
     return text + "; slowest layer " + std::to_string(timed.subject->layers[slowest]) + ".";
 }
 
-Table time_table(const TimedSubject& timed) {
-    const Subject& subject = *timed.subject;
+Table time_table(const TimedSubject& timed, const TimedBatch* batch) {
+    const Subject& subject = batch == nullptr ? *timed.subject : *batch->recorded;
     Table table;
     table.title = "Time of the experts:";
     describe_subject(table, subject, Bins::ranks);
@@ -131,7 +179,12 @@ Table time_table(const TimedSubject& timed) {
     table.notes.emplace_back("Modelled for " + cost_text(timed.gpu) +
                              ": experts alone, without attention and communication, layer after "
                              "layer.");
-    describe_split(table, subject);
+    if (batch != nullptr)
+        describe_batch(table, timed, *batch);
+    else if (subject.num_iterations == 1)
+        table.notes.emplace_back("One iteration was recorded: if that is a sum of many, " +
+                                 setting("tokens_per_rank") + " says what an iteration takes.");
+    describe_split(table, *timed.subject);
     if (timed.has_tokens() && std::isnan(timed.tokens_per_rank))
         table.notes.emplace_back(
             "How many experts a token takes is not known, and so not how many tokens there are; " +
