@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Fits the built-in time profiles and says how near they come to what was measured.
 
-    scripts/fit_time_profiles.py TOOLS_FOLDER [TABLES_FOLDER] [--check]
+    scripts/fit_time_profiles.py TOOLS_FOLDER [TABLES_FOLDER] [--check | --svg FILE]
 
 TABLES_FOLDER holds tables of ai-dynamo/aiconfigurator (Apache-2.0), by default those of
 ../shared/data/moe-latency beside the checkout; without them nothing is done (exit code 77). A profile
 is fitted to the rows `uniform` of a GPU's decode table alone, by `eplb-report --fit_time_profile`, and
-then tried on all others. --check only compares the profiles with the built-in ones.
+then tried on all others. --check only compares the profiles with the built-in ones;
+--svg draws the decode tables' times beside the model's.
 """
 
 import argparse
@@ -240,12 +241,63 @@ def print_trtllm(tools, cost, folder):
             print(f"{ep_size} ranks, {tokens} tokens: {times[256]:.0f} us with 256 slots, {times[288]:.0f} with 288")
 
 
+def drawn_points(cost, rows):
+    """Model and measured time, and whether the row is skewed."""
+    numbers = random.Random(1)
+    for row in rows:
+        if row.rows_per_slot < 1:
+            continue
+        off = uniform_error(cost, row) if row.distribution == "uniform" else skewed_error(cost, row, numbers)
+        yield row.time_us * (1 + off), row.time_us, row.distribution != "uniform"
+
+
+def draw(tools, folder):
+    """Four panels of measured over model time, both axes logarithmic."""
+    size, gap, left, top, low, high = 200, 28, 46, 34, 20, 4000
+    width, height = left + 4 * (size + gap), top + size + 54
+
+    def place(time):
+        return size * math.log(time / low) / math.log(high / low)
+
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        'font-family="sans-serif" font-size="11">',
+        "<title>Measured times of decode kernels over the model's, four GPUs</title>",
+        f'<rect width="{width}" height="{height}" fill="#fff"/>']
+    for panel, (gpu, name) in enumerate(DECODE.items()):
+        rows = read(folder / name)
+        cost = Cost(fitted(tools, gpu, filter(is_fitted_to, rows))[0])
+        x0 = left + panel * (size + gap)
+        lines.append(f'<g transform="translate({x0} {top})">')
+        lines.append(f'<text x="{size / 2}" y="-12" text-anchor="middle" font-weight="bold">{gpu.upper()}</text>')
+        lines.append(f'<rect width="{size}" height="{size}" fill="none" stroke="#999"/>')
+        for tick in (30, 100, 300, 1000, 3000):
+            at = place(tick)
+            lines.append(f'<path d="M{at:.1f} 0v{size}M0 {size - at:.1f}h{size}" stroke="#e4e4e4"/>')
+            lines.append(f'<text x="{at:.1f}" y="{size + 14}" text-anchor="middle">{tick}</text>')
+            if panel == 0:
+                lines.append(f'<text x="-5" y="{size - at + 4:.1f}" text-anchor="end">{tick}</text>')
+        lines.append(f'<path d="M0 {size}L{size} 0" stroke="#555"/>')
+        for model, measured, is_skewed in sorted(drawn_points(cost, rows), key=lambda point: point[2]):
+            lines.append(f'<circle cx="{place(model):.1f}" cy="{size - place(measured):.1f}" r="2" '
+                         f'fill="{"#d9730d" if is_skewed else "#1f6feb"}" fill-opacity="0.6"/>')
+        lines.append("</g>")
+    middle, foot = left + 2 * (size + gap), height - 8
+    lines.append(f'<text x="{middle}" y="{foot - 16}" text-anchor="middle">model, us (up: measured, us)</text>')
+    lines.append(f'<circle cx="{middle - 190}" cy="{foot - 4}" r="4" fill="#1f6feb"/>'
+                 f'<text x="{middle - 182}" y="{foot}">uniform load, fitted to</text>'
+                 f'<circle cx="{middle + 10}" cy="{foot - 4}" r="4" fill="#d9730d"/>'
+                 f'<text x="{middle + 18}" y="{foot}">skewed load, not fitted to (H100, H200)</text>')
+    return "\n".join(lines) + "\n</svg>\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tools", type=pathlib.Path)
     parser.add_argument("tables", type=pathlib.Path, nargs="?",
                         default=ROOT.parent / "shared" / "data" / "moe-latency")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--svg", type=pathlib.Path)
     arguments = parser.parse_args()
     if not arguments.tables.is_dir():
         print(f"skipped: no tables in {arguments.tables}")
@@ -253,6 +305,9 @@ def main():
     tools = arguments.tools.resolve()
     if arguments.check:
         return check(tools, arguments.tables)
+    if arguments.svg:
+        arguments.svg.write_text(draw(tools, arguments.tables), encoding="utf-8")
+        return 0
     costs = print_fits(tools, arguments.tables)
     print_few_tokens(costs, arguments.tables)
     print_prefill(costs, arguments.tables)

@@ -171,7 +171,7 @@ TEST_CASE("another batch takes what all choices of its tokens take on average") 
     CHECK(context_number(table, "tokens_per_rank") == 1);
     CHECK(test::json_of(table)["iter_stop"] == 102);  // of the recording
     CHECK(
-        test::has_note(table, "1 tokens per rank, drawn from counts, 20000 draws of 2 iterations"));
+        test::has_note(table, "1 token per rank, drawn from counts, 20000 draws of 2 iterations"));
 }
 
 TEST_CASE("times are said in three digits") {

@@ -89,8 +89,9 @@ void describe_batch(Table& table, const TimedSubject& timed, const TimedBatch& b
     table.context.emplace_back("batch_draws", thinned.num_draws);
     table.context.emplace_back("moe_time_us_draw_low", low);
     table.context.emplace_back("moe_time_us_draw_high", high);
-    std::string text = "Another batch than recorded: " + std::to_string(batch.tokens_per_rank) +
-                       " tokens per rank, drawn " +
+    std::string text = "Another batch than recorded: " +
+                       token_number_text(static_cast<double>(batch.tokens_per_rank)) +
+                       " per rank, drawn " +
                        (thinned.is_of_tokens ? "token by token from routed ids" : "from counts") +
                        ", " + counted(thinned.num_draws, "draw") + " of " +
                        counted(thinned.iterations_per_draw(), "iteration") + ": all layers take " +
@@ -128,7 +129,8 @@ std::string time_text(double us) {
 
 std::string token_number_text(double tokens) {
     constexpr double kMany = 100;
-    return (tokens < kMany ? formatted("%.3g", tokens) : fixed(tokens, 0)) + " tokens";
+    return (tokens < kMany ? formatted("%.3g", tokens) : fixed(tokens, 0)) +
+           (tokens == 1 ? " token" : " tokens");
 }
 
 std::string cost_text(const GpuCost& gpu) {
