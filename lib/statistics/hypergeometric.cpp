@@ -49,7 +49,7 @@ double log_binomial(double x, double n, double p) {
 }
 
 // in (0, 1), 53 bits
-double uniform(RandomSequence& random) {
+double uniform_between_0_and_1(RandomSequence& random) {
     return (static_cast<double>(random.bits() >> 11) + 0.5) * 0x1p-53;
 }
 
@@ -79,7 +79,7 @@ std::int64_t draw_hypergeometric(RandomSequence& random,
     double above = below;
     std::int64_t low = mode;
     std::int64_t high = mode;
-    double rest = uniform(random) - below;
+    double rest = uniform_between_0_and_1(random) - below;
     while (rest >= 0 && (low > least || high < most)) {
         if (high < most) {
             const auto x = static_cast<double>(high);

@@ -3,8 +3,8 @@
 namespace eplb {
 namespace {
 
-constexpr double kMicroseconds = 1e6;  // in a second
-constexpr double kMatrices = 3;        // gate, up and down projections
+constexpr double kMicrosecondsPerSecond = 1e6;  // in a second
+constexpr double kMatrices = 3;                 // gate, up and down projections
 
 }  // namespace
 
@@ -14,8 +14,8 @@ ExpertWork expert_work(int hidden_size, int intermediate_size, double bytes_per_
 }
 
 LayerCost layer_cost(const TimeProfile& profile, const ExpertWork& work) {
-    return {profile.t0_us, work.bytes / profile.bytes_per_second * kMicroseconds,
-            work.flop_per_row / profile.flop_per_second * kMicroseconds};
+    return {profile.t0_us, work.bytes / profile.bytes_per_second * kMicrosecondsPerSecond,
+            work.flop_per_row / profile.flop_per_second * kMicrosecondsPerSecond};
 }
 
 RankTime rank_time(const LayerCost& cost, std::span<const double> rows) {

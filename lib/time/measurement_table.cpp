@@ -24,7 +24,7 @@ std::vector<std::string_view> parts_of(std::string_view text, char separator) {
     return parts;
 }
 
-std::string_view trimmed(std::string_view text) {
+std::string_view without_blanks(std::string_view text) {
     const std::size_t begin = text.find_first_not_of(" \t\r");
     if (begin == std::string_view::npos)
         return {};
@@ -36,7 +36,7 @@ class MeasurementReader {
   public:
     MeasurementReader(std::string_view header, const std::string& name) : name_(name) {
         for (const std::string_view cell : parts_of(header, ','))
-            columns_.emplace_back(trimmed(cell));
+            columns_.emplace_back(without_blanks(cell));
         std::vector<std::string> sorted = columns_;
         std::sort(sorted.begin(), sorted.end());
         is_uniform_ = sorted == std::vector<std::string>{"experts", "rows", "time_us"};
@@ -44,7 +44,7 @@ class MeasurementReader {
             throw Error(name +
                         ": the first line must name the columns, expert_rows,time_us or "
                         "rows,experts,time_us; it is " +
-                        quoted_name(std::string(trimmed(header))));
+                        quoted_name(std::string(without_blanks(header))));
     }
 
     Measurement read(std::string_view line, long number) const {
@@ -55,7 +55,7 @@ class MeasurementReader {
                         std::to_string(columns_.size()) + " columns");
         const auto cell = [&](const char* column) {
             const auto found = std::find(columns_.begin(), columns_.end(), column);
-            return trimmed(cells[found - columns_.begin()]);
+            return without_blanks(cells[found - columns_.begin()]);
         };
         Measurement measurement;
         measurement.line = number;

@@ -55,6 +55,10 @@ LinearFit fit_at(std::span<const Measurement> measurements, double knee) {
     // no launch takes less than no time; then readings explain what they can
     fit.launch_us = std::max(fit.launch_us, 0.0);
     fit.read_us = bb > 0 ? (b1 - fit.launch_us * ab) / bb : 0;
+    if (fit.read_us <= 0) {  // times that fall where loads grow: the launch explains what it can
+        fit.read_us = 0;
+        fit.launch_us = a1 / aa;
+    }
     fit.squares = 0;
     for (std::size_t i = 0; i < measurements.size(); ++i) {
         const double error = fit.launch_us / measurements[i].time_us + fit.read_us * numbers[i] - 1;
@@ -151,6 +155,11 @@ CostFit fit_cost(std::span<const Measurement> measurements, const std::string& n
         throw Error(name + ": no expert has any rows; measure layers that compute");
     const double knee = best_knee(measurements, range);
     const LinearFit best = fit_at(measurements, knee);
+    if (best.read_us == 0)
+        throw Error(
+            name +
+            ": times do not grow with experts or their rows; see to the columns and to what "
+            "was measured");
     const auto is_open_at = [&](double end) {
         return is_as_good(fit_at(measurements, end).squares, best.squares, measurements.size());
     };

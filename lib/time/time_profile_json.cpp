@@ -39,7 +39,7 @@ std::string text_or_none(const json& root, const char* key, const std::string& n
     return text == nullptr ? "" : json_string(*text, name + ": " + key);
 }
 
-double rounded(double value) {
+double six_digits(double value) {
     return std::strtod(formatted("%.6g", value).c_str(), nullptr);
 }
 
@@ -88,9 +88,9 @@ std::string write_time_profile(const TimeProfile& profile) {
           std::pair{"kernel", &profile.kernel}, std::pair{"table", &profile.table}})
         if (!text->empty())
             root[key] = *text;
-    root["t0_us"] = rounded(profile.t0_us);
-    root["bytes_per_second"] = rounded(profile.bytes_per_second);
-    root["flop_per_second"] = rounded(profile.flop_per_second);
+    root["t0_us"] = six_digits(profile.t0_us);
+    root["bytes_per_second"] = six_digits(profile.bytes_per_second);
+    root["flop_per_second"] = six_digits(profile.flop_per_second);
     if (profile.fit_rms)
         root["fit_rms"] = std::strtod(fixed(*profile.fit_rms, 4).c_str(), nullptr);
     // names of files may hold bytes that are no UTF-8

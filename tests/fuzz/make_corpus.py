@@ -184,6 +184,33 @@ def write_options():
         write("moe_options", name + ".yaml", text)
 
 
+def write_time_profiles():
+    good = {"format": "eplb-time-profile", "version": 1, "name": "mine", "dtype": "fp8", "t0_us": 20.5,
+            "bytes_per_second": 3.8e12, "flop_per_second": 1.2e15, "fit_rms": 0.04}
+    for name, change in {"good": {}, "unknown_key": {"t0": 1}, "negative": {"t0_us": -1},
+                         "zero": {"bytes_per_second": 0}, "unit": {"flop_per_second": 1200},
+                         "text": {"flop_per_second": "1e15"}, "version": {"version": 2},
+                         "other_format": {"format": "eplb-config"}, "null": {"fit_rms": None}}.items():
+        write("time_profile", name + ".json", json.dumps({**good, **change}))
+    write("time_profile", "nan.json", json.dumps({**good, "t0_us": float("nan")}))
+    write("time_profile", "huge.json", json.dumps(good).replace("20.5", "1e999"))
+    write("time_profile", "empty.json", "")
+
+
+def write_measurements():
+    uniform = "rows,experts,time_us\n1,1,30\n64,4,60\n400,2,60\n800,2,100\n4000,4,420\n"
+    write("measurements", "uniform.csv", uniform)
+    write("measurements", "listed.csv", "time_us,expert_rows\r\n30,1 0\r\n55,200\n50,200 2\n70,50 400\n90,9 9 9\n")
+    write("measurements", "few.csv", uniform[:40])
+    write("measurements", "one_load.csv", "rows,experts,time_us\n" + "8,4,30\n" * 5)
+    write("measurements", "no_rows.csv", "rows,experts,time_us\n" + "0,4,30\n" * 5)
+    for name, number in {"nan": "nan", "negative": "-1", "zero": "0", "huge": "1e999", "text": "x"}.items():
+        write("measurements", name + ".csv", uniform + f"8,4,{number}\n")
+    write("measurements", "many_experts.csv", uniform + "8,70000,30\n")
+    write("measurements", "no_columns.csv", "1,2,3\n")
+    write("measurements", "empty.csv", "")
+
+
 def write_model_configs():
     good = {"hidden_size": 7168, "moe_intermediate_size": 2048, "torch_dtype": "bfloat16"}
     fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
@@ -366,3 +393,5 @@ if __name__ == "__main__":
     write_datasets()
     write_model_config_files()
     write_run_states()
+    write_time_profiles()
+    write_measurements()

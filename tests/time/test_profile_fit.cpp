@@ -87,6 +87,11 @@ TEST_CASE("a fit says what to measure where a number is left open") {
                           fit_cost(kept([](const Measurement& m) { return m.rows[0] > 200; }), "t");
                       }),
                       "t: no measurement tells what reading an expert's weights takes");
+    std::vector<Measurement> falling = made_from({20, 11.5, 0.07}, false);
+    for (Measurement& one : falling)
+        one.time_us = 1000 / one.time_us;
+    CHECK_STARTS_WITH(error_of([&] { fit_cost(falling, "t"); }),
+                      "t: times do not grow with experts or their rows");
     CHECK_STARTS_WITH(error_of([] { fit_cost({}, "t"); }),
                       "t: has 0 measurements; a fit needs 4 or more");
     CHECK_STARTS_WITH(error_of([] {
