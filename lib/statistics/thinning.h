@@ -24,7 +24,8 @@ struct Thinned {
     // of iterations are none of the recording's.
     ExpertStatistics statistics;
     int num_draws = 0;
-    // Neighbouring iterations that were put together so as to hold as many tokens, at most; 1: none.
+    // Neighbouring iterations that were put together so as to hold as many tokens, at most; 1:
+    // none.
     int num_pooled = 1;
     // The recording has one iteration, of so many tokens that it gives several: a sum.
     bool is_cut = false;
