@@ -8,6 +8,7 @@
 #include "lib/placement/search/annealing.h"
 #include "lib/placement/search/balance_search.h"
 #include "lib/placement/search/distinct_packing.h"
+#include "lib/placement/search/pairing.h"
 #include "lib/placement/search/risk_search.h"
 
 namespace eplb {
@@ -24,6 +25,7 @@ constexpr Round kRounds[] = {{0.01, 1},        {0.04, 1},        {0.16, 1},     
                              {0.01, 1 / 16.0}, {0.03, 1 / 16.0}, {0.1, 1 / 16.0}, {0.3, 1 / 8.0},
                              {1, 1 / 8.0},     {3, 1 / 4.0},     {10, 1 / 4.0},   {0.16, 1}};
 constexpr int kNumRounds = std::size(kRounds);
+constexpr int kPairSteps = 5000;
 
 // The summed load alone, as the one thing that may come.
 PlacementProblem without_variance(const PlacementProblem& problem) {
@@ -65,10 +67,14 @@ SlotTable place_aggregated(const PlacementProblem& problem, const AggregatedOpti
             best = std::move(other);
     };
     const int num_spare = problem.num_slots() - problem.num_experts * problem.min_replicas;
+    // nearly all of the first few, fewer and fewer of many
     for (int held_back = 1;
          held_back < std::min(num_spare, problem.ep_size) && best.fullest_load() > options.target;
-         ++held_back)
+         held_back += 1 + held_back / 8)
         keep_better(packed(held_back));
+    if (num_spare > 0 && problem.slots_per_rank == 2 && problem.rank_speed.empty() &&
+        best.fullest_load() > options.target)
+        keep_better(descended(place_pairs(problem, kPairSteps, options.seed)));
     const PlacementProblem sum = without_variance(problem);
     for (int round = 0; round < kNumRounds && best.fullest_load() > options.target; ++round)
         keep_better(

@@ -187,6 +187,10 @@ Placed place_round(const PlacementProblem& problem,
         const std::vector<double> even(problem.load.size(), 1.0);
         return {pack_distinct(problem, even, replicate(problem, even, 0)).placement(), 0};
     }
+    if (problem.num_slots() == problem.num_experts && problem.slots_per_rank == 1)
+        return {
+            pack_distinct(problem, problem.load, replicate(problem, problem.load, 0)).placement(),
+            0};  // there is nothing to choose but which speed
     const double bound = aggregated_bound(problem);
     if (options.objective == Objective::aggregated || !has_risk(problem))
         return {search_aggregated(problem, bound, round).placement(), 0};
