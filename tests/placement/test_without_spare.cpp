@@ -142,7 +142,8 @@ TEST_CASE("two slots per rank and none to spare: the optimum is placed, and is t
 // Of 600 problems of each kind, 100 of each shape, none misses the optimum with loads by Zipf's law
 // or equal ones; with a few hot ones 0.5 % do, by 0.05 % at most; with lognormal ones 2 %, one in
 // 300 by more than 0.1 %; with uniform ones 10 %, one in 26 by more than 0.1 %, one by 0.6 %.
-TEST_CASE("three and four slots per rank and none to spare: nearly always the optimum") {
+TEST_CASE("three and four slots per rank and none to spare: nearly always the optimum",
+          "[quality]") {
     Random random(3);
     for (const Loads kind : kLoads) {
         Misses found;
