@@ -30,7 +30,7 @@ TEST_CASE("pairs of tiny problems are never below the optimum, and mostly at it"
     constexpr int kNumProblems = 100;
     int num_at_optimum = 0;
     for (int i = 0; i < kNumProblems; ++i) {
-        const int ep_size = random.between(3, 5);
+        const int ep_size = random.between(3, 4);
         const int num_experts = random.between(ep_size + 1, 2 * ep_size);
         const PlacementProblem problem =
             make_problem(ep_size, 2, skewed_loads(random, num_experts, 0.7));
