@@ -123,7 +123,7 @@ Plan fewest_slots(const cli::Output& out,
     std::vector<int> candidates = options.num_slots;
     std::sort(candidates.begin(), candidates.end());
     if (candidates.empty())
-        candidates = slot_candidates(request, num_experts);
+        candidates = slot_candidates(request, request.ep_size, num_experts);
     cli::ProgressLine line;
     FewestSlots found = plan_fewest_slots(
         workloads, request, candidates, *options.max_imbalance, with_progress(line),

@@ -41,8 +41,10 @@ int print_sweep(const cli::Output& out, const GenOptions& options) {
                   ? "predicted on what was not fitted to"
                   : "that of the counts fitted to, no prediction: record iterations"));
     out.note(
-        "speedup is that of the experts' computation against the engine's default assignment "
-        "with the fewest slots; * saves at least 1 % of its time for the slots it takes");
+        "token_ratio is the fullest rank's tokens under the engine's default assignment with the "
+        "fewest slots, over those of the row, and no speed-up; * has at least 1 % fewer of them "
+        "for "
+        "the slots it takes");
     return cli::kDone;
 }
 

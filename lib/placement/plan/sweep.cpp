@@ -10,7 +10,7 @@
 namespace eplb {
 namespace {
 
-// A deployment with more slots has to save so much of the fullest rank's time.
+// A deployment with more slots has to save so much of the fullest rank's tokens.
 constexpr double kLeastSaving = 0.01;
 
 double mean_unbalanced(std::span<const Workload> workloads,
@@ -39,13 +39,13 @@ double mean_unbalanced(std::span<const Workload> workloads,
 }
 
 void mark_best(std::vector<SweepRow>& rows) {
-    double best_time = 0;
+    double best_load = 0;
     int ep_size = 0;
     for (SweepRow& row : rows) {
-        const double time = 1 + row.imbalance;
-        row.is_best = row.ep_size != ep_size || time < best_time * (1 - kLeastSaving);
+        const double load = 1 + row.imbalance;
+        row.is_best = row.ep_size != ep_size || load < best_load * (1 - kLeastSaving);
         if (row.is_best)
-            best_time = time;
+            best_load = load;
         ep_size = row.ep_size;
     }
 }
@@ -77,6 +77,12 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
         throw UsageError("no num_slots given is a multiple of an ep_size given, holds the " +
                          std::to_string(first.num_experts) + " experts and fits the other options");
 
+    for (const int ep_size : request.ep_sizes) {
+        const int fewest = slot_candidates(request.plan, ep_size, first.num_experts).front();
+        if (is_possible(request.plan, ep_size, fewest, first.num_experts))
+            deployments.emplace(ep_size, fewest);
+    }
+
     std::vector<SweepRow> rows;
     double unbalanced = 0;
     for (const auto& [ep_size, slots] : deployments) {
@@ -93,10 +99,9 @@ std::vector<SweepRow> sweep(std::span<const Workload> workloads,
         row.ep_size = ep_size;
         row.num_slots = slots;
         row.unbalanced = unbalanced;
-        row.speedup = (1 + unbalanced) / (1 + row.imbalance);
-        row.extra_bytes_per_rank = (static_cast<double>(slots) - first.num_experts) / ep_size *
-                                   request.bytes_per_expert *
-                                   static_cast<double>(first.layers.size());
+        row.token_ratio = (1 + unbalanced) / (1 + row.imbalance);
+        row.bytes_per_rank = static_cast<double>(slots) / ep_size * request.bytes_per_expert *
+                             static_cast<double>(first.layers.size());
         rows.push_back(row);
         if (progress)
             progress(static_cast<int>(rows.size()), static_cast<int>(deployments.size()));
@@ -110,12 +115,12 @@ double planned_imbalance(const Plan& plan) {
         plan, plan.basis != PredictionBasis::none ? &LayerPlan::predicted : &LayerPlan::fitted);
 }
 
-std::vector<int> slot_candidates(const PlanRequest& request, int num_experts) {
+std::vector<int> slot_candidates(const PlanRequest& request, int ep_size, int num_experts) {
     const int needed = num_experts * request.min_replicas;
-    const int fewest = (needed + request.ep_size - 1) / request.ep_size;
+    const int fewest = (needed + ep_size - 1) / ep_size;
     std::vector<int> candidates;
     for (int per_rank = fewest; per_rank <= 2 * fewest; ++per_rank)
-        candidates.push_back(per_rank * request.ep_size);
+        candidates.push_back(per_rank * ep_size);
     return candidates;
 }
 

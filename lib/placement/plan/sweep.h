@@ -18,14 +18,12 @@ struct SweepRow {
     bool is_prediction = false;
     double bound = 0;  // of the summed load
 
-    // slots beyond an even share of the experts, over all layers; can be below one expert's size
-    double extra_bytes_per_rank = 0;
+    double bytes_per_rank = 0;  // of the experts in its slots, over all layers
 
-    // Of the MoE layers' expert computation, whose time is that of the fullest rank:
-    // (1 + unbalanced) / (1 + imbalance). What surrounds it does not get faster.
-    double speedup = 0;
+    // The fullest rank's tokens: (1 + unbalanced) / (1 + imbalance).
+    double token_ratio = 0;
 
-    // Worth its memory: at least 1 % less time on the fullest rank than the last row of the same
+    // Worth its memory: at least 1 % fewer tokens on the fullest rank than the last row of the same
     // ep_size with fewer slots that is.
     bool is_best = false;
 };
@@ -41,7 +39,8 @@ struct SweepRequest {
     double bytes_per_expert = 0;                    // 0: not known
 };
 
-// Plans every pair of the two lists that is_possible(), in ascending order. Error where none is.
+// Plans every pair of the two lists that is_possible(), and each ep_size with the fewest slots that
+// is, in ascending order. Error where none of the lists is.
 std::vector<SweepRow> sweep(std::span<const Workload> workloads,
                             const SweepRequest& request,
                             const std::function<void(int done, int total)>& progress,
@@ -52,7 +51,7 @@ double planned_imbalance(const Plan& plan);
 
 // What num_slots a search for the fewest may take: multiples of ep_size from the fewest that hold
 // the experts to twice as many.
-std::vector<int> slot_candidates(const PlanRequest& request, int num_experts);
+std::vector<int> slot_candidates(const PlanRequest& request, int ep_size, int num_experts);
 
 }  // namespace eplb
 

@@ -117,15 +117,15 @@ Table sweep_table(std::span<const SweepRow> rows, bool has_memory) {
                      plan_column("slots_per_rank"), plan_column("unbalanced"),
                      plan_column("imbalance"),      plan_column("bound")};
     if (has_memory)
-        table.columns.push_back({"extra_gib_per_rank", "extra-GiB-per-rank"});
-    table.columns.push_back(plan_column("speedup"));
+        table.columns.push_back({"gib_per_rank", "GiB-per-rank"});
+    table.columns.push_back(plan_column("token_ratio"));
     table.columns.push_back(plan_column("best"));
     for (const SweepRow& row : rows) {
         std::vector<Cell> cells = {row.ep_size,    row.num_slots, row.num_slots / row.ep_size,
                                    row.unbalanced, row.imbalance, row.bound};
         if (has_memory)
-            cells.emplace_back(row.extra_bytes_per_rank / (1024.0 * 1024.0 * 1024.0));
-        cells.emplace_back(row.speedup);
+            cells.emplace_back(row.bytes_per_rank / (1024.0 * 1024.0 * 1024.0));
+        cells.emplace_back(row.token_ratio);
         cells.emplace_back(std::string(row.is_best ? "*" : ""));
         table.rows.push_back(std::move(cells));
     }
