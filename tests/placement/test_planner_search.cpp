@@ -170,14 +170,12 @@ std::vector<double> worst_imbalances(const std::vector<Workload>& workloads,
 }  // namespace
 
 TEST_CASE("a plan by search, with its figures, is the same for any number of threads") {
-    const ExpertStatistics first = varying_statistics(4, 8, 24, 11);
-    const ExpertStatistics second = varying_statistics(4, 6, 24, 12);
+    const ExpertStatistics first = varying_statistics(3, 8, 24, 11);
+    const ExpertStatistics second = varying_statistics(3, 6, 24, 12);
     const PlanRequest request = {Algorithm::automatic, 4, 28, 1, 1};
     for (const std::vector<Workload>& workloads :
          {std::vector<Workload>{{&first}}, std::vector<Workload>{{&first, 2}, {&second, 1}}}) {
-        const Plan alone = full_plan(workloads, request, 1);
-        check_same(full_plan(workloads, request, 2), alone);
-        check_same(full_plan(workloads, request, 7), alone);
+        check_same(full_plan(workloads, request, 7), full_plan(workloads, request, 1));
     }
 }
 
