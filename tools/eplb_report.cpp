@@ -129,7 +129,7 @@ int report(const cli::Output& out, const ReportOptions& options) {
     if (options.max_imbalance)
         check_max_imbalance(gated_imbalance(input, result.tested), *options.max_imbalance);
     if (options.max_time)
-        check_max_time(input);
+        check_max_time(input, result);
     return cli::kDone;
 }
 

@@ -228,9 +228,10 @@ ReportInput load_input(const cli::Output& out,
     for (int i = 0; i < projection.num_configs(); ++i) {
         const ReplicaReplay& replay = projection.replay(i);
         const std::string name = path + " under " + options.config_paths[i];
-        input.projected[i] = options.equal_split
-                                 ? projected_subject(statistics, name, replay.placements())
-                                 : replayed_subject(statistics, loads, name, replay, threads);
+        input.projected[i] =
+            options.equal_split
+                ? projected_subject(statistics, loads, name, replay.placements(), threads)
+                : replayed_subject(statistics, loads, name, replay, threads);
     }
     if (ep_size > 0)
         input.recorded = recorded(statistics, loads, path, under, all_layers, ep_size);

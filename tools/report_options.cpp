@@ -167,6 +167,7 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
         "  eplb-report expert_statistic --view held_out --ep_size 36 --num_slots 288\n"
         "  eplb-report last_week today --view drift --projection_eplb_config_path eplb.yaml\n"
         "  eplb-report before --view time --gpu h200 --model_config config.json\n"
+        "  eplb-report --fit_time_profile table.csv --model_config config.json -o mine.json\n"
         "  eplb-report after --max_imbalance 0.2 > /dev/null; [ $? -ne 3 ] || echo 're-place'\n"
         "  eplb-report expert_statistic --per_expert --format json -o report.json\n"
         "  eplb-report expert_statistic --html report.html --heatmap\n"

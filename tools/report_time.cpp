@@ -1,6 +1,6 @@
 #include "tools/report_time.h"
 
-#include <optional>
+#include <cmath>
 #include <utility>
 
 #include "lib/base/error.h"
@@ -58,25 +58,25 @@ const Subject& last_subject(const ReportInput& input) {
 
 ViewResult make_time(const ViewInput& input) {
     const Subject& subject = input.subject();
-    if (input.options.tokens_per_rank == 0)
-        return {time_table(input.timed(subject)), {}};
+    if (input.options.tokens_per_rank == 0) {
+        const TimedSubject timed = input.timed(subject);
+        return {.table = time_table(timed), .time_us = timed.mean_us};
+    }
     const Batch batch = draw_batch(input, input.inputs.front(), subject);
     const TimedBatch drawn = {&subject, &batch.thinned, input.options.tokens_per_rank};
-    return {time_table(input.timed(batch.subject), &drawn), {}};
+    const TimedSubject timed = input.timed(batch.subject);
+    return {.table = time_table(timed, &drawn), .time_us = timed.mean_us};
 }
 
-void check_max_time(const ViewInput& input) {
+void check_max_time(const ViewInput& input, const ViewResult& result) {
     const double limit = *input.options.max_time;
-    const ReportInput& last = input.inputs.back();
-    std::optional<Batch> batch;
-    if (input.options.tokens_per_rank > 0)
-        batch = draw_batch(input, last, last_subject(last));
-    const TimedSubject timed = input.timed(batch ? batch->subject : last_subject(last));
-    if (!timed.has_tokens())
+    const double time_us =
+        result.time_us ? *result.time_us : input.timed(last_subject(input.inputs.back())).mean_us;
+    if (std::isnan(time_us))
         throw Error("--max_time: nothing was measured, no iteration has tokens");
-    if (timed.mean_us > limit)
+    if (time_us > limit)
         throw GateError("--max_time " + formatted("%.6g", limit) +
-                        ": the experts of all MoE layers take " + formatted("%.6g", timed.mean_us) +
+                        ": the experts of all MoE layers take " + formatted("%.6g", time_us) +
                         " us an iteration; place them anew with eplb-gen, or change the batch");
 }
 

@@ -9,8 +9,8 @@ namespace eplb {
 ViewResult make_time(const ViewInput& input);
 
 // GateError where the last statistics, under the last config where there is one, take longer than
-// --max_time, which must be given.
-void check_max_time(const ViewInput& input);
+// --max_time, which must be given; where the view timed them, it is what it found.
+void check_max_time(const ViewInput& input, const ViewResult& result);
 
 }  // namespace eplb
 

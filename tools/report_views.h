@@ -39,7 +39,8 @@ struct TestedImbalance {
 
 struct ViewResult {
     Table table;
-    std::optional<TestedImbalance> tested;  // of held_out
+    std::optional<TestedImbalance> tested = {};  // of held_out
+    std::optional<double> time_us = {};  // of time: what --max_time is about; NaN without tokens
 };
 
 // A kind of table. A new one is a row of report_views().

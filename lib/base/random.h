@@ -42,6 +42,9 @@ class RandomSequence {
 
     std::uint64_t bits() { return mix_bits(key_ + position_++); }
 
+    // in (0, 1], 53 bits
+    double uniform() { return static_cast<double>((bits() >> 11) + 1) * 0x1p-53; }
+
     // in [0, count), count >= 1
     int below(int count) {
         return static_cast<int>((bits() >> 32) * static_cast<std::uint64_t>(count) >> 32);

@@ -127,4 +127,21 @@ std::string json_string(const json& value, const std::string& what) {
     return value.get<std::string>();
 }
 
+void require_format(const json& root,
+                    const std::string& format,
+                    int newest,
+                    const std::string& name,
+                    const std::string& remedy) {
+    require_object(root, name + ": the content");
+    if (json_string(json_member(root, "format", name), name + ": format") != format)
+        throw Error(name + ": format must be \"" + format + "\"" + remedy);
+    constexpr int kMost = 1 << 20;
+    const int version =
+        json_integer(json_member(root, "version", name), name + ": version", 1, kMost);
+    if (version > newest)
+        throw Error(name + ": version " + std::to_string(version) +
+                    " was written by a newer tool; this one reads version " +
+                    std::to_string(newest));
+}
+
 }  // namespace eplb

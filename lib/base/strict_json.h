@@ -30,6 +30,14 @@ void refuse_other_keys(const nlohmann::json& object,
                        const std::vector<std::string_view>& known,
                        const std::string& where);
 
+// Of a file of ours, whose members `format` and `version` say so. Error: another format, where
+// `remedy` ends the text; a version above `newest`.
+void require_format(const nlohmann::json& root,
+                    const std::string& format,
+                    int newest,
+                    const std::string& name,
+                    const std::string& remedy = "");
+
 // An integer written as one (2, not 2.0 or true) in [least, most].
 int json_integer(const nlohmann::json& value, const std::string& what, int least, int most);
 std::vector<int> json_integers(const nlohmann::json& list,

@@ -74,15 +74,27 @@ Subject recorded_subject(const ExpertStatistics& statistics,
 Subject projected_subject(const ExpertStatistics& statistics,
                           std::string name,
                           std::vector<Placement> placements) {
+    ThreadPool alone(1);
+    return projected_subject(statistics, recorded_loads(statistics, alone), std::move(name),
+                             std::move(placements), alone);
+}
+
+Subject projected_subject(const ExpertStatistics& statistics,
+                          std::vector<LayerLoad> recorded,
+                          std::string name,
+                          std::vector<Placement> placements,
+                          ThreadPool& threads) {
     assert(placements.size() == statistics.layers.size() && !placements.empty());
+    require_expert_ids(statistics);
     Subject subject = shape_of(statistics, std::move(name), placements.front().ep_size);
     subject.split =
         has_replicas(placements, statistics.num_experts) ? ReplicaSplit::equal : ReplicaSplit::none;
-    for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-        const Placement& placement = placements[layer];
-        subject.slot_load.push_back(projected_load(statistics, layer, placement.expert_ids));
-        subject.expert_load.push_back(recorded_load(statistics, layer));
-    }
+    subject.expert_load = std::move(recorded);
+    subject.slot_load.resize(subject.expert_load.size());
+    threads.for_each(subject.num_layers(), [&](std::int64_t layer) {
+        subject.slot_load[layer] =
+            projected_load(subject.expert_load[layer], placements[layer].expert_ids);
+    });
     subject.placements = std::move(placements);
     return subject;
 }
@@ -93,7 +105,8 @@ Subject replayed_subject(const ExpertStatistics& statistics,
                          const ReplicaReplay& replay,
                          ThreadPool& threads) {
     if (!replay.is_exact() || statistics.has_unknown_sources) {
-        Subject subject = projected_subject(statistics, std::move(name), replay.placements());
+        Subject subject = projected_subject(statistics, std::move(recorded), std::move(name),
+                                            replay.placements(), threads);
         if (subject.split == ReplicaSplit::equal)
             subject.split = statistics.has_unknown_sources ? ReplicaSplit::equal_of_sum
                                                            : ReplicaSplit::equal_without_ids;

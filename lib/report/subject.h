@@ -71,6 +71,11 @@ Subject recorded_subject(const ExpertStatistics& statistics,
 Subject projected_subject(const ExpertStatistics& statistics,
                           std::string name,
                           std::vector<Placement> placements);
+Subject projected_subject(const ExpertStatistics& statistics,
+                          std::vector<LayerLoad> recorded,
+                          std::string name,
+                          std::vector<Placement> placements,
+                          ThreadPool& threads);
 
 // The same by the engine's round robin; an equal share where the replay is not exact.
 Subject replayed_subject(const ExpertStatistics& statistics,

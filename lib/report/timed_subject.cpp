@@ -77,8 +77,7 @@ TimedSubject time_subject(const Subject& subject,
         if (!std::isnan(time))
             sorted.push_back(time);
     std::sort(sorted.begin(), sorted.end());
-    timed.mean_us =
-        sorted.empty() ? kNotKnown : sum_of(sorted) / static_cast<double>(sorted.size());
+    timed.mean_us = mean_of(timed.iteration_us);
     timed.p99_us = sorted.empty() ? kNotKnown : percentile(sorted, 99);
     timed.balanced_us = balanced_iteration_us(timed.layers, sorted.size());
     timed.tokens_per_rank =

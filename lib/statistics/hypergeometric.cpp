@@ -48,11 +48,6 @@ double log_binomial(double x, double n, double p) {
            deviance(n - x, n * (1 - p)) + 0.5 * std::log(n / (2 * std::numbers::pi * x * (n - x)));
 }
 
-// in (0, 1), 53 bits
-double uniform_between_0_and_1(RandomSequence& random) {
-    return (static_cast<double>(random.bits() >> 11) + 0.5) * 0x1p-53;
-}
-
 }  // namespace
 
 std::int64_t draw_hypergeometric(RandomSequence& random,
@@ -79,7 +74,7 @@ std::int64_t draw_hypergeometric(RandomSequence& random,
     double above = below;
     std::int64_t low = mode;
     std::int64_t high = mode;
-    double rest = uniform_between_0_and_1(random) - below;
+    double rest = random.uniform() - below;
     while (rest >= 0 && (low > least || high < most)) {
         if (high < most) {
             const auto x = static_cast<double>(high);

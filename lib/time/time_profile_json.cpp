@@ -5,6 +5,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quoted_name.h"
+#include "lib/base/setting.h"
 #include "lib/base/strict_json.h"
 #include "lib/base/text.h"
 
@@ -47,17 +48,8 @@ double six_digits(double value) {
 
 TimeProfile parse_time_profile(std::string_view text, const std::string& name) {
     const json root = parse_strict_json(text, name);
-    require_object(root, name + ": the content");
-    if (json_string(json_member(root, "format", name), name + ": format") != kProfileFormat)
-        throw Error(name + ": format must be \"" + kProfileFormat +
-                    "\"; eplb-report --fit_time_profile makes such a file");
-    constexpr int kAnyVersion = 1 << 20;
-    const int version =
-        json_integer(json_member(root, "version", name), name + ": version", 1, kAnyVersion);
-    if (version > kProfileVersion)
-        throw Error(name + ": version " + std::to_string(version) +
-                    " was written by a newer tool; this one reads version " +
-                    std::to_string(kProfileVersion));
+    require_format(root, kProfileFormat, kProfileVersion, name,
+                   "; " + setting("fit_time_profile") + " makes such a file");
     refuse_other_keys(root,
                       {"format", "version", "name", "dtype", "kernel", "table", "t0_us",
                        "bytes_per_second", "flop_per_second", "fit_rms"},

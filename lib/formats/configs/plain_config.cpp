@@ -150,15 +150,7 @@ std::string layer_line(const EngineConfig& config, int layer, const std::vector<
 
 EngineConfig parse_plain(const ConfigText& text, const ConfigContext&) {
     const auto& [bytes, root, name] = text;
-    require_object(root, name + ": the content");
-    if (json_string(json_member(root, "format", name), name + ": format") != kFormatName)
-        throw Error(name + ": format must be \"" + kFormatName + "\"");
-    const int version =
-        json_integer(json_member(root, "version", name), name + ": version", 1, kMaxNumSlots);
-    if (version > kConfigVersion)
-        throw Error(name + ": version " + std::to_string(version) +
-                    " was written by a newer tool; this one reads version " +
-                    std::to_string(kConfigVersion));
+    require_format(root, kFormatName, kConfigVersion, name);
     refuse_other_keys(root,
                       {"format", "version", "num_experts", "ep_size", "num_slots",
                        "layer_updates_per_iter", "layers", "metrics", "provenance"},

@@ -72,15 +72,4 @@ std::vector<double> iteration_imbalance(const SampleRange& range,
     return values;
 }
 
-double mean_of(std::span<const double> values) {
-    double sum = 0;
-    int count = 0;
-    for (const double value : values)
-        if (!std::isnan(value)) {
-            sum += value;
-            ++count;
-        }
-    return count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN();
-}
-
 }  // namespace eplb

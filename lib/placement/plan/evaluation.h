@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "lib/base/sum.h"
 #include "lib/placement/placement.h"
 #include "lib/placement/plan/layer_samples.h"
 
@@ -19,9 +20,6 @@ double imbalance(std::span<const double> expert_load,
 std::vector<double> iteration_imbalance(const SampleRange& range,
                                         const Placement& placement,
                                         std::span<const double> rank_speed);
-
-// Mean without the NaNs; NaN where there is nothing else.
-double mean_of(std::span<const double> values);
 
 }  // namespace eplb
 

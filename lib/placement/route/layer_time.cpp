@@ -2,34 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string>
 
-#include "lib/base/error.h"
 #include "lib/base/not_known.h"
 #include "lib/base/sum.h"
 #include "lib/placement/route/load_summary.h"
 
 namespace eplb {
-namespace {
-
-double mean_of_known(const std::vector<double>& values) {
-    double sum = 0;
-    int count = 0;
-    for (const double value : values)
-        if (!std::isnan(value)) {
-            sum += value;
-            ++count;
-        }
-    return count > 0 ? sum / count : 0;
-}
-
-}  // namespace
-
 LayerTimes layer_times(const LayerLoad& slot_load, int ep_size, const LayerCost& cost) {
-    if (ep_size < 1 || slot_load.num_bins % ep_size != 0)
-        throw Error("ep_size " + std::to_string(ep_size) + " does not divide the " +
-                    std::to_string(slot_load.num_bins) + " slots");
-    const int slots_per_rank = slot_load.num_bins / ep_size;
+    const int slots_per_rank = bins_per_rank(slot_load, ep_size);
     LayerTimes times;
     for (std::vector<double>* const figure :
          {&times.slowest_us, &times.mean_us, &times.weights_share, &times.active_slots,
@@ -66,14 +46,16 @@ LayerTimeSummary summarize(const LayerTimes& times) {
     for (const double time : times.slowest_us)
         if (!std::isnan(time))
             sorted.push_back(time);
+    if (sorted.empty())
+        return summary;
     std::sort(sorted.begin(), sorted.end());
     summary.num_iterations = static_cast<int>(sorted.size());
-    summary.time_us = mean_of_known(times.slowest_us);
+    summary.time_us = mean_of(times.slowest_us);
     summary.time_us_p99 = percentile(sorted, 99);
-    summary.mean_rank_time_us = mean_of_known(times.mean_us);
-    summary.weights_share = mean_of_known(times.weights_share);
-    summary.active_experts = mean_of_known(times.active_slots);
-    summary.balanced_time_us = mean_of_known(times.balanced_us);
+    summary.mean_rank_time_us = mean_of(times.mean_us);
+    summary.weights_share = mean_of(times.weights_share);
+    summary.active_experts = mean_of(times.active_slots);
+    summary.balanced_time_us = mean_of(times.balanced_us);
     return summary;
 }
 

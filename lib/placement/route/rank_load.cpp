@@ -9,16 +9,12 @@
 #include "lib/base/error.h"
 
 namespace eplb {
-namespace {
-
 void require_expert_ids(const ExpertStatistics& statistics) {
     if (statistics.ids == IdKind::slot)
         throw Error(
             "statistics: the ids are slots, not experts; fold them with the config that was "
             "in force during the recording");
 }
-
-}  // namespace
 
 LayerLoad::LayerLoad(int iterations, int bins, std::vector<double> load)
     : num_iterations(iterations),
@@ -87,23 +83,30 @@ LayerLoad projected_load(const ExpertStatistics& statistics,
                          int layer,
                          std::span<const int> expert_ids) {
     require_expert_ids(statistics);
-    const std::vector<int> replicas = covering_replica_counts(expert_ids, statistics.num_experts);
-    const LayerLoad recorded = recorded_load(statistics, layer);
+    return projected_load(recorded_load(statistics, layer), expert_ids);
+}
+
+LayerLoad projected_load(const LayerLoad& recorded, std::span<const int> expert_ids) {
+    const std::vector<int> replicas = covering_replica_counts(expert_ids, recorded.num_bins);
     std::vector<double> load;
-    load.reserve(statistics.num_iterations * expert_ids.size());
-    for (int i = 0; i < statistics.num_iterations; ++i) {
+    load.reserve(recorded.num_iterations * expert_ids.size());
+    for (int i = 0; i < recorded.num_iterations; ++i) {
         const std::span<const double> experts = recorded.iteration(i);
         for (const int expert : expert_ids)
             load.push_back(experts[expert] / replicas[expert]);
     }
-    return {statistics.num_iterations, static_cast<int>(expert_ids.size()), std::move(load)};
+    return {recorded.num_iterations, static_cast<int>(expert_ids.size()), std::move(load)};
+}
+
+int bins_per_rank(const LayerLoad& load, int ep_size) {
+    if (ep_size < 1 || load.num_bins % ep_size != 0)
+        throw Error("ep_size " + std::to_string(ep_size) + " does not divide the " +
+                    std::to_string(load.num_bins) + " slots");
+    return load.num_bins / ep_size;
 }
 
 LayerLoad rank_load(const LayerLoad& slot_load, int ep_size) {
-    if (ep_size < 1 || slot_load.num_bins % ep_size != 0)
-        throw Error("ep_size " + std::to_string(ep_size) + " does not divide the " +
-                    std::to_string(slot_load.num_bins) + " slots");
-    const int slots_per_rank = slot_load.num_bins / ep_size;
+    const int slots_per_rank = bins_per_rank(slot_load, ep_size);
     std::vector<double> load;
     load.reserve(static_cast<std::size_t>(slot_load.num_iterations) * ep_size);
     for (int i = 0; i < slot_load.num_iterations; ++i) {

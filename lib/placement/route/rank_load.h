@@ -33,6 +33,9 @@ class LayerLoad {
     const double* begin_ = nullptr;  // of the first iteration, in load_
 };
 
+// Error: the statistics' ids are slots.
+void require_expert_ids(const ExpertStatistics& statistics);
+
 // [num_bins]: summed over iterations.
 std::vector<double> bin_totals(const LayerLoad& load);
 
@@ -49,7 +52,13 @@ LayerLoad projected_load(const ExpertStatistics& statistics,
                          int layer,
                          std::span<const int> expert_ids);
 
-// Adds up contiguous bins, as slots lie on ranks: num_bins must be a multiple of ep_size.
+// The same of recorded_load().
+LayerLoad projected_load(const LayerLoad& recorded, std::span<const int> expert_ids);
+
+// Error: ep_size does not divide the bins, which lie on ranks in order.
+int bins_per_rank(const LayerLoad& load, int ep_size);
+
+// Adds up contiguous bins, as slots lie on ranks (bins_per_rank()).
 LayerLoad rank_load(const LayerLoad& slot_load, int ep_size);
 
 }  // namespace eplb

@@ -18,10 +18,6 @@ constexpr int kRebuilds = 10;  // along the way: Q falls, and steps round
 constexpr double kLeastGainOfExchange = 1e-7;
 constexpr double kLeastGainOfSweep = 1e-5;
 
-double uniform(RandomSequence& random) {  // in (0, 1]
-    return static_cast<double>((random.bits() >> 11) + 1) * 0x1p-53;
-}
-
 // Of two slots at random, the one on the rank that is worse off.
 int hot_slot(const RiskSearch& search, RandomSequence& random) {
     const SlotTable& table = search.table();
@@ -92,8 +88,8 @@ void anneal(RiskSearch& search, const Schedule& schedule) {
             search.rebuild();
         if (step % kStepsPerTemperature == 0)
             temperature *= cooling;
-        const double least = temperature * std::log(uniform(random));
-        if (uniform(random) <= replica_share)
+        const double least = temperature * std::log(random.uniform());
+        if (random.uniform() <= replica_share)
             try_replica(search, least, random);
         else
             try_swap(search, least, random);

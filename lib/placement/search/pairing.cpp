@@ -154,7 +154,7 @@ SlotTable place_pairs(const PlacementProblem& problem, int num_steps, std::uint6
             temperature *= cooling;
         const int loser = spare_expert(pairing, problem.min_replicas, random);
         const int gainer = hot_expert(pairing, random);
-        const double chance = static_cast<double>((random.bits() >> 11) + 1) * 0x1p-53;
+        const double chance = random.uniform();
         if (loser < 0 || loser == gainer || pairing.replica_count()[gainer] == most)
             continue;
         const double limit = pairing.penalty() * std::pow(chance, -temperature);

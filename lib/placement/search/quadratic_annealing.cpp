@@ -132,7 +132,7 @@ SlotTable anneal_quadratic(const PlacementProblem& problem,
         if (change > 0) {
             if (change > kHopeless * temperature)
                 continue;
-            const double chance = static_cast<double>((random.bits() >> 11) + 1) * 0x1p-53;
+            const double chance = random.uniform();
             if (change > -temperature * std::log(chance))
                 continue;
         }

@@ -1,11 +1,13 @@
 #include "lib/report/views/time_change.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include "lib/base/not_known.h"
 #include "lib/base/setting.h"
+#include "lib/base/sum.h"
 #include "lib/base/text.h"
 #include "lib/report/views/time_table.h"
 
@@ -29,15 +31,6 @@ IterationSeries total_series(const TimedSubject& timed, std::span<const int> lay
         total.values.push_back(has_tokens ? sum : kNotKnown);
     }
     return total;
-}
-
-double mean_of_measured(const IterationSeries& series) {
-    double sum = 0;
-    for (const double value : series.values)
-        if (!std::isnan(value))
-            sum += value;
-    const int count = num_measured(series);
-    return count > 0 ? sum / count : kNotKnown;
 }
 
 // "0.30 ms" of a difference, with its sign.
@@ -64,8 +57,8 @@ TimeChange time_change(const TimedSubject& before,
     const IterationSeries first = total_series(before, layer_ids);
     const IterationSeries second = total_series(after, layer_ids);
     TimeChange change;
-    change.before_us = mean_of_measured(first);
-    change.after_us = mean_of_measured(second);
+    change.before_us = mean_of(first.values);
+    change.after_us = mean_of(second.values);
     if (num_measured(first) < kLeastIterations || num_measured(second) < kLeastIterations)
         return change;
     const ResampledMeans firsts = resample_means(first, 0);
