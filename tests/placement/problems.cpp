@@ -24,6 +24,17 @@ PlacementProblem make_problem(int ep_size, int slots_per_rank, std::vector<doubl
     return problem;
 }
 
+Deployment deployment_of(const PlacementProblem& problem, int num_nodes, int num_groups) {
+    Deployment deployment;
+    deployment.ep_size = problem.ep_size;
+    deployment.num_slots = problem.num_slots();
+    deployment.num_nodes = num_nodes;
+    deployment.num_groups = num_groups;
+    deployment.min_replicas = problem.min_replicas;
+    deployment.rank_speed = problem.rank_speed;
+    return deployment;
+}
+
 std::vector<double> random_speeds(Random& random, int ep_size) {
     std::vector<double> speeds;
     for (int rank = 0; rank < ep_size; ++rank)

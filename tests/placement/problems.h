@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/placement/placement.h"
+#include "lib/placement/problem/deployment.h"
 #include "lib/placement/problem/placement_problem.h"
 #include "lib/statistics/expert_statistics.h"
 
@@ -36,6 +37,9 @@ class Random {
 double sum_of(const std::vector<double>& values);
 
 PlacementProblem make_problem(int ep_size, int slots_per_rank, std::vector<double> load);
+
+// What the problem is placed on.
+Deployment deployment_of(const PlacementProblem& problem, int num_nodes = 1, int num_groups = 1);
 
 // [ep_size], from 0.5 to 1.5 before the mean is made 1
 std::vector<double> random_speeds(Random& random, int ep_size);

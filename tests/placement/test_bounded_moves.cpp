@@ -25,6 +25,7 @@ using eplb::Placement;
 using eplb::PlacementProblem;
 using eplb::replicate;
 using eplb::test::counts_of;
+using eplb::test::deployment_of;
 using eplb::test::error_of;
 using eplb::test::fullest_of;
 using eplb::test::is_distinct;
@@ -44,15 +45,6 @@ void complete(PlacementProblem& problem) {
         load /= mean;
     problem.scenario_load = problem.load;
     problem.scenario_weight = {1};
-}
-
-Deployment deployment_of(const PlacementProblem& problem) {
-    Deployment deployment;
-    deployment.ep_size = problem.ep_size;
-    deployment.num_slots = problem.num_slots();
-    deployment.min_replicas = problem.min_replicas;
-    deployment.rank_speed = problem.rank_speed;
-    return deployment;
 }
 
 // What would be right for other loads.

@@ -26,6 +26,7 @@ using eplb::PlacerOptions;
 using eplb::test::add_covariance;
 using eplb::test::add_workloads;
 using eplb::test::counts_of;
+using eplb::test::deployment_of;
 using eplb::test::fullest_of;
 using eplb::test::is_distinct;
 using eplb::test::make_problem;
@@ -40,17 +41,6 @@ struct Case {
     PlacementProblem problem;
     Deployment deployment;
 };
-
-Deployment deployment_of(const PlacementProblem& problem, int num_nodes = 1, int num_groups = 1) {
-    Deployment deployment;
-    deployment.ep_size = problem.ep_size;
-    deployment.num_slots = problem.num_slots();
-    deployment.num_nodes = num_nodes;
-    deployment.num_groups = num_groups;
-    deployment.min_replicas = problem.min_replicas;
-    deployment.rank_speed = problem.rank_speed;
-    return deployment;
-}
 
 // Every shape that check_plan_request() lets through.
 Case random_case(Random& random) {

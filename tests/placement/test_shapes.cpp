@@ -26,6 +26,7 @@ using eplb::PlanRequest;
 using eplb::ThreadPool;
 using eplb::Workload;
 using eplb::test::counts_of;
+using eplb::test::deployment_of;
 using eplb::test::fullest_of;
 using eplb::test::is_distinct;
 using eplb::test::make_problem;
@@ -86,9 +87,7 @@ Placement greedy_of(const std::vector<double>& counts, const Shape& shape) {
 // The fullest rank of the summed load, in mean rank loads; held against greedy and the bound.
 double placed(const Shape& shape, const std::vector<double>& load) {
     const PlacementProblem problem = make_problem(shape.ep_size, shape.slots_per_rank(), load);
-    eplb::Deployment deployment;
-    deployment.ep_size = shape.ep_size;
-    deployment.num_slots = shape.num_slots;
+    const eplb::Deployment deployment = deployment_of(problem);
     eplb::PlacerOptions options;
     options.objective = eplb::Objective::aggregated;
     const Placement placement = place(problem, deployment, options).placement;

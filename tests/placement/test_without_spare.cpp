@@ -15,11 +15,11 @@
 // As many slots as experts: packing alone decides, and can be held against the optimum.
 namespace eplb::test_without_spare {
 
-using eplb::Deployment;
 using eplb::Objective;
 using eplb::Placement;
 using eplb::PlacementProblem;
 using eplb::test::counts_of;
+using eplb::test::deployment_of;
 using eplb::test::exhaustive_optimum;
 using eplb::test::fullest_of;
 using eplb::test::make_problem;
@@ -59,13 +59,6 @@ std::vector<double> random_loads(Random& random, Loads kind, int num_experts) {
         }
     random.shuffle(loads);
     return loads;
-}
-
-Deployment deployment_of(const PlacementProblem& problem) {
-    Deployment deployment;
-    deployment.ep_size = problem.ep_size;
-    deployment.num_slots = problem.num_slots();
-    return deployment;
 }
 
 double fullest_placed(const PlacementProblem& problem) {
